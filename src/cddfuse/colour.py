@@ -19,7 +19,7 @@ def luma(image: Tensor) -> Tensor:
 
 
 def split(image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Brightness (..., 1, H, W) and, of a colour image, what each channel adds to it (..., 3, H, W)."""
+    """Brightness (..., 1, H, W), and what each channel adds to it (..., 3, H, W) or None if grey."""
     brightness = luma(image)
     return brightness, None if image.shape[-3] == 1 else image - brightness
 
@@ -27,8 +27,8 @@ def split(image: Tensor) -> tuple[Tensor, Tensor | None]:
 def join(brightness: Tensor, chroma: Tensor | None) -> Tensor:
     """Undo `split`, with a new brightness in [0, 1].
 
-    Where a colour would leave [0, 1] it is made paler until it fits: brightness and hue stay as they
-    are, which clipping the channels one by one would not do.
+    Where a colour would leave [0, 1] it is made paler until it fits: brightness and hue stay as
+    they are, which clipping the channels one by one would not do.
     """
     if chroma is None:
         return brightness

@@ -1,0 +1,53 @@
+"""CDDFuse written plainly: the yardstick of the benchmarks, and of the tests of the fast form."""
+
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cddfuse.models.cddfuse import CDDFuse, ChannelAttention, ChannelNorm, PixelLinear
+
+
+class PlainNorm(ChannelNorm):
+    """Layer norm by hand, on rows of pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        rows = x.flatten(2).transpose(1, 2)
+        mean = rows.mean(-1, keepdim=True)
+        variance = rows.var(-1, keepdim=True, unbiased=False)
+        rows = (rows - mean) / torch.sqrt(variance + 1e-5) * self.weight + self.bias
+        return rows.transpose(1, 2).reshape(x.shape)
+
+
+class PlainAttention(ChannelAttention):
+    """Two convolutions one after the other, every head for itself, projection at the end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        parts = self.mix(self.expand(x)).chunk(3, dim=1)
+        query, key, value = (part.flatten(2).unflatten(1, (self.heads, -1)) for part in parts)
+        query, key = (F.normalize(part, dim=-1) for part in (query, key))
+        attention = (query @ key.transpose(-2, -1) * self.temperature).softmax(dim=-1)
+        return self.project((attention @ value).reshape(x.shape))
+
+
+_PLAIN = {ChannelNorm: PlainNorm, ChannelAttention: PlainAttention, PixelLinear: nn.Conv2d}
+
+
+class PlainCDDFuse(CDDFuse):
+    """Both sources through the encoder one after the other."""
+
+    def encode(self, first: Tensor, second: Tensor):  # type: ignore[no-untyped-def]
+        """Features of both sources."""
+        return self.encoder(first), self.encoder(second)
+
+
+def plain(model: CDDFuse) -> PlainCDDFuse:
+    """The same network with the same weights and names."""
+    model = deepcopy(model)
+    model.__class__ = PlainCDDFuse
+    for module in model.modules():
+        module.__class__ = _PLAIN.get(type(module), type(module))
+    return model  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""Data sets: lists of registered pairs, read from disk or made up."""

@@ -1,0 +1,58 @@
+"""Fuse one pair. Everything else in the package leads to this function or away from it."""
+
+import torch
+from torch import Tensor
+
+from cddfuse import colour, runtime
+from cddfuse.errors import InputError
+from cddfuse.models.base import FusionModel
+from cddfuse.pair import ImagePair
+
+
+@torch.inference_mode()
+def fuse(
+    model: FusionModel, pair: ImagePair, *, grey: bool = False, stretch: bool = False
+) -> Tensor:
+    """Fuse a pair, or a batch of pairs, of any size and colour.
+
+    Args:
+        model: any `FusionModel`, of the zoo or your own, in evaluation mode. Its device is used.
+        pair: images (C, H, W) or (B, C, H, W) in [0, 1], C being 1 or 3.
+        grey: leave the colour of `pair.first` out of the result.
+        stretch: bring each result to the full range, as published tables have it.
+
+    Returns:
+        An image like `pair.first`, on its device: same size, in colour if that was.
+    """
+    _check(pair)
+    device = next((weight.device for weight in model.parameters()), pair.first.device)
+    brightness, chroma = colour.split(pair.first)
+    sources = (brightness, colour.luma(pair.second))
+    first, second = (x.reshape(-1, *x.shape[-3:]).to(device) for x in sources)
+    fused = runtime.run(model, first, second).clamp(0, 1)
+    if stretch:
+        fused = full_range(fused)
+    fused = fused.reshape(brightness.shape).to(pair.first.device)
+    return colour.join(fused, None if grey else chroma)
+
+
+def full_range(image: Tensor) -> Tensor:
+    """Stretch each image of a batch to [0, 1]; a flat one becomes black."""
+    low = image.amin((-2, -1), keepdim=True)
+    span = image.amax((-2, -1), keepdim=True) - low
+    return (image - low) / span.clamp(min=torch.finfo(image.dtype).eps)
+
+
+def _check(pair: ImagePair) -> None:
+    label = f"pair {pair.name}: " if isinstance(pair.name, str) and pair.name else ""
+    for image in (pair.first, pair.second):
+        if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3) or not image.numel():
+            raise InputError(
+                f"{label}an image has the shape {tuple(image.shape)}, "
+                "where (C, H, W) or (B, C, H, W) with 1 or 3 channels is needed."
+            )
+        if not torch.isfinite(image).all():
+            raise InputError(f"{label}an image has values that are not numbers (NaN or infinite).")
+    sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in pair[:2]]
+    if sizes[0] != sizes[1] or pair.first.shape[:-3] != pair.second.shape[:-3]:
+        raise InputError(f"{label}the images differ in size: {sizes[0]} and {sizes[1]}.")

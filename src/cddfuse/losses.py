@@ -1,0 +1,79 @@
+"""Terms that recipes add up. Images (B, 1, H, W) in [0, 1]; every term is a scalar."""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributed.nn.functional import all_reduce
+
+from cddfuse.filters import sobel
+
+_C1, _C2 = 0.01**2, 0.03**2
+
+
+def structural(image: Tensor, reference: Tensor) -> Tensor:
+    """Half of 1 - SSIM, clamped to [0, 1] at every pixel: 0 is a perfect reconstruction.
+
+    Wang et al. 2004 with a Gaussian window (11, sigma 1.5) and a reflected border.
+    """
+    channels = torch.cat(
+        [image, reference, image * image, reference * reference, image * reference]
+    )
+    mean_x, mean_y, xx, yy, xy = _blur(channels).chunk(5)
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+    contrast = (2 * (xy - mean_x * mean_y) + _C2) / ((xx - mean_x**2) + (yy - mean_y**2) + _C2)
+    return (1 - luminance * contrast).clamp(0, 1).mean() / 2
+
+
+def _blur(image: Tensor) -> Tensor:
+    # The window in single precision and in two dimensions, as the release has it: its sum is off by
+    # 1e-7, and the variances of flat regions, compared with C2, show that.
+    line = torch.exp(-(torch.arange(-5, 6, device=image.device).float() ** 2) / 4.5)
+    line = line / line.sum()
+    window = torch.outer(line, line).to(image)
+    return F.conv2d(F.pad(image, (5, 5, 5, 5), mode="reflect"), window[None, None])
+
+
+def edges(image: Tensor, reference: Tensor) -> Tensor:
+    """Mean absolute difference of the Sobel gradients, both directions (kernel / 8)."""
+    return F.l1_loss(sobel(image, "replicate") / 8, sobel(reference, "replicate") / 8)
+
+
+def intensity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The fused image must be as bright as the brighter source (paper, eq. 9)."""
+    return F.l1_loss(fused, torch.maximum(first, second))
+
+
+def gradient(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The fused image must have the stronger of the sources' gradients (paper, eq. 10)."""
+    strongest = torch.maximum(_strength(first), _strength(second))
+    return F.l1_loss(_strength(fused), strongest)
+
+
+def _strength(image: Tensor) -> Tensor:
+    return sobel(image, "zero").abs().sum(1, keepdim=True)
+
+
+def correlation(one: Tensor, two: Tensor) -> Tensor:
+    """Pearson correlation over the pixels of two feature maps (B, C, H, W).
+
+    Mean over channels and over the batch, in [-1, 1]. In a distributed run the batch is the global
+    one, so that what is made of it (a ratio) does not depend on the number of processes.
+    """
+    one, two = (x.flatten(2).float() for x in (one, two))
+    one, two = (x - x.mean(-1, keepdim=True) for x in (one, two))
+    covariance = (one * two).sum(-1)
+    spread = one.square().sum(-1) * two.square().sum(-1)
+    # The clamp keeps flat maps (0/0) and their gradients at 0.
+    mean = (covariance / spread.clamp(min=1e-30).sqrt()).clamp(-1, 1).mean()
+    if dist.is_available() and dist.is_initialized():
+        return all_reduce(mean) / dist.get_world_size()
+    return mean
+
+
+def decomposition(base: Tensor, detail: Tensor) -> Tensor:
+    """Detail features must not correlate, base features should (paper, eq. 8).
+
+    Takes the correlation of the base and that of the detail features.
+    """
+    return detail**2 / (base + 1.01)

@@ -1,0 +1,46 @@
+"""The zoo. The index, and the function that makes a network of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cddfuse.errors import InputError
+from cddfuse.models.base import Card, FusionModel, Weights
+from cddfuse.models.cddfuse import CDDFuse
+from cddfuse.models.weights import load_weights, save_weights
+
+MODELS: Mapping[str, type[FusionModel]] = {
+    "cddfuse": CDDFuse,
+}
+
+
+def create_model(
+    name: str = "cddfuse", weights: str | Path | None = None, **options: Any
+) -> FusionModel:
+    """Make a network of the zoo, ready to fuse.
+
+    Args:
+        name: see `MODELS`.
+        weights: a name on the network's card, a file, a folder, or a repository of the hub (see
+            `load_weights`); None leaves the network untrained.
+        options: arguments of the network's constructor, over those that the weights come with.
+
+    Returns:
+        The network on the CPU, in evaluation mode.
+    """
+    if name not in MODELS:
+        raise InputError(f"there is no network {name}: known are {', '.join(MODELS)}.")
+    kind = MODELS[name]
+    model = kind(**options) if weights is None else load_weights(kind, weights, options)
+    return model.eval()
+
+
+__all__ = [
+    "MODELS",
+    "Card",
+    "FusionModel",
+    "Weights",
+    "create_model",
+    "load_weights",
+    "save_weights",
+]

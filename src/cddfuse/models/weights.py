@@ -1,0 +1,173 @@
+"""Find, verify, load and save the trained state of a network."""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cddfuse.errors import InputError
+from cddfuse.io.files import replacing
+from cddfuse.models.base import FusionModel
+
+_PRETRAINED = files("cddfuse.models") / "pretrained"
+_SHOWN = 5  # names listed of those that do not fit
+
+
+def save_weights(model: FusionModel, path: Path, facts: Mapping[str, str] | None = None) -> None:
+    """Write one safetensors file: the weights, and in its header how to build the network.
+
+    Args:
+        model: the network.
+        path: ends in `.safetensors`; replaced whole.
+        facts: more for the header, such as what the weights were trained on.
+    """
+    header = {
+        "cddfuse.model": model.card.name,
+        "cddfuse.options": json.dumps(_options(model)),
+        **(facts or {}),
+    }
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(state, temporary, header)
+
+
+def load_weights(
+    kind: type[FusionModel], source: str | Path, options: Mapping[str, Any] | None = None
+) -> FusionModel:
+    """Build a network and give it a trained state.
+
+    Args:
+        kind: class of the network.
+        source: a name on the network's card; a `.safetensors` file of ours; a folder written by
+            `save_pretrained`; a checkpoint in the layout of the network's authors, read without
+            running any code in it; or the id of a repository on the hub.
+        options: constructor arguments, over those that the weights come with.
+    """
+    options = options or {}
+    if str(source) in kind.card.weights:
+        weights = kind.card.weights[str(source)]
+        path = Path(str(_PRETRAINED / weights.location))
+        _verify(path, weights.sha256)
+        return _built(kind, {**weights.options, **options}, _read(path)[0], path)
+    path = Path(source)
+    if path.is_dir():
+        return _from_folder(kind, path, options)
+    if path.is_file():
+        tensors, header = _read(path)
+        _check_kind(kind, header, path)
+        stored = json.loads(header.get("cddfuse.options", "{}"))
+        return _built(kind, {**stored, **options}, _converted(kind, tensors, path), path)
+    if path.suffix or str(source).count("/") != 1:
+        known = ", ".join(kind.card.weights) or "none"
+        raise InputError(
+            f"there are no weights {source}: give a file that exists, a repository of the hub, "
+            f"or a name of {kind.card.name} (known: {known})."
+        )
+    return kind.from_pretrained(str(source), **options)
+
+
+def _options(model: FusionModel) -> dict[str, Any]:
+    """Constructor arguments of a network, as the hub mixin has recorded them."""
+    return dict(model._hub_mixin_config or {})  # type: ignore[arg-type]
+
+
+def _verify(path: Path, sha256: str) -> None:
+    if not path.is_file():
+        raise InputError(f"the weights {path} are missing: install cddfuse again.")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise InputError(f"the weights {path} are damaged: install cddfuse again.")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a file holds, and its header if it has one."""
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        except SafetensorError as error:
+            raise InputError(f"{path} is damaged or no safetensors file: {error}.") from error
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} is refused: it is damaged, or wants to run code of its own when read; "
+            "get a checkpoint that holds tensors only, best a .safetensors file."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged or no checkpoint: get it again.") from error
+    if not isinstance(checkpoint, dict):
+        raise InputError(f"{path} holds a {type(checkpoint).__name__}, not weights by name.")
+    return checkpoint, {}
+
+
+def _from_folder(kind: type[FusionModel], folder: Path, options: Mapping[str, Any]) -> FusionModel:
+    config, file = folder / "config.json", folder / "model.safetensors"
+    if not file.is_file():
+        raise InputError(
+            f"the folder {folder} holds no model.safetensors: give the weights file itself."
+        )
+    try:
+        stored = json.loads(config.read_text()) if config.is_file() else {}
+    except ValueError as error:
+        raise InputError(f"{config} is not JSON: write the folder again.") from error
+    return _built(kind, {**stored, **options}, _read(file)[0], file)
+
+
+def _check_kind(kind: type[FusionModel], header: Mapping[str, str], path: Path) -> None:
+    name = header.get("cddfuse.model", kind.card.name)
+    if name != kind.card.name:
+        raise InputError(f"{path} holds weights of {name}, not of {kind.card.name}.")
+
+
+def _converted(
+    kind: type[FusionModel], checkpoint: dict[str, Any], path: Path
+) -> dict[str, Tensor]:
+    try:
+        converted = kind.convert_checkpoint(checkpoint)
+    except (AttributeError, TypeError) as error:
+        raise InputError(f"{path} has the keys of a checkpoint but holds no tensors.") from error
+    if converted is not None:
+        return converted
+    foreign = [str(name) for name, value in checkpoint.items() if not isinstance(value, Tensor)]
+    if foreign or not checkpoint:
+        raise InputError(
+            f"{path} is no checkpoint of {kind.card.name}: it holds {_some(foreign) or 'nothing'}."
+        )
+    return checkpoint
+
+
+def _built(
+    kind: type[FusionModel], options: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
+) -> FusionModel:
+    try:
+        model = kind(**options)
+    except TypeError as error:
+        raise InputError(f"{path} does not fit {kind.card.name}: {error}.") from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in state.items()}
+    problems = {
+        "missing": [name for name in wanted if name not in given],
+        "unknown": [name for name in given if name not in wanted],
+        "of another shape": [
+            f"{name} {given[name]} for {shape}"
+            for name, shape in wanted.items()
+            if name in given and given[name] != shape
+        ],
+    }
+    wrong = [f"{len(names)} {what} ({_some(names)})" for what, names in problems.items() if names]
+    if wrong:
+        raise InputError(f"{path} does not fit {kind.card.name}: {'; '.join(wrong)}.")
+    model.load_state_dict(dict(state))
+    return model
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -1,0 +1,138 @@
+"""CDDFuse: learn to take images apart and put them together, then learn to fuse them.
+
+Paper: Zhao et al., CVPR 2023, section 3.3 and 4.1. The presets: `released` is what the authors'
+programs do, `paper` what their text says, `quick` what two CPU cores can do in under an hour.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cddfuse import losses
+from cddfuse.models.base import FusionModel
+from cddfuse.models.cddfuse import CDDFuse, Features
+from cddfuse.pair import ImagePair
+from cddfuse.recipes.base import Recipe, Stage
+
+Branch = Literal["transformer", "invertible"]
+
+
+@dataclass(frozen=True)
+class CDDFuseRecipe(Recipe):
+    """Settings of CDDFuse. Loss weights of 0 and the last three are the ablations of the paper."""
+
+    structural: float = 5.0
+    """Weight of (1 - SSIM) / 2 of both reconstructions, stage one."""
+
+    squared: float = 1.0
+    """Weight of the squared error of both reconstructions, stage one."""
+
+    edges: float = 5.0
+    """Weight of the gradient error of the first image's reconstruction, stage one."""
+
+    decomposition: float = 2.0
+    """Weight of the decomposition loss, both stages."""
+
+    intensity: float = 1.0
+    """Weight of the intensity loss, stage two."""
+
+    gradient: float = 10.0
+    """Weight of the gradient loss, stage two."""
+
+    residual: Literal["first", "sum", "none"] = "first"
+    """What the decoder's output is added to: first for infrared + visible, none for medical."""
+
+    base: Branch = "transformer"
+    """What the base branches are made of."""
+
+    detail: Branch = "invertible"
+    """What the detail branches are made of."""
+
+    single_stage: bool = False
+    """Leave out stage one; stage two gets its epochs."""
+
+    def create_model(self) -> CDDFuse:
+        """The network, untrained."""
+        return CDDFuse(residual=self.residual, base=self.base, detail=self.detail)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Separate (encoder and decoder), then fuse (everything)."""
+        both = ("encoder", "decoder")
+        separate = {
+            "structural_first": self.structural,
+            "structural_second": self.structural,
+            "squared_first": self.squared,
+            "squared_second": self.squared,
+            "edges_first": self.edges,
+            "decomposition": self.decomposition,
+        }
+        fuse = {
+            "intensity": self.intensity,
+            "gradient": self.gradient,
+            "decomposition": self.decomposition,
+        }
+        everything = (*both, "base_fusion", "detail_fusion")
+        if self.single_stage:
+            return (Stage("fuse", sum(self.epochs), everything, fusion, fuse),)
+        return (
+            Stage("separate", self.epochs[0], both, reconstruction, separate),
+            Stage("fuse", self.epochs[1], everything, fusion, fuse),
+        )
+
+
+def reconstruction(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+    """Terms of stage one: each source must be rebuilt from its own features."""
+    model = cast(CDDFuse, model)
+    first, second = model.encode(pair.first, pair.second)
+    one, two = model.reconstruct_both(first, second, pair.first, pair.second)
+    return {
+        "structural_first": losses.structural(one, pair.first),
+        "structural_second": losses.structural(two, pair.second),
+        "squared_first": F.mse_loss(one, pair.first),
+        "squared_second": F.mse_loss(two, pair.second),
+        "edges_first": losses.edges(one, pair.first),
+        **_decomposition(first, second),
+    }
+
+
+def fusion(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+    """Terms of stage two: the fused image must be bright and sharp where either source is."""
+    model = cast(CDDFuse, model)
+    features = model.decompose(pair.first, pair.second)
+    fused = model.decoder(features.fused, model.residual_image(pair.first, pair.second))
+    return {
+        "intensity": losses.intensity(fused, pair.first, pair.second),
+        "gradient": losses.gradient(fused, pair.first, pair.second),
+        **_decomposition(features.first, features.second),
+    }
+
+
+def _decomposition(first: Features, second: Features) -> dict[str, Tensor]:
+    base = losses.correlation(first.base, second.base)
+    detail = losses.correlation(first.detail, second.detail)
+    return {
+        "decomposition": losses.decomposition(base, detail),
+        "correlation_base": base,
+        "correlation_detail": detail,
+    }
+
+
+PRESETS = {
+    "released": CDDFuseRecipe(),
+    # The text has no edge term, a batch of 16, and 1 - SSIM where the programs halve it.
+    "paper": CDDFuseRecipe(batch=16, structural=10.0, edges=0.0),
+    "quick": CDDFuseRecipe(
+        crop=48,
+        sampling="random",
+        flips=True,
+        batch=6,
+        epochs=(1, 3),
+        minutes=50,
+        learning_rate=5e-4,
+        warmup=50,
+        schedule="cosine",
+        floor=1.5e-5,
+    ),
+}

@@ -1,0 +1,66 @@
+"""A look at pairs that are not trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cddfuse.fuse import full_range, fuse
+from cddfuse.io import contact_sheet
+from cddfuse.io.files import replacing
+from cddfuse.metrics import METRICS, PAPER_EIGHT
+from cddfuse.models.base import FusionModel
+from cddfuse.pair import ImagePair
+from cddfuse.recipes import Stage
+
+_SIDE = 160  # larger images are looked at through a window in the middle
+_PAIRS, _SHOWN = 16, 4
+
+
+class Validation:
+    """At most sixteen pairs, evenly spread over those given; the middle 160 pixels of each."""
+
+    def __init__(self, pairs: Sequence[ImagePair]) -> None:
+        every = -(-len(pairs) // _PAIRS) or 1
+        self.pairs = [_middle(pairs[index]) for index in range(0, len(pairs), every)]
+
+    @torch.no_grad()
+    def losses(self, model: FusionModel, stage: Stage) -> dict[str, float]:
+        """Means of the stage's terms over the pairs, and their weighted sum as `total`."""
+        device = next(model.parameters()).device
+        rows: list[dict[str, Tensor]] = []
+        for pair in self.pairs:
+            batch = ImagePair(pair.first[None].to(device), pair.second[None].to(device))
+            rows.append(stage.terms(model, batch))
+        means = {name: float(torch.stack([row[name] for row in rows]).mean()) for name in rows[0]}
+        means["total"] = sum(weight * means[name] for name, weight in stage.weights.items())
+        return means
+
+    def look(self, model: FusionModel, sheet: Path) -> dict[str, float]:
+        """Fuse all pairs, draw a few, and score all as published tables do (with the stretch)."""
+        fused = [fuse(model, pair) for pair in self.pairs]
+        every = -(-len(self.pairs) // _SHOWN)
+        shown = list(zip(self.pairs, fused, strict=True))[::every]
+        picture = contact_sheet(
+            [(pair.first, pair.second, image) for pair, image in shown],
+            headings=("first", "second", "fused"),
+            names=[pair.name for pair, _ in shown],
+        )
+        with replacing(sheet) as temporary:
+            picture.save(temporary)
+        scores = {}
+        for name in PAPER_EIGHT:
+            values = [
+                METRICS[name](full_range(image)[None], pair.first[None], pair.second[None])
+                for image, pair in zip(fused, self.pairs, strict=True)
+            ]
+            scores[name] = float(torch.cat(values).nanmean())
+        return scores
+
+
+def _middle(pair: ImagePair) -> ImagePair:
+    height, width = (min(side, _SIDE) for side in pair.first.shape[-2:])
+    top, left = ((pair.first.shape[-2] - height) // 2, (pair.first.shape[-1] - width) // 2)
+    window = (..., slice(top, top + height), slice(left, left + width))
+    return ImagePair(pair.first[window], pair.second[window], pair.name)

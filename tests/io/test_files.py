@@ -1,0 +1,97 @@
+"""A file is put in its place whole, or not at all."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from cddfuse.errors import InputError
+from cddfuse.io import replacing
+
+
+def test_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "a.png"
+    with replacing(target) as temporary:
+        temporary.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_temporary_is_a_hidden_neighbour_of_the_same_kind(tmp_path: Path) -> None:
+    target = tmp_path / "scan.nii.gz"
+    with replacing(target) as one, replacing(tmp_path / "a.png") as other:
+        one.touch()
+        other.touch()
+        assert one.parent == tmp_path
+        assert one.name.startswith(".")
+        assert one.name.endswith(".nii.gz")
+        assert other.suffix == ".png"
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a") as one, replacing(tmp_path / "a") as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "a").read_text() == "one"
+
+
+def write_half(path: Path, failure: BaseException) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise failure
+
+
+def write_whole(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+
+
+@pytest.mark.parametrize(
+    "failure", [RuntimeError(), KeyboardInterrupt(), OSError(errno.EIO, "broken")], ids=repr
+)
+def test_failure_leaves_the_old_file_and_no_other(tmp_path: Path, failure: BaseException) -> None:
+    target = tmp_path / "a.png"
+    target.write_text("old")
+    with pytest.raises(type(failure)):
+        write_half(target, failure)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "the disk is full: free space or choose another folder with -o"),
+        (errno.EACCES, "permission is denied: choose another folder with -o"),
+        (errno.EROFS, "the disk is read-only: choose another folder with -o"),
+    ],
+)
+def test_trouble_of_the_disk_is_one_sentence(tmp_path: Path, number: int, cure: str) -> None:
+    target = tmp_path / "a.png"
+    with pytest.raises(InputError, match=f"cannot write {target}: {cure}"):
+        write_half(target, OSError(number, os.strerror(number)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["file/a.png", "file/deeper/a.png"])
+def test_file_in_the_way_of_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="a file is in the way where a folder is needed"):
+        write_whole(tmp_path / name)
+
+
+def test_folder_in_the_way_of_a_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.png"
+    target.mkdir()
+    with pytest.raises(InputError, match="a folder of that name is in the way"):
+        write_whole(target)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the name is too long: choose a shorter one"):
+        write_whole(tmp_path / ("a" * 300 + ".png"))
+    assert not list(tmp_path.iterdir())
