@@ -19,7 +19,7 @@ def luma(image: Tensor) -> Tensor:
 
 
 def split(image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Brightness (..., 1, H, W), and what each channel adds to it (..., 3, H, W) or None if grey."""
+    """Brightness (..., 1, H, W), and what each channel adds (..., 3, H, W) or None if grey."""
     brightness = luma(image)
     return brightness, None if image.shape[-3] == 1 else image - brightness
 

@@ -51,8 +51,14 @@ def _check(pair: ImagePair) -> None:
                 f"{label}an image has the shape {tuple(image.shape)}, "
                 "where (C, H, W) or (B, C, H, W) with 1 or 3 channels is needed."
             )
+        if not image.is_floating_point():
+            raise InputError(
+                f"{label}an image is {image.dtype}, where float32 in [0, 1] is needed."
+            )
         if not torch.isfinite(image).all():
             raise InputError(f"{label}an image has values that are not numbers (NaN or infinite).")
-    sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in pair[:2]]
-    if sizes[0] != sizes[1] or pair.first.shape[:-3] != pair.second.shape[:-3]:
+    # Width x height; of a batch, number x width x height.
+    shapes = [(*image.shape[:-3], image.shape[-1], image.shape[-2]) for image in pair[:2]]
+    sizes = ["x".join(map(str, shape)) for shape in shapes]
+    if sizes[0] != sizes[1]:
         raise InputError(f"{label}the images differ in size: {sizes[0]} and {sizes[1]}.")

@@ -70,7 +70,7 @@ class Crops:
         if small:
             raise InputError(
                 f"{len(small)} of {len(pairs)} pairs are smaller than the crop of {size} pixels "
-                f"({small[0]} for one): train with a smaller --crop or leave them out"
+                f"({small[0]} for one): train with a smaller --crop or leave them out."
             )
         self._places: list[tuple[int, tuple[int, int] | None]]
         if sampling == "random":
@@ -85,7 +85,7 @@ class Crops:
         if len(self._places) < batch:
             raise InputError(
                 f"the data give {len(self._places)} crops of {size} pixels, fewer than a batch of "
-                f"{batch}: add pairs, or use a smaller --batch, --stride or --min-contrast"
+                f"{batch}: add pairs, or use a smaller --batch, --stride or --min-contrast."
             )
 
     @property

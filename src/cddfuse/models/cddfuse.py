@@ -11,15 +11,17 @@ release, so that its checkpoints load; its arithmetic is rearranged where that i
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cddfuse.errors import InputError
 from cddfuse.models.base import Card, FusionModel
 
 Residual = Literal["first", "sum", "none"]
+Branch = Literal["transformer", "invertible"]
 
 
 class PixelLinear(nn.Conv2d):
@@ -255,10 +257,12 @@ class CDDFuse(FusionModel):
     def __init__(
         self,
         residual: Residual = "first",
-        base: Literal["transformer", "invertible"] = "transformer",
-        detail: Literal["transformer", "invertible"] = "invertible",
+        base: Branch = "transformer",
+        detail: Branch = "invertible",
     ) -> None:
         super().__init__()
+        if residual not in get_args(Residual) or not {base, detail} <= set(get_args(Branch)):
+            raise InputError(f"no CDDFuse has {residual=}, {base=}, {detail=}: see its help.")
         channels, heads = 64, 8
         self.residual = residual
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from cddfuse.errors import InputError
@@ -36,7 +36,7 @@ def save_weights(model: FusionModel, path: Path, facts: Mapping[str, str] | None
     }
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(state, temporary, header)
+        temporary.write_bytes(save(state, header))
 
 
 def load_weights(
@@ -101,7 +101,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             f"{path} is refused: it is damaged, or wants to run code of its own when read; "
             "get a checkpoint that holds tensors only, best a .safetensors file."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # Of a damaged file, torch and pickle raise a dozen kinds.
         raise InputError(f"{path} is damaged or no checkpoint: get it again.") from error
     if not isinstance(checkpoint, dict):
         raise InputError(f"{path} holds a {type(checkpoint).__name__}, not weights by name.")
@@ -152,7 +152,7 @@ def _built(
     except TypeError as error:
         raise InputError(f"{path} does not fit {kind.card.name}: {error}.") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    given = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in state.items()}
+    given = {str(name): tuple(getattr(tensor, "shape", ())) for name, tensor in state.items()}
     problems = {
         "missing": [name for name in wanted if name not in given],
         "unknown": [name for name in given if name not in wanted],

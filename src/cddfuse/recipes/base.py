@@ -78,7 +78,7 @@ class Recipe:
     """Halved every so many epochs; or held, then a cosine down to the floor in the last stage."""
 
     halve_every: float = 20
-    """Epochs between halvings, counted for each part from the stage in which it starts to learn."""
+    """Epochs between halvings, for each part since it began to learn; 0 does not halve."""
 
     floor: float = 1e-6
     """Least learning rate."""
@@ -121,7 +121,7 @@ def learning_rate(recipe: Recipe, epoch: float, last_stage: float, step: int) ->
         step: steps since the run began, for the warm-up.
     """
     rate = recipe.learning_rate
-    if recipe.schedule == "halving":
+    if recipe.schedule == "halving" and recipe.halve_every:
         rate = max(recipe.floor, rate * 0.5 ** ((epoch + 1e-6) // recipe.halve_every))
     if recipe.schedule == "cosine":
         swing = (1 + math.cos(math.pi * min(max(last_stage, 0), 1))) / 2

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cddfuse import losses
+from cddfuse.errors import InputError
 from cddfuse.models.base import FusionModel
-from cddfuse.models.cddfuse import CDDFuse, Features
+from cddfuse.models.cddfuse import Branch, CDDFuse, Features
 from cddfuse.pair import ImagePair
 from cddfuse.recipes.base import Recipe, Stage
-
-Branch = Literal["transformer", "invertible"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,11 @@ class CDDFuseRecipe(Recipe):
 
     single_stage: bool = False
     """Leave out stage one; stage two gets its epochs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.epochs) != 2:
+            raise InputError(f"epochs is {self.epochs}: CDDFuse has two stages, so two are needed.")
 
     def create_model(self) -> CDDFuse:
         """The network, untrained."""

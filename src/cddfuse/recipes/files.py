@@ -24,7 +24,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a file, as they stand there. `method` may be among them."""
     try:
         settings = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"there is no recipe {path}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
@@ -34,18 +34,31 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """A recipe with some settings replaced, each checked against its type."""
+    """A recipe with some settings replaced, each checked against its type.
+
+    Of the three ways to say how long a run is, the one among `settings` counts.
+    """
     known = asdict(recipe)
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise InputError(f"unknown setting {unknown[0]}: known are {', '.join(known)}.")
     try:
+        settings = {**_other_lengths(settings), **settings}
         checked = TypeAdapter(type(recipe)).validate_python({**known, **settings})
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+            raise cause from error
         name = ".".join(str(part) for part in first["loc"])
         raise InputError(f"setting {name} is {first['input']!r}: {first['msg']}.") from error
     return replace(checked)
+
+
+def _other_lengths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Lengths that would count before those among the settings, switched off."""
+    if "steps" in settings:
+        return {"minutes": 0}
+    return {"minutes": 0, "steps": 0} if "epochs" in settings else {}
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from cddfuse.datasets.crops import Batches
+from cddfuse.datasets.crops import Batches, Crops
 from cddfuse.errors import InputError
 from cddfuse.io.files import replacing
 from cddfuse.models import FusionModel, save_weights
@@ -85,6 +85,21 @@ class Outcome:
     def finished(self) -> bool:
         """False if the run was interrupted and can be resumed."""
         return self.step >= self.total
+
+
+def batches(recipe: Recipe, pairs: Sequence[ImagePair]) -> Crops:
+    """The training batches that a recipe cuts out of pairs of grey images (1, H, W)."""
+    return Crops(
+        pairs,
+        size=recipe.crop,
+        batch=recipe.batch,
+        sampling=recipe.sampling,
+        stride=recipe.stride,
+        min_contrast=recipe.min_contrast,
+        flips=recipe.flips,
+        jitter=recipe.jitter,
+        seed=recipe.seed,
+    )
 
 
 def train(

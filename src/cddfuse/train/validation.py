@@ -9,7 +9,7 @@ from torch import Tensor
 from cddfuse.fuse import full_range, fuse
 from cddfuse.io import contact_sheet
 from cddfuse.io.files import replacing
-from cddfuse.metrics import METRICS, PAPER_EIGHT
+from cddfuse.metrics import METRICS, PAPER_EIGHT, score
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import Stage
@@ -49,14 +49,18 @@ class Validation:
         )
         with replacing(sheet) as temporary:
             picture.save(temporary)
-        scores = {}
-        for name in PAPER_EIGHT:
-            values = [
-                METRICS[name](full_range(image)[None], pair.first[None], pair.second[None])
-                for image, pair in zip(fused, self.pairs, strict=True)
-            ]
-            scores[name] = float(torch.cat(values).nanmean())
-        return scores
+        return _scores(fused, self.pairs)
+
+
+def _scores(fused: Sequence[Tensor], pairs: Sequence[ImagePair]) -> dict[str, float]:
+    """Means of the eight scores of published tables, those that images of this size can have."""
+    side = min(min(image.shape[-2:]) for image in fused)
+    names = [name for name in PAPER_EIGHT if METRICS[name].smallest <= side]
+    rows = [
+        score(full_range(image)[None], pair.first[None], pair.second[None], names)
+        for image, pair in zip(fused, pairs, strict=True)
+    ]
+    return {name: float(torch.cat([row[name] for row in rows]).nanmean()) for name in names}
 
 
 def _middle(pair: ImagePair) -> ImagePair:

@@ -1,0 +1,53 @@
+"""The command line: a table from verb to function.
+
+Exit codes: 0 done; 1 some of a folder failed, the rest is done; 2 nothing was done, with one
+sentence that says why; 130 stopped by Ctrl-C.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, UnknownCommandError
+from rich.console import Console
+
+# Verbs are imported when called, so that `--help` and a typing error answer at once.
+VERBS = {
+    "fuse": "cddfuse.cli.fuse:fuse",
+    "train": "cddfuse.cli.train:train",
+}
+
+app = App(
+    name="cddfuse",
+    help="Fuse registered images of two modalities: infrared and visible, or two medical ones.",
+    suppress_keyboard_interrupt=False,  # for `run` has something to say
+)
+for name, function in VERBS.items():
+    app.command(function, name=name)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a verb and leave with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit code."""
+    from cddfuse.errors import InputError
+
+    problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        result = app(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except UnknownCommandError as error:
+        # Its own text would import every verb, and so what only training needs.
+        word, known = (error.unused_tokens or ["of that name"])[0], ", ".join(VERBS)
+        problems.print(f"cddfuse: there is no command {word}: known are {known}.")
+        return 2
+    except (InputError, CycloptsError) as error:
+        problems.print(f"cddfuse: {' '.join(str(error).split())}")
+        return 2
+    except KeyboardInterrupt:
+        problems.print("cddfuse: stopped.")
+        return 130
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,213 @@
+"""The verb `fuse`."""
+
+import json as json_format
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cddfuse.errors import InputError
+from cddfuse.files import Job, Options, Summary, fuse_files
+from cddfuse.io import pair_folders
+from cddfuse.models import MODELS, FusionModel, create_model
+from cddfuse.runtime.allocator import keep_memory
+
+_WEIGHTS = {"ivf": "ivf", "medical": "mif"}
+Flag = Annotated[bool, Parameter(negative=())]
+
+
+def fuse(
+    first: Path,
+    second: Path | None = None,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    task: Literal["ivf", "medical"] = "ivf",
+    weights: str | None = None,
+    model: str = "cddfuse",
+    residual: Literal["first", "sum", "none"] | None = None,
+    grey: Flag = False,
+    stretch: Flag = False,
+    resize: Flag = False,
+    overwrite: Flag = False,
+    suffix: str = "",
+    format: Literal["png", "jpg", "tif", "bmp", "webp"] = "png",
+    bits: Literal[8, 16] | None = None,
+    device: str = "auto",
+    json: Flag = False,
+    quiet: Flag = False,
+) -> int:
+    """Fuse two images, or the pairs of two folders, or of one folder that holds both.
+
+    Results that are in the output folder already are kept, so a stopped run goes on where it was.
+
+    Args:
+        first: The visible (PET, SPECT, CT) image or folder, whose colour is kept; or a folder with
+            both kinds, in subfolders (vi and ir) or in names (01_vi.png and 01_ir.png).
+        second: The infrared (MRI) image or folder. Files of two folders are paired by name.
+        output: Where the fused image goes, a file or a folder; for folders, a folder.
+        task: Chooses the weights: ivf for infrared and visible, medical for medical pairs.
+        weights: A name, a weights file, a checkpoint of the authors, or a repository of the hub.
+        model: A network of the zoo.
+        residual: What the decoder of cddfuse adds its output to, for checkpoints that do not say:
+            first for infrared and visible, sum for such weights on medical pairs, none for
+            weights trained on medical pairs.
+        grey: Leave the colour of the first image out.
+        stretch: Stretch each result to the full range, the protocol of published tables.
+        resize: Scale the second image to the size of the first where they differ.
+        overwrite: Replace results that exist.
+        suffix: Added to the names of the results, before the dot.
+        format: Of the results of folders.
+        bits: Of the results; as many as the sources have by default.
+        device: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
+        json: Print a summary as JSON.
+        quiet: Print nothing but errors.
+    """
+    keep_memory()
+    jobs, unpaired = _jobs(first, second, output, suffix, format)
+    network = _network(model, weights or _default_weights(model, task), residual, device)
+    options = Options(grey, stretch, resize, overwrite, bits)
+    console = _console(quiet)
+    if not os.path.isdir(first):
+        return _fuse_one(network, jobs[0], options, console, json)
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        shown = bar.add_task("fuse", total=len(jobs), rate="")
+
+        def after(job: Job) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:.2f} pairs/s" if speed else ""
+            bar.update(shown, advance=1, description=job.name, rate=rate)
+
+        try:
+            summary = fuse_files(network, jobs, options, after=after)
+        except KeyboardInterrupt:
+            again = "starts again" if overwrite else "does the rest"
+            console.print(f"stopped: what is done is in {output}; the same command {again}")
+            return 130
+    _report(summary, unpaired, output, console)
+    if json:
+        print(_as_json(summary, unpaired))
+    return 1 if summary.failed or unpaired else 0
+
+
+def _fuse_one(
+    network: FusionModel, job: Job, options: Options, console: Console, json: bool
+) -> int:
+    summary = fuse_files(network, [job], options)
+    if summary.kept:
+        raise InputError(
+            f"{job.output} exists already: choose another name, or --overwrite to replace it."
+        )
+    for reason in summary.failed.values():
+        raise InputError(reason)
+    console.print(f"fused {job.first} and {job.second} in {summary.seconds:.1f} s: {job.output}")
+    if json:
+        print(_as_json(summary, []))
+    return 0
+
+
+def _jobs(
+    first: Path, second: Path | None, output: Path, suffix: str, form: str
+) -> tuple[list[Job], list[Path]]:
+    """What there is to do, and the files that have no partner."""
+    if os.path.isdir(first):
+        if os.path.isfile(output):
+            raise InputError(f"{output} is a file: give a folder for the results of folders.")
+        pairs, unpaired = pair_folders(first, second)
+        jobs = [Job(*pair, output / f"{pair.name}{suffix}.{form}") for pair in pairs]
+        return jobs, unpaired
+    if not os.path.exists(first):
+        raise InputError(f"there is no file or folder {first}: check the name.")
+    if second is None:
+        raise InputError(f"{first} is one image: give the second one too.")
+    if os.path.isdir(second):
+        raise InputError(f"{first} is a file and {second} a folder: give two of one kind.")
+    if os.path.isdir(output) or not output.suffix:
+        output = output / f"{first.stem}{suffix}.{form}"
+    elif suffix:
+        output = output.with_stem(output.stem + suffix)
+    return [Job(first.stem, first, second, output)], []
+
+
+def _default_weights(model: str, task: str) -> str | None:
+    """Weights of a network for a task: those of the task's name, else its first."""
+    known = MODELS[model].card.weights if model in MODELS else {}
+    return _WEIGHTS[task] if _WEIGHTS[task] in known else next(iter(known), None)
+
+
+def _network(name: str, weights: str | None, residual: str | None, device: str) -> FusionModel:
+    options = {} if residual is None else {"residual": residual}
+    try:
+        network = create_model(name, weights, **options)
+    except OSError as error:  # of the hub, when it cannot be reached or knows no such repository
+        reason = " ".join(str(error).split())
+        text = f"cannot load the weights {weights} ({reason}): check the name and the connection."
+        raise InputError(text) from error
+    if weights is None and any(True for _ in network.parameters()):
+        raise InputError(f"no weights of {name} are at hand: name some with --weights.")
+    return network.to(find_device(device))
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name, `auto` being the fastest at hand."""
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"there is no device {name} here: use cpu, or auto.") from error
+    return device
+
+
+def _report(summary: Summary, unpaired: list[Path], output: Path, console: Console) -> None:
+    done = len(summary.done)
+    each = f", {summary.seconds / done:.1f} s each" if done else ""
+    memory = f", peak memory {_peak_memory() / 1e9:.1f} GB"
+    console.print(f"fused {done} pairs in {summary.seconds:.0f} s{each}{memory}: {output}")
+    if summary.kept:
+        console.print(f"kept {len(summary.kept)} results that exist (--overwrite redoes them)")
+    problems = _console(quiet=False)
+    for path in unpaired:
+        problems.print(f"no partner: {path}")
+    for name, reason in summary.failed.items():
+        problems.print(f"failed: {name}: {reason}")
+
+
+def _console(quiet: bool) -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=quiet)
+
+
+def _as_json(summary: Summary, unpaired: list[Path]) -> str:
+    return json_format.dumps(
+        {
+            "done": [str(path) for path in summary.done],
+            "kept": [str(path) for path in summary.kept],
+            "failed": summary.failed,
+            "unpaired": [str(path) for path in unpaired],
+            "seconds": round(summary.seconds, 3),
+            "peak_memory_bytes": _peak_memory(),
+        },
+        indent=2,
+    )
+
+
+def _peak_memory() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,270 @@
+"""Training crops: where they lie, which count, and that any step can be drawn again."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cddfuse.datasets.crops import Crops, contrast
+from cddfuse.errors import InputError
+from cddfuse.pair import ImagePair
+
+
+def numbered(height: int, width: int, name: str = "a", start: int = 0) -> ImagePair:
+    """Every pixel of the first image is different, and 1000 below that of the second."""
+    first = torch.arange(start, start + height * width).float().reshape(1, height, width)
+    return ImagePair(first, first + 1000, name)
+
+
+def corners(crops: Crops, width: int, epoch: int = 0) -> list[tuple[int, int]]:
+    """Where the crops of an epoch lie in a numbered image."""
+    steps = range(epoch * crops.steps_per_epoch, (epoch + 1) * crops.steps_per_epoch)
+    firsts = torch.cat([crops.batch(step).first for step in steps])
+    return [divmod(int(crop[0, 0, 0]), width) for crop in firsts]
+
+
+def street(seed: int = 0, size: int = 24) -> ImagePair:
+    random = torch.Generator().manual_seed(seed)
+    first, second = torch.rand(2, 1, size, size, generator=random)
+    return ImagePair(first, second, str(seed))
+
+
+# Places
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "expected"),
+    [
+        (3, 4, {(0, 0), (0, 4), (0, 8), (4, 0), (4, 4), (4, 8)}),
+        (3, 5, {(0, 0), (0, 5)}),  # 7 rows hold no crop of 3 at 5
+        (7, 1, {(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)}),
+        (5, 2, {(0, 0), (0, 2), (0, 4), (0, 6), (2, 0), (2, 2), (2, 4), (2, 6)}),
+        (4, 200, {(0, 0)}),
+    ],
+)
+def test_grid_worked_by_hand(size: int, stride: int, expected: set[tuple[int, int]]) -> None:
+    crops = Crops([numbered(7, 11)], size=size, stride=stride, batch=1, sampling="grid")
+    assert crops.steps_per_epoch == len(expected)
+    assert set(corners(crops, 11)) == expected
+    assert crops.batch(0).first.shape == (1, 1, size, size)
+
+
+def test_both_images_are_cut_at_the_same_place() -> None:
+    pairs = [numbered(7, 11, "a"), numbered(9, 8, "b", 200)]
+    for sampling in ("grid", "random"):
+        crops = Crops(pairs, size=3, stride=3, batch=2, sampling=sampling, flips=True)
+        for step in range(5):
+            batch = crops.batch(step)
+            assert torch.equal(batch.second, batch.first + 1000)
+            assert list(batch.name) == ["a" if crop.max() < 200 else "b" for crop in batch.first]
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(1, 6), (2, 3), (3, 2), (6, 1)])
+def test_an_epoch_visits_every_place_once_in_a_new_order(batch: int, steps: int) -> None:
+    crops = Crops([numbered(7, 11)], size=3, stride=4, batch=batch, sampling="grid")
+    assert crops.steps_per_epoch == steps
+    orders = [corners(crops, 11, epoch) for epoch in range(4)]
+    assert all(len(order) == len(set(order)) == 6 for order in orders)
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_what_does_not_fill_a_batch_waits_for_another_epoch() -> None:
+    crops = Crops([numbered(7, 11)], size=3, stride=4, batch=4, sampling="grid")
+    assert crops.steps_per_epoch == 1
+    seen = [set(corners(crops, 11, epoch)) for epoch in range(12)]
+    assert all(len(places) == 4 for places in seen)
+    assert len(set.union(*seen)) == 6
+
+
+def test_random_crops_reach_every_place_and_take_one_of_every_pair_an_epoch() -> None:
+    crops = Crops([numbered(5, 6), numbered(5, 6, "b", 500)], size=3, batch=2, sampling="random")
+    assert crops.steps_per_epoch == 1
+    batches = [crops.batch(step) for step in range(200)]
+    assert all(sorted(batch.name) == ["a", "b"] for batch in batches)
+    places = {divmod(int(crop[0, 0, 0]) % 500, 6) for batch in batches for crop in batch.first}
+    assert places == {(top, left) for top in range(3) for left in range(4)}
+
+
+# Drawn again
+
+
+@pytest.mark.parametrize("sampling", ["grid", "random"])
+def test_a_step_depends_on_the_seed_and_its_number_alone(sampling: Any) -> None:
+    def crops(seed: int) -> Crops:
+        pairs = [street(number) for number in range(4)]
+        return Crops(
+            pairs,
+            size=16,
+            stride=4,
+            batch=2,
+            sampling=sampling,
+            flips=True,
+            jitter=0.2,
+            seed=seed,
+        )
+
+    one, other = crops(0), crops(0)
+    forward = [one.batch(step) for step in range(6)]
+    backward = [other.batch(step) for step in reversed(range(6))][::-1]
+    for here, there in zip(forward, backward, strict=True):
+        assert torch.equal(here.first, there.first)
+        assert torch.equal(here.second, there.second)
+        assert here.name == there.name
+    assert not torch.equal(forward[0].first, forward[1].first)
+    assert not torch.equal(forward[0].first, crops(1).batch(0).first)
+
+
+def test_seed_decides_the_order_and_the_places() -> None:
+    orders = [
+        corners(Crops([numbered(7, 11)], size=3, stride=4, batch=6, sampling="grid", seed=seed), 11)
+        for seed in (0, 1)
+    ]
+    assert orders[0] != orders[1]
+    places = [
+        [corners(crops, 40, epoch) for epoch in range(4)]
+        for crops in (Crops([numbered(40, 40)], size=3, batch=1, seed=seed) for seed in (0, 1))
+    ]
+    assert places[0] != places[1]
+
+
+# Contrast
+
+
+def test_contrast_worked_by_hand() -> None:
+    levels = torch.arange(11.0) / 10  # the tenth percentile is 0.1, the ninetieth 0.9
+    assert contrast(levels) == pytest.approx(0.8 / 0.9)
+    assert contrast(levels + 1) == pytest.approx(0.8 / 1.9)
+    assert contrast(torch.full((4,), 0.3)) == 0
+    assert contrast(torch.zeros(4)) == 0
+
+
+def two_halves(first: tuple[float, float], second: tuple[float, float]) -> ImagePair:
+    """16 x 32: the contrasts of the left and the right half, in both images."""
+    board = (torch.arange(16)[:, None] + torch.arange(32)).remainder(2)
+
+    def image(contrasts: tuple[float, float]) -> Tensor:
+        share = torch.tensor(contrasts).repeat_interleave(16)
+        return (1 - share * board)[None]
+
+    return ImagePair(image(first), image(second), "halves")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ((0.5, 0.5), (0.5, 0.5), {0, 16}),
+        ((0.05, 0.5), (0.5, 0.5), {16}),
+        ((0.5, 0.5), (0.5, 0.05), {0}),
+        ((0.5, 0.05), (0.5, 0.5), {0}),
+        ((0.5, 0.25), (0.5, 0.25), {0, 16}),  # just as much as is asked for
+    ],
+)
+def test_crops_without_contrast_in_either_image_are_left_out(
+    first: tuple[float, float], second: tuple[float, float], kept: set[int]
+) -> None:
+    pair = two_halves(first, second)
+    crops = Crops(
+        [pair],
+        size=16,
+        stride=16,
+        batch=1,
+        sampling="grid",
+        min_contrast=0.25,
+    )
+    found = [crops.batch(step) for step in range(crops.steps_per_epoch)]
+    cuts = [slice(left, left + 16) for left in kept]
+    expected = [ImagePair(pair.first[..., cut], pair.second[..., cut]) for cut in cuts]
+    assert len(found) == len(expected)
+    for crop in expected:
+        assert any(
+            torch.equal(batch.first[0], crop.first) and torch.equal(batch.second[0], crop.second)
+            for batch in found
+        )
+
+
+def test_without_a_limit_flat_crops_count() -> None:
+    pair = two_halves((0, 0), (0, 0))
+    crops = Crops([pair], size=16, stride=16, batch=1, sampling="grid", min_contrast=0)
+    assert crops.steps_per_epoch == 2
+
+
+def test_random_crops_look_for_contrast_but_not_for_ever() -> None:
+    # Of 49 columns 24 give a crop that is half texture or more.
+    image = torch.full((1, 16, 64), 0.9)
+    image[..., 40:] -= 0.8 * (torch.arange(24) % 2)
+    pair = ImagePair(image, image, "a")
+    plain, picky = (
+        Crops([pair], size=16, batch=1, sampling="random", min_contrast=limit) for limit in (0, 0.5)
+    )
+    shares = [
+        np.mean([contrast(crops.batch(step).first) >= 0.5 for step in range(60)])
+        for crops in (plain, picky)
+    ]
+    assert shares[0] < 0.8
+    assert shares[1] == 1
+    flat = ImagePair(torch.ones(1, 16, 16), torch.ones(1, 16, 16), "flat")
+    crops = Crops([flat], size=16, batch=1, sampling="random", min_contrast=0.5)
+    assert torch.equal(crops.batch(0).first[0], flat.first)
+
+
+# Flips and jitter
+
+
+def test_flips_give_all_four_views() -> None:
+    pair = numbered(3, 3)
+    crops = Crops([pair], size=3, batch=1, flips=True)
+    views = [pair.first.flip(axes) for axes in ((), (-1,), (-2,), (-2, -1))]
+    counts = [0] * 4
+    for step in range(100):
+        first = crops.batch(step).first[0]
+        counts[next(index for index, view in enumerate(views) if torch.equal(first, view))] += 1
+    assert min(counts) > 10
+    still = Crops([pair], size=3, batch=1)
+    assert all(torch.equal(still.batch(step).first[0], pair.first) for step in range(20))
+
+
+def test_jitter_changes_contrast_and_brightness_within_its_share() -> None:
+    levels = 0.4 + 0.2 * torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0))
+    crops = Crops([ImagePair(levels, levels, "a")], size=16, batch=1, jitter=0.2)
+    batches = [crops.batch(step) for step in range(200)]
+    for images in ([batch.first for batch in batches], [batch.second for batch in batches]):
+        gains = np.array([float(image.std() / levels.std()) for image in images])
+        offsets = np.array([float(image.mean() / levels.mean()) for image in images])
+        for shares in (gains, offsets):
+            assert 0.8 - 1e-4 <= shares.min() < 0.83
+            assert 1.17 < shares.max() <= 1.2 + 1e-4
+        assert abs(np.corrcoef(gains, offsets)[0, 1]) < 0.2
+    assert not any(torch.equal(batch.first, batch.second) for batch in batches)
+
+
+def test_jitter_stays_in_the_range() -> None:
+    crops = Crops([street()], size=24, batch=1, jitter=0.9)
+    for step in range(20):
+        batch = crops.batch(step)
+        assert min(batch.first.min(), batch.second.min()) >= 0
+        assert max(batch.first.max(), batch.second.max()) <= 1
+
+
+# Refused
+
+
+def test_images_smaller_than_a_crop_are_named() -> None:
+    pairs = [street(0, 24), numbered(30, 15, "narrow"), numbered(15, 30, "low")]
+    with pytest.raises(InputError) as caught:
+        Crops(pairs, size=16, batch=1)
+    assert str(caught.value) == (
+        "2 of 3 pairs are smaller than the crop of 16 pixels (narrow for one): train with a "
+        "smaller --crop or leave them out."
+    )
+    assert Crops([street(0, 16)], size=16, batch=1).steps_per_epoch == 1
+
+
+def test_fewer_crops_than_a_batch_is_a_sentence() -> None:
+    with pytest.raises(InputError) as caught:
+        Crops([street()], size=16, batch=2, sampling="grid", stride=100)
+    assert str(caught.value) == (
+        "the data give 1 crops of 16 pixels, fewer than a batch of 2: add pairs, or use a smaller "
+        "--batch, --stride or --min-contrast."
+    )

@@ -1,0 +1,97 @@
+"""What every network of the zoo promises. A new network is tested here without a new line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cddfuse import ImagePair, create_model, fuse
+from cddfuse.models import MODELS, FusionModel, save_weights
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> FusionModel:
+    torch.manual_seed(0)
+    return create_model(request.param)
+
+
+def pair(*shape: int, colour: bool = False) -> ImagePair:
+    random = torch.Generator().manual_seed(1)
+    return ImagePair(
+        torch.rand(3 if colour else 1, *shape, generator=random),
+        torch.rand(1, *shape, generator=random),
+    )
+
+
+@pytest.mark.parametrize("size", [(32, 32), (37, 51), (8, 64), (1, 1), (1, 9), (5, 7)], ids=str)
+@pytest.mark.parametrize("colour", [False, True], ids=["grey", "colour"])
+def test_output_is_an_image_like_the_first(
+    model: FusionModel, size: tuple[int, int], colour: bool
+) -> None:
+    source = pair(*size, colour=colour)
+    fused = fuse(model, source)
+    assert fused.shape == source.first.shape
+    assert fused.dtype == source.first.dtype
+    assert 0 <= fused.min() <= fused.max() <= 1
+
+
+def test_network_itself_keeps_to_the_range(model: FusionModel) -> None:
+    side = max(16, model.card.smallest)
+    side = -(-side // model.card.multiple_of) * model.card.multiple_of
+    first, second, _ = pair(side, side + model.card.multiple_of)
+    with torch.inference_mode():
+        fused = model(first[None], second[None])
+    assert fused.shape == first[None].shape
+    assert 0 <= fused.min() <= fused.max() <= 1
+
+
+def test_batch_equals_one_by_one(model: FusionModel) -> None:
+    one = pair(16, 24)
+    two = ImagePair(one.first.flip(-1), one.second.flip(-1))
+    batch = ImagePair(torch.stack([one.first, two.first]), torch.stack([one.second, two.second]))
+    together = fuse(model, batch)
+    torch.testing.assert_close(together[0], fuse(model, one))
+    torch.testing.assert_close(together[1], fuse(model, two))
+
+
+@pytest.mark.parametrize("changed", ["first", "second"])
+def test_both_images_matter(model: FusionModel, changed: str) -> None:
+    source = pair(16, 24)
+    other = source._replace(**{changed: 1 - getattr(source, changed)})
+    assert torch.equal(fuse(model, source), fuse(model, source))
+    assert not torch.allclose(fuse(model, source), fuse(model, other))
+
+
+def test_every_parameter_learns(model: FusionModel) -> None:
+    first, second, _ = pair(16, 24)
+    weight = torch.rand(1, 1, 16, 24, generator=torch.Generator().manual_seed(2))
+    (model(first[None], second[None]) * weight).sum().backward()
+    gradients = {name: weight.grad for name, weight in model.named_parameters()}
+    assert not [name for name, grad in gradients.items() if grad is None or not grad.any()]
+
+
+def test_made_ready_to_fuse(model: FusionModel) -> None:
+    assert not any(module.training for module in model.modules())
+    assert {weight.device.type for weight in model.parameters()} <= {"cpu"}
+
+
+def test_saved_and_loaded_it_is_the_same(model: FusionModel, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(model, path)
+    again = create_model(model.card.name, path)
+    assert torch.equal(fuse(again, pair(16, 24)), fuse(model, pair(16, 24)))
+
+
+def test_card_is_filed_under_its_own_name(model: FusionModel) -> None:
+    assert MODELS[model.card.name] is type(model)
+    assert model.card.paper.startswith("https://")
+    assert model.card.multiple_of >= 1
+    assert model.card.smallest >= 1
+
+
+def test_weights_on_the_card_load_and_are_described(model: FusionModel) -> None:
+    for name, weights in model.card.weights.items():
+        assert weights.licence, name
+        assert weights.trained_on, name
+        if weights.sha256:
+            create_model(model.card.name, name)

@@ -1,0 +1,201 @@
+"""Terms of the losses: worked cases, plain transcriptions in NumPy, laws."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cddfuse import losses
+
+SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) * 1.0
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Three batches of two images, (3, 2, 1, 13, 15), float64."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(3, 2, 1, 13, 15, generator=generator, dtype=torch.float64)
+
+
+def filtered(image: np.ndarray, kernel: np.ndarray, border: str) -> np.ndarray:
+    """Correlation of a 2-D image with an odd square kernel, pixel by pixel."""
+    reach = len(kernel) // 2
+    padded = np.pad(image, reach, mode=border)  # type: ignore[call-overload]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape)
+    return (windows * kernel).sum((-2, -1))
+
+
+def flat(level: float) -> Tensor:
+    return torch.full((1, 1, 12, 12), level, dtype=torch.float64)
+
+
+# Structural
+
+
+def test_structural_agrees_with_a_transcription(images: Tensor) -> None:
+    line = np.exp(-(np.arange(-5.0, 6) ** 2) / 4.5)
+    window = np.outer(line, line) / line.sum() ** 2
+    one, two = images[0], images[0] * 0.6 + images[1] * 0.4
+    dissimilarities = []
+    for image, reference in zip(one.numpy()[:, 0], two.numpy()[:, 0], strict=True):
+        x, y = (filtered(a, window, "reflect") for a in (image, reference))
+        xx, yy, xy = (
+            filtered(a * b, window, "reflect") - c
+            for a, b, c in (
+                (image, image, x * x),
+                (reference, reference, y * y),
+                (image, reference, x * y),
+            )
+        )
+        ssim = (2 * x * y + 1e-4) * (2 * xy + 9e-4) / ((x * x + y * y + 1e-4) * (xx + yy + 9e-4))
+        dissimilarities.append(np.clip(1 - ssim, 0, 1) / 2)
+    found = losses.structural(one, two).item()
+    assert found == pytest.approx(np.mean(dissimilarities), abs=1e-6)
+
+
+def test_structural_of_flat_images_compares_their_levels() -> None:
+    # (1 - (2 * 0.2 * 0.6 + C1) / (0.2^2 + 0.6^2 + C1)) / 2
+    expected = (1 - 0.2401 / 0.4001) / 2
+    assert losses.structural(flat(0.2), flat(0.6)).item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_structural_is_nothing_of_itself_and_half_of_a_negative(images: Tensor) -> None:
+    assert losses.structural(images[0], images[0]).item() == pytest.approx(0, abs=1e-12)
+    board = (torch.arange(12)[:, None] + torch.arange(12)).remainder(2).double()[None, None]
+    assert losses.structural(board, 1 - board).item() == 0.5
+
+
+def test_structural_does_not_care_which_is_the_reference(images: Tensor) -> None:
+    torch.testing.assert_close(
+        losses.structural(images[0], images[1]), losses.structural(images[1], images[0])
+    )
+
+
+# Edges, intensity, gradient
+
+
+def test_edges_of_a_step_against_a_flat_image() -> None:
+    # Two of four columns respond with 4, across only: (2 / 4) * (4 / 8) over two directions.
+    step = torch.tensor([0.0, 0, 1, 1]).expand(1, 1, 3, 4)
+    assert losses.edges(step, torch.zeros_like(step)).item() == pytest.approx(0.125)
+
+
+def test_edges_agree_with_a_transcription(images: Tensor) -> None:
+    differences = [
+        filtered(x, kernel, "edge") / 8 - filtered(y, kernel, "edge") / 8
+        for x, y in zip(images[0, :, 0].numpy(), images[1, :, 0].numpy(), strict=True)
+        for kernel in (SOBEL, SOBEL.T)
+    ]
+    found = losses.edges(images[0], images[1]).item()
+    assert found == pytest.approx(np.abs(differences).mean(), abs=1e-12)
+
+
+def test_intensity_worked_by_hand() -> None:
+    fused, first, second = (
+        torch.tensor(x).reshape(1, 1, 1, 4)
+        for x in ([0.5, 0.5, 0.0, 1.0], [0.7, 0.1, 0.2, 0.9], [0.1, 0.2, 0.4, 1.0])
+    )
+    # From 0.7, 0.2, 0.4 and 1.0 it is 0.2, 0.3, 0.4 and 0.0 away.
+    assert losses.intensity(fused, first, second).item() == pytest.approx(0.225)
+
+
+def test_gradient_agrees_with_a_transcription(images: Tensor) -> None:
+    def strength(image: np.ndarray) -> np.ndarray:
+        across, down = (filtered(image, kernel, "constant") for kernel in (SOBEL, SOBEL.T))
+        return abs(across) + abs(down)
+
+    differences = [
+        strength(fused) - np.maximum(strength(first), strength(second))
+        for fused, first, second in zip(*images[:, :, 0].numpy(), strict=True)
+    ]
+    found = losses.gradient(*images).item()
+    assert found == pytest.approx(np.abs(differences).mean(), abs=1e-12)
+
+
+def test_gradient_takes_the_stronger_source_as_a_whole() -> None:
+    # 2 across and 2 down beat 3 across: the sum of the directions is compared, not each.
+    ramp = torch.arange(5.0).expand(1, 1, 5, 5)
+    slanted, steep = 2 * ramp + 2 * ramp.mT, 3 * ramp
+    inside = losses.gradient(steep, slanted, steep), losses.gradient(slanted, slanted, steep)
+    assert inside[1] < inside[0]
+
+
+@pytest.mark.parametrize("term", [losses.intensity, losses.gradient])
+def test_fusion_terms_are_blind_to_the_order_of_the_sources(term, images: Tensor) -> None:  # type: ignore[no-untyped-def]
+    fused, first, second = images
+    torch.testing.assert_close(term(fused, first, second), term(fused, second, first))
+    assert term(first, first, first).item() == 0
+
+
+# Correlation and decomposition
+
+
+def feature(*levels: float) -> Tensor:
+    return torch.tensor(levels).reshape(1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "expected"),
+    [
+        pytest.param(feature(1, 2, 3, 4), feature(1, 2, 3, 4), 1, id="same"),
+        pytest.param(feature(1, 2, 3, 4), feature(9, 7, 5, 3), -1, id="opposite"),
+        pytest.param(feature(1, 1, 2, 2), feature(1, 2, 1, 2), 0, id="unrelated"),
+        # Deviations -1.5 -.5 .5 1.5 and -.5 -.5 -.5 1.5: 3 / sqrt(5 * 3).
+        pytest.param(feature(1, 2, 3, 4), feature(0, 0, 0, 2), 0.7745967, id="between"),
+        pytest.param(feature(1, 2, 3, 4), feature(5, 5, 5, 5), 0, id="flat"),
+    ],
+)
+def test_correlation_worked_by_hand(one: Tensor, two: Tensor, expected: float) -> None:
+    assert losses.correlation(one, two).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_correlation_is_the_mean_over_channels_and_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(2, 3, 5, 4, generator=generator)
+    two = one + torch.randn(2, 3, 5, 4, generator=generator)
+    each = [
+        np.corrcoef(x, y)[0, 1]
+        for x, y in zip(one.reshape(6, 20).numpy(), two.reshape(6, 20).numpy(), strict=True)
+    ]
+    assert losses.correlation(one, two).item() == pytest.approx(np.mean(each), abs=1e-6)
+    shifted = losses.correlation(3 * one + 7, 0.1 * two - 2)
+    torch.testing.assert_close(shifted, losses.correlation(two, one))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 12.3])
+def test_flat_features_have_no_correlation_and_finite_gradients(level: float) -> None:
+    one = torch.full((1, 2, 7, 9), level, requires_grad=True)
+    two = torch.rand(1, 2, 7, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    for other in (one, two):
+        found = losses.correlation(one, other)
+        found.backward()
+        assert -1 <= found.item() <= 1
+    for feature in (one, two):
+        assert feature.grad is not None
+        assert feature.grad.isfinite().all()
+
+
+def test_black_features_have_correlation_and_gradient_zero() -> None:
+    one = torch.zeros(1, 2, 7, 9, requires_grad=True)
+    found = losses.correlation(one, torch.zeros(1, 2, 7, 9))
+    found.backward()
+    assert found.item() == 0
+    assert one.grad is not None
+    assert not one.grad.any()
+
+
+def test_correlation_is_taken_in_single_precision() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one = torch.rand(1, 1, 64, 64, generator=generator) * 300
+    found = losses.correlation(one.half(), one.half())
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("base", "detail", "expected"),
+    [(0.5, 0.2, 0.04 / 1.51), (0.5, -0.2, 0.04 / 1.51), (1.0, 0.0, 0.0), (-1.0, 1.0, 100.0)],
+)
+def test_decomposition_worked_by_hand(base: float, detail: float, expected: float) -> None:
+    found = losses.decomposition(*torch.tensor([base, detail], dtype=torch.float64))
+    assert found.item() == pytest.approx(expected)

@@ -1,0 +1,296 @@
+"""Runs that finish, stop, go on, go wrong, and are shared out."""
+
+import csv
+import math
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from training import command, random_pairs, small, write_pairs
+
+from cddfuse import InputError, create_model
+from cddfuse.cli import run as cli
+from cddfuse.models import FusionModel
+from cddfuse.pair import ImagePair
+from cddfuse.recipes import Stage
+from cddfuse.recipes.cddfuse import CDDFuseRecipe
+from cddfuse.train import BEST, STATE, WEIGHTS, Running, batches, train
+from cddfuse.train.trainer import Trainer
+
+PAIRS = random_pairs(4)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def run(folder: Path, recipe: CDDFuseRecipe | None = None, **options: object) -> Path:
+    recipe = recipe or small()
+    train(recipe, batches(recipe, PAIRS), folder, quiet=True, **options)  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    return run(folder, validation=PAIRS[:2], facts={"data": "random"})
+
+
+def assert_same_weights(one: Path, two: Path) -> None:
+    first, second = load_file(one / WEIGHTS), load_file(two / WEIGHTS)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_leaves_what_there_is_to_look_at(whole: Path) -> None:
+    left = {path.name for path in whole.iterdir()}
+    assert {STATE, WEIGHTS, BEST, "log.csv", "curves.png", "tensorboard", "validation"} <= left
+    assert (whole / "validation" / "step-000006.png").stat().st_size > 1000
+    assert any((whole / "tensorboard").iterdir())
+
+
+def test_the_log_has_every_step_and_the_scores(whole: Path) -> None:
+    steps = [row for row in rows(whole) if row["total"]]
+    assert [(row["step"], row["stage"]) for row in steps] == [
+        *((str(step), "separate") for step in (1, 2, 3)),
+        *((str(step), "fuse") for step in (4, 5, 6)),
+    ]
+    assert all(row["norm_base_fusion"] for row in steps[3:])
+    looked = [row for row in rows(whole) if row["validation_total"]]
+    assert [row["step"] for row in looked] == ["6"]
+    assert 0 < float(looked[0]["validation_EN"]) < 8
+    assert "validation_VIF" not in looked[0]  # which needs 41 pixels
+
+
+def test_weights_carry_facts_and_load(whole: Path) -> None:
+    with safe_open(whole / WEIGHTS, "pt") as file:
+        header = file.metadata()
+    assert header["data"] == "random"
+    assert header["cddfuse.step"] == "6 of 6"
+    model = create_model("cddfuse", whole / WEIGHTS)
+    assert all(torch.equal(model.state_dict()[k], v) for k, v in load_file(whole / WEIGHTS).items())
+
+
+def test_a_run_learns(tmp_path: Path) -> None:
+    run(tmp_path, small(steps=40, flips=False, sampling="grid", stride=16, batch=4))
+    losses = [(row["stage"], float(row["total"])) for row in rows(tmp_path) if row["total"]]
+    for stage in ("separate", "fuse"):
+        of_stage = [loss for name, loss in losses if name == stage]
+        assert min(of_stage[-3:]) < 0.8 * of_stage[0]
+
+
+@pytest.mark.parametrize("stop", [2, 3, 5])
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, whole: Path, stop: int) -> None:
+    recipe = small()
+    data = batches(recipe, PAIRS)
+
+    class UntilThen:
+        steps_per_epoch = data.steps_per_epoch
+
+        def batch(self, step: int) -> ImagePair:
+            if step == stop:
+                raise RuntimeError("as if the power failed")
+            return data.batch(step)
+
+    with pytest.raises(RuntimeError, match="power"):
+        train(recipe, UntilThen(), tmp_path, running=Running(save_every=0), quiet=True)
+    run(tmp_path, resume=True)
+    assert_same_weights(tmp_path, whole)
+    assert [row["step"] for row in rows(tmp_path)] == [str(step) for step in range(1, 7)]
+
+
+def test_the_running_average_goes_on_too(tmp_path: Path) -> None:
+    recipe = small(ema=0.5)
+    one = run(tmp_path / "one", recipe)
+    two = run(tmp_path / "two", recipe, running=Running(stop_after=1e-9))
+    assert torch.load(two / STATE, weights_only=True)["standing"]["step"] == 1
+    run(two, recipe, resume=True)
+    assert_same_weights(one, two)
+    last, kept = torch.load(one / STATE, weights_only=True)["model"], load_file(one / WEIGHTS)
+    assert any(not torch.equal(last[name], value) for name, value in kept.items())
+
+
+FLAGS = [
+    *("--crop", "16", "--batch", "2", "--epochs", "1", "1", "--steps", "8"),
+    *("--warmup", "2", "--val-share", "0"),
+]
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Two folders of pairs, and a run over them that nothing disturbed."""
+    root = tmp_path_factory.mktemp("on disk")
+    first, second = write_pairs(root)
+    assert cli(["train", *map(str, (first, second, "-o", root / "run", *FLAGS, "--quiet"))]) == 0
+    return first, second, root / "run"
+
+
+def wait_for_step(program: "Popen[str]", folder: Path, step: int) -> None:
+    while program.poll() is None:
+        if (folder / STATE).is_file():
+            state = torch.load(folder / STATE, weights_only=True)
+            if state["standing"]["step"] >= step:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"the run ended before step {step}: {program.communicate()[1]}")
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "code"),
+    [
+        pytest.param(signal.SIGKILL, 2, -signal.SIGKILL, id="killed in stage one"),
+        pytest.param(signal.SIGKILL, 5, -signal.SIGKILL, id="killed in stage two"),
+        pytest.param(signal.SIGINT, 2, 130, id="Ctrl-C"),
+    ],
+)
+def test_a_program_that_was_stopped_goes_on(
+    tmp_path: Path,
+    on_disk: tuple[Path, Path, Path],
+    number: signal.Signals,
+    step: int,
+    code: int,
+) -> None:
+    first, second, whole = on_disk
+    program = command(["train", first, second, "-o", tmp_path, *FLAGS, "--save-every", 0])
+    wait_for_step(program, tmp_path, step)
+    program.send_signal(number)
+    said = program.communicate(timeout=120)[1]
+    assert program.returncode == code
+    if number == signal.SIGINT:
+        assert f"cddfuse train -o {tmp_path} --resume" in said
+    assert cli(["train", "-o", str(tmp_path), "--resume", "--quiet"]) == 0
+    assert_same_weights(tmp_path, whole)
+
+
+def test_two_processes_compute_what_one_does(
+    tmp_path: Path, on_disk: tuple[Path, Path, Path]
+) -> None:
+    first, second, _ = on_disk
+    flags = [*FLAGS[:2], "--batch", 4, "--steps", 4, *FLAGS[-2:], "--accelerator", "cpu"]
+    for devices in (1, 2):
+        folder = tmp_path / str(devices)
+        program = command(["train", first, second, "-o", folder, *flags, "--devices", devices])
+        said = program.communicate(timeout=300)[1]
+        assert program.returncode == 0, said
+    for one, two in zip(rows(tmp_path / "1"), rows(tmp_path / "2"), strict=True):
+        for name in ("total", "decomposition", "correlation_base", "norm_encoder", "norm_decoder"):
+            assert float(two[name]) == pytest.approx(float(one[name]), rel=2e-3)
+
+
+class Broken(CDDFuseRecipe):
+    """A recipe whose loss is not a number at some steps."""
+
+    bad: Callable[[int], bool]
+
+    def stages(self) -> tuple[Stage, ...]:
+        calls = iter(range(10**6))
+
+        def terms(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+            loss = model(pair.first, pair.second).mean()
+            return {"loss": loss * math.nan if self.bad(next(calls)) else loss}
+
+        return (Stage("only", 1, ("encoder", "decoder"), terms, {"loss": 1.0}),)
+
+
+def broken(bad: Callable[[int], bool], steps: int) -> Broken:
+    recipe = Broken(**vars(small(steps=steps)))
+    object.__setattr__(recipe, "bad", bad)
+    return recipe
+
+
+def test_a_step_without_a_number_is_left_out(tmp_path: Path) -> None:
+    recipe = broken(lambda call: call == 1, steps=3)
+    outcome = train(recipe, batches(recipe, PAIRS), tmp_path, quiet=True)
+    assert outcome.skipped == 1
+    assert all(torch.isfinite(weight).all() for weight in outcome.model.state_dict().values())
+    assert [row["step"] for row in rows(tmp_path)] == ["1", "3"]
+
+
+def test_many_of_them_end_the_run_with_the_last_good_state(tmp_path: Path) -> None:
+    recipe = broken(lambda call: call >= 2, steps=30)
+    with pytest.raises(InputError, match=r"20 steps in a row .*state\.pt.*learning-rate"):
+        train(recipe, batches(recipe, PAIRS), tmp_path, running=Running(save_every=0), quiet=True)
+    state = torch.load(tmp_path / STATE, weights_only=True)
+    assert state["standing"]["step"] == 2
+    assert (tmp_path / WEIGHTS).is_file()
+
+
+def trainer(recipe: CDDFuseRecipe, precision: str = "32-true") -> Trainer:
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    return Trainer(recipe, recipe.create_model(), fabric)
+
+
+def test_fusion_layers_start_their_schedule_with_their_stage() -> None:
+    recipe = small(schedule="halving", halve_every=2, epochs=(4, 4), warmup=0, floor=1e-6)
+    subject = trainer(recipe)
+    subject.standing.plan = (4, 4)
+    seen = []
+    for step in range(8):
+        subject.standing.step = step
+        subject._set_learning_rates()
+        rates = {group["name"]: group["lr"] / 5e-4 for group in subject.optimizer.param_groups}
+        seen.append((rates["encoder"], rates["base_fusion"]))
+    encoder, fusion = zip(*seen, strict=True)
+    assert encoder == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
+    assert fusion[4:] == pytest.approx([1, 1, 0.5, 0.5])
+
+
+def test_parts_of_a_stage_alone_learn_and_are_clipped_alone() -> None:
+    recipe = small(clip=0.0, warmup=0)
+    subject = trainer(recipe)
+    subject.standing.plan = (1, 1)
+    before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+    subject.step(batches(recipe, PAIRS).batch(0))
+    moved = {
+        name.split(".")[0]
+        for name, value in subject.model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert moved == {"encoder", "decoder"}
+    recipe = small(clip=1e-3)
+    subject = trainer(recipe)
+    subject.standing.plan = (1, 1)
+    norms = subject.step(batches(recipe, PAIRS).batch(0)).gradient_norms
+    assert all(norm > 1e-3 for norm in norms.values())
+    for name in ("encoder", "decoder"):
+        gradients = [p.grad for p in subject.parts[name].parameters() if p.grad is not None]
+        assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_half_precision_stays_close(tmp_path: Path) -> None:
+    recipe = small()
+    data = batches(recipe, PAIRS)
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        subject = trainer(recipe, precision)
+        subject.standing.plan = (1, 1)
+        losses.append([subject.step(data.batch(step)).losses["total"] for step in range(2)])
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert losses[0] != losses[1]
+
+
+def test_a_run_by_minutes_plans_its_steps_and_starts_afresh(tmp_path: Path) -> None:
+    recipe = small(steps=0, minutes=0.05, epochs=(1, 3))
+    outcome = train(recipe, batches(recipe, PAIRS), tmp_path, quiet=True)
+    plan = torch.load(tmp_path / STATE, weights_only=True)["standing"]["plan"]
+    assert outcome.finished
+    assert sum(plan) == outcome.total >= 2
+    fixed = small(steps=outcome.total, epochs=(1, 3))
+    train(fixed, batches(fixed, PAIRS), tmp_path / "fixed", quiet=True)
+    assert_same_weights(tmp_path, tmp_path / "fixed")
+
+
+def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / STATE).write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match=r"state\.pt is no state of a training run"):
+        run(tmp_path, resume=True)
