@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cddfuse.errors import InputError
 from cddfuse.fuse import fuse
-from cddfuse.io import bit_depth, read_pair, write_image
+from cddfuse.io import bit_depth, output_format, read_pair, write_image
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 
@@ -114,9 +114,7 @@ def _check(jobs: Sequence[Job], options: Options) -> None:
         if job.output.resolve() in sources:
             text = f"{job.output} is a source: choose another folder with -o, or a --suffix."
             raise InputError(text)
-        if options.bits == 16 and not _holds_16_bits(job.output):
-            text = f"{job.output} cannot hold 16 bits: use .png or .tif, or leave --bits out."
-            raise InputError(text)
+        output_format(job.output, options.bits or 8)
     for folder in {job.output.parent for job in jobs}:
         place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
         if not os.path.isdir(place) or not os.access(place, os.W_OK):

@@ -30,6 +30,8 @@ def fuse(
     sources = (brightness, colour.luma(pair.second))
     first, second = (x.reshape(-1, *x.shape[-3:]).to(device) for x in sources)
     fused = runtime.run(model, first, second).clamp(0, 1)
+    if not torch.isfinite(fused).all():
+        raise InputError("the network gives values that are not numbers: use other weights.")
     if stretch:
         fused = full_range(fused)
     fused = fused.reshape(brightness.shape).to(pair.first.device)

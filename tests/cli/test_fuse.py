@@ -602,9 +602,8 @@ def test_wrong_command_imports_no_other(capsys: Say, monkeypatch: pytest.MonkeyP
 def test_16_bits_in_a_format_of_8(tmp_path: Path, pair: Pair, capsys: Say, suffix: str) -> None:
     output = tmp_path / f"o{suffix}"
     assert mean(*pair, "-o", output, "--bits", 16) == 2
-    assert complaint(capsys) == (
-        f"{output} cannot hold 16 bits: use .png or .tif, or leave --bits out."
-    )
+    expected = f"cannot write {output} with 16 bits: use .png or .tif"
+    assert complaint(capsys).startswith(expected)
 
 
 def test_result_of_an_unknown_format(tmp_path: Path, pair: Pair, capsys: Say) -> None:
@@ -696,8 +695,8 @@ def test_hub_that_cannot_be_reached(
     monkeypatch.setattr(MODELS["cddfuse"], "from_pretrained", unreachable)
     arguments = [*pair, "-o", tmp_path / "o.png", "--weights", "somebody/network"]
     assert run(["fuse", *map(str, arguments)]) == 2
-    expected = "cannot load the weights somebody/network (no route to the hub): check the name"
-    assert complaint(capsys).startswith(expected)
+    said = "there is no file somebody/network, and the hub gives no weights of that name that fit"
+    assert complaint(capsys).startswith(said)
 
 
 # Trouble on the way

@@ -231,7 +231,8 @@ def test_folder_with_a_damaged_config(model: CDDFuse, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"residual": ')
     assert (
-        refused(tmp_path, tmp_path / "config.json") == "FILE is not JSON: write the folder again."
+        refused(tmp_path, tmp_path / "config.json")
+        == "FILE does not say how its network is built: write it again."
     )
 
 
@@ -331,3 +332,18 @@ def test_release_without_one_of_its_parts(tmp_path: Path) -> None:
     assert "FILE is no checkpoint of cddfuse: it holds DIDF_Encoder" in refused(
         saved(tmp_path, checkpoint)
     )
+
+
+def test_hub_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    save_file({"stranger": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(RuntimeError, match="stranger"):
+        CDDFuse.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("options", ["no json", "[1]"])
+def test_options_that_say_nothing(tmp_path: Path, options: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"stranger": torch.zeros(1)}, path, {"cddfuse.options": options})
+    with pytest.raises(InputError, match="does not say how its network is built"):
+        create_model("cddfuse", path)

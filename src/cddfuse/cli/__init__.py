@@ -18,7 +18,8 @@ VERBS = {
 
 app = App(
     name="cddfuse",
-    help="Fuse registered images of two modalities: infrared and visible, or two medical ones.",
+    help="Fuse registered images of two modalities: infrared and visible, or two medical ones.\n\n"
+    "fuse: fuse files or folders. train: train a network on your own pairs.",
     suppress_keyboard_interrupt=False,  # for `run` has something to say
 )
 for name, function in VERBS.items():

@@ -152,12 +152,7 @@ def _default_weights(model: str, task: str) -> str | None:
 
 def _network(name: str, weights: str | None, residual: str | None, device: str) -> FusionModel:
     options = {} if residual is None else {"residual": residual}
-    try:
-        network = create_model(name, weights, **options)
-    except OSError as error:  # of the hub, when it cannot be reached or knows no such repository
-        reason = " ".join(str(error).split())
-        text = f"cannot load the weights {weights} ({reason}): check the name and the connection."
-        raise InputError(text) from error
+    network = create_model(name, weights, **options)
     if weights is None and any(True for _ in network.parameters()):
         raise InputError(f"no weights of {name} are at hand: name some with --weights.")
     return network.to(find_device(device))
@@ -178,9 +173,10 @@ def find_device(name: str) -> torch.device:
 
 def _report(summary: Summary, unpaired: list[Path], output: Path, console: Console) -> None:
     done = len(summary.done)
+    pairs = "1 pair" if done == 1 else f"{done} pairs"
     each = f", {summary.seconds / done:.1f} s each" if done else ""
-    memory = f", peak memory {_peak_memory() / 1e9:.1f} GB"
-    console.print(f"fused {done} pairs in {summary.seconds:.0f} s{each}{memory}: {output}")
+    memory = f"peak memory {_peak_memory() / 1e9:.1f} GB"
+    console.print(f"fused {pairs} in {summary.seconds:.0f} s{each}, {memory}: {output}")
     if summary.kept:
         console.print(f"kept {len(summary.kept)} results that exist (--overwrite redoes them)")
     problems = _console(quiet=False)

@@ -3,7 +3,7 @@
 from cddfuse.io.decode import SUFFIXES, bit_depth
 from cddfuse.io.files import replacing
 from cddfuse.io.folders import PairedPaths, Pairing, match_folder, match_folders, pair_folders
-from cddfuse.io.images import ImageSource, read_image, read_pair, write_image
+from cddfuse.io.images import ImageSource, output_format, read_image, read_pair, write_image
 from cddfuse.io.sheet import contact_sheet
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "contact_sheet",
     "match_folder",
     "match_folders",
+    "output_format",
     "pair_folders",
     "read_image",
     "read_pair",

@@ -94,7 +94,7 @@ def write_image(
         overwrite: replace an existing file.
     """
     path = Path(path)
-    form = _format(path, bits)
+    form = output_format(path, bits)
     if os.path.isfile(path) and not overwrite:
         raise InputError(
             f"{path} exists already: choose another name, or --overwrite to replace it."
@@ -169,7 +169,8 @@ def _resized(image: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
 
 
-def _format(path: Path, bits: int) -> str:
+def output_format(path: Path, bits: int = 8) -> str:
+    """Pillow's name of the format that the suffix of `path` stands for, if it holds `bits`."""
     form = _FORMATS.get(path.suffix.lower())
     if form is None:
         known = ", ".join(_FORMATS)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Weights:
-    """One trained state of a network, shipped in the package or published somewhere."""
+    """One trained state of a network, shipped in the package."""
 
     location: str
-    """File name in `cddfuse/models/pretrained`, or the id of a repository on the hub."""
+    """File name in `cddfuse/models/pretrained`."""
 
     sha256: str
-    """Of the file, checked before it is read. Empty for a repository on the hub."""
+    """Of the file, checked before it is read."""
 
     licence: str
     trained_on: str
@@ -63,6 +63,11 @@ class FusionModel(
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse. Every network overrides this and nothing else is required of it."""
         raise NotImplementedError
+
+    @classmethod
+    def _from_pretrained(cls, **facts: Any) -> "FusionModel":
+        # The mixin would leave what does not fit as it was born: a network of noise.
+        return super()._from_pretrained(**{**facts, "strict": True})
 
     @classmethod
     def convert_checkpoint(cls, checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:

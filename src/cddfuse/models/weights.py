@@ -63,7 +63,7 @@ def load_weights(
     if path.is_file():
         tensors, header = _read(path)
         _check_kind(kind, header, path)
-        stored = json.loads(header.get("cddfuse.options", "{}"))
+        stored = _parsed(header.get("cddfuse.options", "{}"), path)
         return _built(kind, {**stored, **options}, _converted(kind, tensors, path), path)
     if path.suffix or str(source).count("/") != 1:
         known = ", ".join(kind.card.weights) or "none"
@@ -71,7 +71,13 @@ def load_weights(
             f"there are no weights {source}: give a file that exists, a repository of the hub, "
             f"or a name of {kind.card.name} (known: {known})."
         )
-    return kind.from_pretrained(str(source), **options)
+    try:
+        return kind.from_pretrained(str(source), **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"there is no file {source}, and the hub gives no weights of that name that fit: "
+            "check the name and the connection."
+        ) from error
 
 
 def _options(model: FusionModel) -> dict[str, Any]:
@@ -114,11 +120,19 @@ def _from_folder(kind: type[FusionModel], folder: Path, options: Mapping[str, An
         raise InputError(
             f"the folder {folder} holds no model.safetensors: give the weights file itself."
         )
-    try:
-        stored = json.loads(config.read_text()) if config.is_file() else {}
-    except ValueError as error:
-        raise InputError(f"{config} is not JSON: write the folder again.") from error
+    stored = _parsed(config.read_text(errors="replace"), config) if config.is_file() else {}
     return _built(kind, {**stored, **options}, _read(file)[0], file)
+
+
+def _parsed(options: str, path: Path) -> dict[str, Any]:
+    """Constructor arguments from their JSON."""
+    try:
+        parsed = json.loads(options)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise InputError(f"{path} does not say how its network is built: write it again.")
+    return parsed
 
 
 def _check_kind(kind: type[FusionModel], header: Mapping[str, str], path: Path) -> None:
