@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cddfuse.errors import InputError
-from cddfuse.models.base import Card, FusionModel
+from cddfuse.models.base import Card, FusionModel, Weights
 
 Residual = Literal["first", "sum", "none"]
 Branch = Literal["transformer", "invertible"]
@@ -252,6 +252,22 @@ class CDDFuse(FusionModel):
         name="cddfuse",
         paper="https://arxiv.org/abs/2211.14461",
         smallest=8,
+        weights={
+            "ivf": Weights(
+                location="cddfuse-ivf-1.safetensors",
+                sha256="52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
+                licence="Apache-2.0; the data are for research",
+                trained_on="RoadScene, 160 pairs",
+                options={"residual": "first"},
+            ),
+            "mif": Weights(
+                location="cddfuse-mif-1.safetensors",
+                sha256="9f8d0926896096e91eebc45703d8005aa88b51771047c063865dbc475719b592",
+                licence="Apache-2.0; the data are for research",
+                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
+                options={"residual": "none"},
+            ),
+        },
     )
 
     def __init__(
