@@ -555,7 +555,7 @@ def test_nothing_to_fuse(
         (["--model", "untrained"], "no weights of untrained are at hand: name some with --weights"),
         (["--weights", "nowhere"], "there are no weights nowhere: give a file that exists"),
         (["--weights", "no/such/file.pth"], "there are no weights no/such/file.pth: give a file"),
-        (["--weights", "a" * 300], f"cannot load the weights {'a' * 300} ("),
+        (["--weights", "a" * 300], f"there are no weights {'a' * 300}: give"),
         (["--device", "warp"], "there is no device warp here: use cpu, or auto."),
         (["--device", "meta"], "there is no device meta here: use cpu, or auto."),
         (["--device", "cuda:99"], "there is no device cuda:99 here: use cpu, or auto."),

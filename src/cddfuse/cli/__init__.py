@@ -14,12 +14,14 @@ from rich.console import Console
 VERBS = {
     "fuse": "cddfuse.cli.fuse:fuse",
     "train": "cddfuse.cli.train:train",
+    "evaluate": "cddfuse.cli.evaluate:evaluate",
 }
 
 app = App(
     name="cddfuse",
     help="Fuse registered images of two modalities: infrared and visible, or two medical ones.\n\n"
-    "fuse: fuse files or folders. train: train a network on your own pairs.",
+    "fuse: fuse files or folders. train: train a network on your own pairs. "
+    "evaluate: score fused images, or a network.",
     suppress_keyboard_interrupt=False,  # for `run` has something to say
 )
 for name, function in VERBS.items():

@@ -7,19 +7,16 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cddfuse.cli.common import Flag, load_network, stderr
 from cddfuse.errors import InputError
 from cddfuse.files import Job, Options, Summary, fuse_files
 from cddfuse.io import pair_folders
-from cddfuse.models import MODELS, FusionModel, create_model
+from cddfuse.models import FusionModel
 from cddfuse.runtime.allocator import keep_memory
-
-_WEIGHTS = {"ivf": "ivf", "medical": "mif"}
-Flag = Annotated[bool, Parameter(negative=())]
 
 
 def fuse(
@@ -71,9 +68,9 @@ def fuse(
     """
     keep_memory()
     jobs, unpaired = _jobs(first, second, output, suffix, format)
-    network = _network(model, weights or _default_weights(model, task), residual, device)
+    network = load_network(model, task, weights, residual, device)
     options = Options(grey, stretch, resize, overwrite, bits)
-    console = _console(quiet)
+    console = stderr(quiet)
     if not os.path.isdir(first):
         return _fuse_one(network, jobs[0], options, console, json)
     with Progress(
@@ -144,33 +141,6 @@ def _jobs(
     return [Job(first.stem, first, second, output)], []
 
 
-def _default_weights(model: str, task: str) -> str | None:
-    """Weights of a network for a task: those of the task's name, else its first."""
-    known = MODELS[model].card.weights if model in MODELS else {}
-    return _WEIGHTS[task] if _WEIGHTS[task] in known else next(iter(known), None)
-
-
-def _network(name: str, weights: str | None, residual: str | None, device: str) -> FusionModel:
-    options = {} if residual is None else {"residual": residual}
-    network = create_model(name, weights, **options)
-    if weights is None and any(True for _ in network.parameters()):
-        raise InputError(f"no weights of {name} are at hand: name some with --weights.")
-    return network.to(find_device(device))
-
-
-def find_device(name: str) -> torch.device:
-    """The device of a name, `auto` being the fastest at hand."""
-    if name == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"there is no device {name} here: use cpu, or auto.") from error
-    return device
-
-
 def _report(summary: Summary, unpaired: list[Path], output: Path, console: Console) -> None:
     done = len(summary.done)
     pairs = "1 pair" if done == 1 else f"{done} pairs"
@@ -179,15 +149,11 @@ def _report(summary: Summary, unpaired: list[Path], output: Path, console: Conso
     console.print(f"fused {pairs} in {summary.seconds:.0f} s{each}, {memory}: {output}")
     if summary.kept:
         console.print(f"kept {len(summary.kept)} results that exist (--overwrite redoes them)")
-    problems = _console(quiet=False)
+    problems = stderr(quiet=False)
     for path in unpaired:
         problems.print(f"no partner: {path}")
     for name, reason in summary.failed.items():
         problems.print(f"failed: {name}: {reason}")
-
-
-def _console(quiet: bool) -> Console:
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=quiet)
 
 
 def _as_json(summary: Summary, unpaired: list[Path]) -> str:

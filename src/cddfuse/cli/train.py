@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from docstring_parser import parse_from_object
 from rich.console import Console
 
-from cddfuse.cli.fuse import Flag
+from cddfuse.cli.common import Flag, stderr
 from cddfuse.datasets.base import PairFolder, held_out
 from cddfuse.errors import InputError
 from cddfuse.io import PairedPaths, pair_folders, replacing
@@ -114,13 +114,7 @@ def train(
         quiet: Print nothing but errors.
     """
     keep_memory()
-    console = Console(
-        stderr=True,
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
-        quiet=quiet or os.environ.get("LOCAL_RANK", "0") != "0",
-    )
+    console = stderr(quiet or os.environ.get("LOCAL_RANK", "0") != "0")
     given = {} if overrides is None else vars(overrides)
     given = {name: value for name, value in given.items() if value is not None}
     resume = resume and (output / STATE).is_file()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 from collections.abc import Mapping
 from importlib.resources import files
@@ -58,9 +59,9 @@ def load_weights(
         _verify(path, weights.sha256)
         return _built(kind, {**weights.options, **options}, _read(path)[0], path)
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _from_folder(kind, path, options)
-    if path.is_file():
+    if os.path.isfile(path):
         tensors, header = _read(path)
         _check_kind(kind, header, path)
         stored = _parsed(header.get("cddfuse.options", "{}"), path)

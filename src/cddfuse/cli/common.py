@@ -1,0 +1,44 @@
+"""What verbs share."""
+
+from typing import Annotated
+
+import torch
+from cyclopts import Parameter
+from rich.console import Console
+
+from cddfuse.errors import InputError
+from cddfuse.models import MODELS, FusionModel, create_model
+
+Flag = Annotated[bool, Parameter(negative=())]
+_WEIGHTS = {"ivf": "ivf", "medical": "mif"}
+
+
+def stderr(quiet: bool) -> Console:
+    """Where everything is said that is not a result, whole lines and as it stands."""
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=quiet)
+
+
+def load_network(
+    name: str, task: str, weights: str | None, residual: str | None, device: str
+) -> FusionModel:
+    """A trained network on its device; without `weights`, those of the task, or its first."""
+    options = {} if residual is None else {"residual": residual}
+    known = MODELS[name].card.weights if name in MODELS else {}
+    default = _WEIGHTS[task] if _WEIGHTS[task] in known else next(iter(known), None)
+    network = create_model(name, weights or default, **options)
+    if not weights and not default and any(True for _ in network.parameters()):
+        raise InputError(f"no weights of {name} are at hand: name some with --weights.")
+    return network.to(find_device(device))
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name, `auto` being the fastest at hand."""
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"there is no device {name} here: use cpu, or auto.") from error
+    return device

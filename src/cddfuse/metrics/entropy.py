@@ -1,0 +1,31 @@
+"""Entropy (EN): how many different things the grey levels of the fused image say.
+
+Unit: bits. Range: [0, 8]. Higher is better, though noise raises it too.
+Source: Shannon 1948; for fusion Roberts, van Aardt and Ahmed, "Assessment of image fusion
+procedures using entropy, image quality, and multispectral classification", 2008.
+"""
+
+import math
+
+from torch import Tensor
+
+from cddfuse.metrics.base import Metric
+from cddfuse.metrics.histograms import histogram, nats
+
+
+def entropy(image: Tensor) -> Tensor:
+    """Entropy of the whole grey levels 0 to 255 of images (..., B, 1, H, W): (..., B), in bits."""
+    return nats(histogram(image)) / math.log(2)
+
+
+EN = Metric(
+    "EN",
+    "Entropy",
+    entropy,
+    over="fused",
+    combine=None,
+    unit="bits",
+    range=(0, 8),
+    better="higher",
+    source="Roberts, van Aardt and Ahmed, J. Appl. Remote Sens. 2, 023522 (2008)",
+)

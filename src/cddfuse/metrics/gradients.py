@@ -1,0 +1,36 @@
+"""Sobel gradients, frames around images, and the stretch that some toolboxes begin with."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients downward and leftward, not normalised: (..., H, W) to (..., H - 2, W - 2)."""
+    smooth = (image[..., :-2] + image[..., 2:]).add_(image[..., 1:-1], alpha=2)
+    down = smooth[..., 2:, :] - smooth[..., :-2, :]
+    step = image[..., :-2] - image[..., 2:]
+    left = (step[..., :-2, :] + step[..., 2:, :]).add_(step[..., 1:-1, :], alpha=2)
+    return down, left
+
+
+def framed(
+    image: Tensor, width: int, border: Literal["constant", "reflect", "replicate"]
+) -> Tensor:
+    """Put a frame around images (..., H, W): zeros, the mirrored or the repeated border."""
+    flat = image.reshape(-1, 1, *image.shape[-2:])
+    flat = F.pad(flat, (width, width, width, width), mode=border)
+    return flat.reshape(*image.shape[:-2], *flat.shape[-2:])
+
+
+def stretched(image: Tensor) -> Tensor:
+    """Bring each image (..., B, 1, H, W) to whole levels from 0 to 255, in float64.
+
+    A black image stays black; in another flat one every pixel is NaN.
+    """
+    image = image.double()
+    low, high = image.amin((-2, -1), keepdim=True), image.amax((-2, -1), keepdim=True)
+    whole = ((image - low) / (high - low) * 255 + 0.5).floor()
+    return torch.where(high == 0, image, whole)

@@ -1,0 +1,71 @@
+"""Mutual information (MI): how much of each source can be read off the fused image.
+
+Unit: nats. Range: [0, 8 ln 2] per source, summed over both. Higher is better.
+Source: Qu, Zhang and Yan, "Information measure for performance of image fusion", 2002.
+"""
+
+import math
+from dataclasses import replace
+
+from torch import Tensor
+
+from cddfuse.metrics.base import Metric
+from cddfuse.metrics.gradients import stretched
+from cddfuse.metrics.histograms import histogram, joint_histogram, nats
+
+
+def mutual_information(x: Tensor, y: Tensor) -> Tensor:
+    """Mutual information of the grey levels of images, in nats.
+
+    Args:
+        x: (B, 1, H, W), whole grey levels from 0 to 255.
+        y: like x, or with more dimensions in front: (..., B, 1, H, W). The measure is symmetric.
+
+    Returns:
+        (..., B).
+    """
+    joint = joint_histogram(x, y)
+    information = nats(joint.sum(-1)) + nats(joint.sum(-2)) - nats(joint.flatten(-2))
+    return information.clamp(min=0)
+
+
+def _bits(x: Tensor, y: Tensor) -> Tensor:
+    return mutual_information(x, y) / math.log(2)
+
+
+def _of_stretched(x: Tensor, y: Tensor) -> Tensor:
+    return mutual_information(stretched(x).nan_to_num(0), stretched(y).nan_to_num(0))
+
+
+def _saturated(x: Tensor, y: Tensor) -> Tensor:
+    # Levels counted from 1 in 8 bit: 255 stays 255, but only in the histogram of pairs.
+    joint = joint_histogram(x.clamp(max=254), y.clamp(max=254))
+    single = nats(histogram(x)) + nats(histogram(y))
+    return (single - nats(joint.flatten(-2))) / math.log(2)
+
+
+MI = Metric(
+    "MI",
+    "Mutual information",
+    mutual_information,
+    over="each",
+    combine="sum",
+    unit="nats",
+    range=(0, 11.0904),
+    better="higher",
+    source="Qu, Zhang and Yan, Electron. Lett. 38, 313 (2002)",
+    note="In nats: times 1.4427 it is the value in bits that other toolboxes print.",
+)
+
+MI_BITS = replace(MI, formula=_bits, unit="bits", range=(0, 16), note="In bits.")
+
+MI_STRETCHED = replace(
+    MI, formula=_of_stretched, note="In nats, of images that are each stretched to 0 to 255 first."
+)
+
+MI_SATURATED = replace(
+    MI_BITS,
+    formula=_saturated,
+    range=(0, 18),
+    note="In bits; levels 254 and 255 are one in the histogram of pairs, but not in the others.",
+)

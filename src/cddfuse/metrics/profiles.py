@@ -1,0 +1,107 @@
+"""The dialects of the scores. A number means something only beside one of the same profile."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from cddfuse.errors import InputError
+from cddfuse.metrics.average_gradient import AG, AG_PER_STEP
+from cddfuse.metrics.base import Metric, levels
+from cddfuse.metrics.contrast_preservation import Q_CB
+from cddfuse.metrics.correlation import CC
+from cddfuse.metrics.correlations_of_differences import SCD
+from cddfuse.metrics.cross_entropy import CE
+from cddfuse.metrics.edge_intensity import EI
+from cddfuse.metrics.edge_preservation import QABF, QABF_FOLDED
+from cddfuse.metrics.entropy import EN
+from cddfuse.metrics.feature_mutual_information import FMI, FMI_DCT, FMI_GRADIENT, FMI_PIXEL
+from cddfuse.metrics.gradient_artefacts import NABF, NABF_WRONG_ORDER
+from cddfuse.metrics.mean_squared_error import MSE, MSE_UNIT
+from cddfuse.metrics.multi_exposure_similarity import MEF_MS_SSIM
+from cddfuse.metrics.multi_scale_similarity import MS_SSIM, MS_SSIM_MEAN
+from cddfuse.metrics.mutual_information import MI, MI_BITS, MI_SATURATED, MI_STRETCHED
+from cddfuse.metrics.normalised_mutual_information import NMI
+from cddfuse.metrics.peak_signal_to_noise import PSNR, PSNR_255, PSNR_65025, PSNR_ROOT
+from cddfuse.metrics.perceived_difference import Q_CV
+from cddfuse.metrics.spatial_frequency import SF, SF_OVER_PIXELS, SF_UNIT
+from cddfuse.metrics.standard_deviation import SD, SD_SATURATED
+from cddfuse.metrics.structural_similarity import SSIM, SSIM_MATLAB, SSIM_MEAN, SSIM_SUM
+from cddfuse.metrics.threads import a_band_each
+from cddfuse.metrics.visual_information_fidelity import (
+    VIF,
+    VIF_MEAN,
+    VIF_SATURATED,
+    VIF_STRICT,
+)
+
+
+class Profile(dict[str, Metric]):
+    """Metrics by name that belong together, and in `compares` where their numbers do."""
+
+    def __init__(self, compares: str, *metrics: Metric) -> None:
+        super().__init__((metric.name, metric) for metric in metrics)
+        self.compares = compares
+
+
+PAPER_EIGHT = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Qabf", "SSIM")
+
+# fmt: off
+PROFILES = {
+    "paper": Profile(
+        "Tables of CDDFuse and of papers that use its evaluator; it has twelve of these metrics, "
+        "the others are as in the programs they are usually computed with.",
+        EN, SD, SF, AG, MI, NMI, MSE, PSNR, CC, SCD, VIF, QABF, NABF, SSIM, MS_SSIM,
+        FMI, FMI_GRADIENT, FMI_DCT, Q_CB, Q_CV, CE, EI,
+    ),
+    "matlab": Profile(
+        "Tables made with Linfeng Tang's MATLAB scripts as they are today, slips included.",
+        EN, SD, SF, AG_PER_STEP, MI_SATURATED, MSE_UNIT, PSNR_65025, CC, SCD, VIF_STRICT, QABF,
+        NABF_WRONG_ORDER, SSIM_MATLAB, MEF_MS_SSIM, FMI, FMI_DCT,
+    ),
+    "spreadsheet": Profile(
+        "Tables made with an older state of those scripts, in 8-bit arithmetic: SD of 8 to 10.",
+        EN, SD_SATURATED, SF_UNIT, AG_PER_STEP, MI_SATURATED, MSE_UNIT, PSNR_65025, CC, SCD,
+        VIF_SATURATED,
+    ),
+    "vifb": Profile(
+        "Tables of the benchmark VIFB and of papers that use its scripts.",
+        EN, SD, SF_OVER_PIXELS, AG_PER_STEP, MI_STRETCHED, PSNR_ROOT, QABF, SSIM_SUM, Q_CB, Q_CV,
+        CE, EI,
+    ),
+    "corrected": Profile(
+        "Definitions as their papers state them; no published table has these numbers.",
+        EN, SD, SF_OVER_PIXELS, AG, MI_BITS, NMI, MSE, PSNR_255, CC, SCD, VIF_MEAN, QABF_FOLDED,
+        NABF, SSIM_MEAN, MS_SSIM_MEAN, FMI_PIXEL, FMI_GRADIENT, FMI_DCT, Q_CB, Q_CV, CE, EI,
+    ),
+}
+# fmt: on
+
+METRICS = PROFILES["paper"]
+
+
+def score(
+    fused: Tensor,
+    first: Tensor,
+    second: Tensor,
+    names: Iterable[str] = PAPER_EIGHT,
+    profile: str = "paper",
+) -> dict[str, Tensor]:
+    """Score a batch of fused images (B, 1, H, W) in [0, 1] by several metrics: (B,) for each name.
+
+    The images are checked and rounded once.
+    """
+    metrics = chosen(names, profile)
+    with a_band_each():
+        images = levels(fused, first, second)
+        return {metric.name: metric.of(images) for metric in metrics}
+
+
+def chosen(names: Iterable[str], profile: str = "paper") -> list[Metric]:
+    """The metrics of a profile by their names."""
+    if profile not in PROFILES:
+        raise InputError(f"There is no profile {profile!r}: use {', '.join(PROFILES)}.")
+    known, names = PROFILES[profile], list(names)
+    for name in names:
+        if name not in known:
+            raise InputError(f"Profile {profile} has no metric {name!r}: use {', '.join(known)}.")
+    return [known[name] for name in names]

@@ -1,0 +1,46 @@
+"""Standard deviation (SD): the contrast of the fused image.
+
+Unit: grey levels. Range: [0, 127.5]. Higher is better.
+Source: Rao, "In-fibre Bragg grating sensors", 1997, as fusion papers cite it.
+"""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from cddfuse.metrics.base import Metric
+
+_IMAGE = (-3, -2, -1)
+
+
+def standard_deviation(image: Tensor) -> Tensor:
+    """Deviation of the population (divided by H W) of images (..., B, 1, H, W): (..., B)."""
+    image = image.double()
+    return (image - image.mean(_IMAGE, keepdim=True)).square().mean(_IMAGE).sqrt()
+
+
+def _saturated(image: Tensor) -> Tensor:
+    # In 8 bit the mean is rounded half up, and differences and squares stop at 0 and 255.
+    image = image.double()
+    above = (image - (image.mean(_IMAGE, keepdim=True) + 0.5).floor()).clamp(min=0)
+    return above.square().clamp(max=255).mean(_IMAGE).sqrt()
+
+
+SD = Metric(
+    "SD",
+    "Standard deviation",
+    standard_deviation,
+    over="fused",
+    combine=None,
+    unit="grey levels",
+    range=(0, 127.5),
+    better="higher",
+    source="Rao, Meas. Sci. Technol. 8, 355 (1997)",
+)
+
+SD_SATURATED = replace(
+    SD,
+    formula=_saturated,
+    range=(0, 16),
+    note="In saturating 8-bit arithmetic: values of 8 to 10 where 20 to 60 is right.",
+)

@@ -1,0 +1,44 @@
+"""Threads that each take a band of rows, instead of all threads taking each operation.
+
+Operations on a band are so short that threads mostly wait for each other, and far longer than the
+work takes if another program has the other core.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+_workers = ContextVar("workers", default=1)
+
+
+@contextmanager
+def a_band_each() -> Iterator[None]:
+    """Within, operations have one thread and `over` has as many as torch had."""
+    threads = torch.get_num_threads()
+    token = _workers.set(max(threads, _workers.get()))
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        _workers.reset(token)
+
+
+def over(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
+    """Results for all pieces, in their order: one by one, or in threads within `a_band_each`."""
+    workers = _workers.get()
+    if workers == 1:
+        return [work(piece) for piece in pieces]
+    return list(_pool(workers).map(work, pieces))
+
+
+@lru_cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, "bands", torch.set_num_threads, (1,))
