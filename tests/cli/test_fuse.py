@@ -594,7 +594,7 @@ def test_wrong_command_imports_no_other(capsys: Say, monkeypatch: pytest.MonkeyP
     """Training needs packages that those who fuse may not have."""
     monkeypatch.setitem(sys.modules, "cddfuse.cli.train", None)
     assert run(["melt"]) == 2
-    assert complaint(capsys) == "there is no command melt: known are fuse, train."
+    assert complaint(capsys) == "there is no command melt: known are fuse, train, evaluate."
     assert run(["--help"]) == 0
 
 

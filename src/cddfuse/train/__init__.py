@@ -192,7 +192,8 @@ class _Run:
             if self._agreed(now - looked > 60 * self.running.validate_every):
                 self._look(log)
                 looked = time.monotonic()
-            if self._agreed(now - saved > 60 * self.running.save_every):
+            # Not amid useless steps: the state on disk is to be a good one.
+            if self._agreed(not useless and now - saved > 60 * self.running.save_every):
                 self._save(log)
                 saved = time.monotonic()
         if standing.done:
