@@ -19,7 +19,9 @@ from cddfuse.io import PairedPaths, pair_folders, replacing
 from cddfuse.models import create_model
 from cddfuse.runtime.allocator import keep_memory
 
-if not all(find_spec(name) for name in ("lightning_fabric", "matplotlib", "tensorboard")):
+if not all(
+    find_spec(name) for name in ("lightning_fabric", "matplotlib", "pydantic", "tensorboard")
+):
     raise InputError("training needs more packages: pip install 'cddfuse[train]'.")
 
 from cddfuse.recipes import RECIPES, Recipe
