@@ -47,8 +47,8 @@ def edge_preservation(
 def _sums(band: Tensor, fold: bool) -> Tensor:
     """What is kept of the edges and how strong they are: (2, B)."""
     strength, angle = _edges(band)
-    maps = torch.stack([_kept(strength, angle, fold), strength[1:]])
-    return maps.sum((1, -2, -1), dtype=torch.float64)
+    maps = _kept(strength, angle, fold), strength[1:]
+    return torch.stack([image.sum((0, -2, -1), dtype=torch.float64) for image in maps])
 
 
 def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,30 +56,30 @@ def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
     down, left = sobel(image)
     # The root is kept away from 0 for the sake of its derivative.
     tiny = torch.finfo(image.dtype).tiny
-    strength = torch.addcmul(down * down, left, left).clamp(min=tiny).sqrt()
+    strength = (down * down).addcmul_(left, left).clamp_(min=tiny).sqrt_()
     slope = down / left
     if slope.requires_grad:  # at 0 / 0 the derivative would be NaN, however it is masked later
         upright = left == 0
         slope = (down / left.masked_fill(upright, 1)).masked_fill(upright, math.inf)
     steep = torch.finfo(image.dtype).max
-    return strength, slope.nan_to_num(steep, steep, steep).atan()
+    return strength, slope.nan_to_num_(steep, steep, steep).atan_()
 
 
 def _kept(strength: Tensor, angle: Tensor, fold: bool) -> Tensor:
     """What the first plane keeps of the strength of each of the others, the two tops left out."""
     fused, source = strength[:1], strength[1:]
-    ratio = torch.minimum(fused, source) / torch.maximum(fused, source)
-    turn = (angle[1:] - angle[:1]).abs()
+    ratio = torch.minimum(fused, source).div_(torch.maximum(fused, source))
+    turn = (angle[1:] - angle[:1]).abs_()
     if fold:
         turn = torch.minimum(turn, math.pi - turn)
     else:
         # Where both are equally strong, and only there, the ratio is 1 and so is its floor.
-        ratio = torch.addcmul(ratio, ratio.floor(), fused - 1)
+        ratio.addcmul_(ratio.floor(), fused - 1)
     _, slope, middle = _STRENGTH
-    strength_lost = torch.exp(torch.rsub(ratio, middle * slope, alpha=slope))
+    strength_lost = torch.rsub(ratio, middle * slope, alpha=slope).exp_()
     _, slope, middle = _ANGLE
-    angle_lost = torch.exp(torch.rsub(turn, (middle - 1) * slope, alpha=-2 * slope / math.pi))
-    return source / ((1 + strength_lost) * (1 + angle_lost))
+    angle_lost = torch.rsub(turn, (middle - 1) * slope, alpha=-2 * slope / math.pi).exp_()
+    return source / (1 + strength_lost).mul_(1 + angle_lost)
 
 
 QABF = Metric(

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_PIXELS = 32_000
+_PIXELS = 40_000
 MOST_ROWS = 64
 
 
