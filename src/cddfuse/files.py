@@ -4,14 +4,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, trouble
 from cddfuse.fuse import fuse
 from cddfuse.io import bit_depth, output_format, read_pair, write_image
 from cddfuse.models.base import FusionModel
@@ -136,17 +135,17 @@ def _read_ahead(
 
 def _read(job: Job, options: Options) -> ImagePair:
     # Nobody can list all that decoders raise when they meet a bad file.
-    with _trouble(f"read {job.first} and {job.second}", Exception):
+    with trouble(f"read {job.first} and {job.second}", Exception):
         return read_pair(job.first, job.second, name=job.name, resize=options.resize)
 
 
 def _fused(model: FusionModel, job: Job, pair: ImagePair, options: Options) -> Tensor:
-    with _trouble(f"fuse {job.first} and {job.second}"):
+    with trouble(f"fuse {job.first} and {job.second}"):
         return fuse(model, pair, grey=options.grey, stretch=options.stretch)
 
 
 def _write(job: Job, image: Tensor, options: Options) -> None:
-    with _trouble(f"write {job.output}"):
+    with trouble(f"write {job.output}"):
         bits = options.bits or _bits(job)
         write_image(job.output, image, bits=bits, overwrite=options.overwrite)
 
@@ -158,22 +157,6 @@ def _bits(job: Job) -> Literal[8, 16]:
 
 def _holds_16_bits(path: Path) -> bool:
     return path.suffix.lower() in (".png", ".tif", ".tiff")
-
-
-@contextmanager
-def _trouble(doing: str, foreign: type[Exception] = OSError) -> Iterator[None]:
-    """Put trouble of the machine, and what else is `foreign`, into a sentence for the user."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        if isinstance(error, MemoryError) or "memory" in str(error):  # torch: a RuntimeError
-            text = f"cannot {doing}: the memory is too small; use smaller images."
-            raise InputError(text) from error
-        if not isinstance(error, foreign):
-            raise
-        raise InputError(f"cannot {doing} ({error}): check the files and the disk.") from error
 
 
 def _settle(

@@ -17,8 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 import cddfuse
-from cddfuse.cli import fuse as verb
-from cddfuse.cli import run
+from cddfuse.cli import common, run
 from cddfuse.colour import luma
 from cddfuse.io import bit_depth, read_image, write_image
 from cddfuse.models import MODELS, Card, Weights, create_model, save_weights
@@ -303,7 +302,7 @@ def test_task_chooses_the_weights(
         asked.append((name, weights, options))
         return MODELS[name]()
 
-    monkeypatch.setattr(verb, "create_model", made)
+    monkeypatch.setattr(common, "create_model", made)
     assert mean(*pair, "-o", tmp_path / "o.png", *arguments) == 0
     assert asked == [("mean", expected, {})]
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import torch
 from cyclopts import Parameter
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cddfuse.errors import InputError
 from cddfuse.models import MODELS, FusionModel, create_model
@@ -16,6 +17,20 @@ _WEIGHTS = {"ivf": "ivf", "medical": "mif"}
 def stderr(quiet: bool) -> Console:
     """Where everything is said that is not a result, whole lines and as it stands."""
     return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=quiet)
+
+
+def progress(console: Console) -> Progress:
+    """A bar with rate (the task's field `rate`) and time left; nothing where nobody looks."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def load_network(

@@ -5,11 +5,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag, load_network, stderr
+from cddfuse.cli.common import Flag, load_network, progress, stderr
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, report
 from cddfuse.evaluate import evaluate as score_pairs
@@ -82,7 +81,7 @@ def evaluate(
         method = load_network(model, task, weights, residual, device)
     assert method is not None
     console = stderr(quiet)
-    with _progress(console) as bar:
+    with progress(console) as bar:
         shown = bar.add_task("evaluate", total=None, rate="")
 
         def after(name: str, total: int) -> None:
@@ -102,19 +101,6 @@ def evaluate(
         report.write_report(scores, output, overwrite=overwrite)
         console.print(f"report: {output}")
     return 1 if report.left_out(scores) else 0
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def _print(scores: Scores, console: Console) -> None:

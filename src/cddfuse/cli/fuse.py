@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cddfuse.cli.common import Flag, load_network, stderr
+from cddfuse.cli.common import Flag, load_network, progress, stderr
 from cddfuse.errors import InputError
 from cddfuse.files import Job, Options, Summary, fuse_files
 from cddfuse.io import pair_folders
@@ -73,16 +72,7 @@ def fuse(
     console = stderr(quiet)
     if not os.path.isdir(first):
         return _fuse_one(network, jobs[0], options, console, json)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as bar:
+    with progress(console) as bar:
         shown = bar.add_task("fuse", total=len(jobs), rate="")
 
         def after(job: Job) -> None:

@@ -3,13 +3,12 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, trouble
 from cddfuse.evaluate.folders import AnyPair, match_fused
 from cddfuse.evaluate.protocol import Rows, published_grey, rows, stretched_rows
 from cddfuse.evaluate.scores import TRIVIAL, Scores, Summary, Values
@@ -135,7 +134,7 @@ def _read(task: _Task) -> list[Tensor]:
     images = []
     for source in sources:
         # Nobody can list all that decoders raise when they meet a bad file.
-        with _trouble(f"read {source if isinstance(source, Path) else task.name}", Exception):
+        with trouble(f"read {source if isinstance(source, Path) else task.name}", Exception):
             images.append(published_grey(read_image(source)))
     sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in images]
     for source, size, word in zip(sources, sizes, words, strict=False):
@@ -151,7 +150,7 @@ def _read(task: _Task) -> list[Tensor]:
 def _tables(
     network: FusionModel | None, task: _Task, first: Tensor, second: Tensor, *fused: Tensor
 ) -> dict[str, Rows]:
-    with _trouble(f"fuse {task.name}"):
+    with trouble(f"fuse {task.name}"):
         if network is None:
             return {"saved": rows(fused[0], first, second)}
         images = (fuse(network, ImagePair(first, second, task.name)), first, second)
@@ -161,7 +160,7 @@ def _tables(
 def _scored(
     task: _Task, tables: dict[str, Rows], first: Tensor, second: Tensor, metrics: list[Metric]
 ) -> _Result:
-    with _trouble(f"score {task.name}"):
+    with trouble(f"score {task.name}"):
         return {
             table: {row: _values(image, first, second, metrics) for row, image in images.items()}
             for table, images in tables.items()
@@ -173,19 +172,3 @@ def _values(
 ) -> dict[str, float]:
     images = levels(image[None], first[None], second[None])
     return {metric.name: metric.of(images).item() for metric in metrics}
-
-
-@contextmanager
-def _trouble(doing: str, foreign: type[Exception] = OSError) -> Iterator[None]:
-    """Put trouble of the machine, and what else is `foreign`, into a sentence for the user."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        if isinstance(error, MemoryError) or "memory" in str(error):  # torch: a RuntimeError
-            text = f"cannot {doing}: the memory is too small; use smaller images."
-            raise InputError(text) from error
-        if not isinstance(error, foreign):
-            raise
-        raise InputError(f"cannot {doing} ({error}): check the files and the disk.") from error
