@@ -1,10 +1,13 @@
 """Seconds per training step against the graph written plainly: `python -m benchmarks.training`.
 
-Both sides run the same stage-two step (forward, backward, clipping, Adam) on the same data in the
-same process, in turns, under the same allocator; the table has medians. Arguments: the crops.
+Both sides run the same stage-two step (forward, backward, clipping, Adam) on the same data, under
+the same allocator, each in processes of their own (one alone needs up to 20 GB), in turns; the
+table has medians. Arguments: the crops.
 """
 
+import resource
 import statistics
+import subprocess
 import sys
 import time
 
@@ -19,34 +22,44 @@ from cddfuse.recipes import RECIPES
 from cddfuse.runtime.allocator import keep_memory
 from cddfuse.train.trainer import Trainer
 
-BATCH, TURNS = 8, 3
+BATCH, TURNS, STEPS = 8, 2, 2
+SIDES = ("plain", "ours")
 
 
-def seconds(trainer: Trainer, batch: ImagePair) -> float:
-    begun = time.perf_counter()
-    trainer.step(batch)
-    return time.perf_counter() - begun
+def one_side(side: str, crop: int) -> None:
+    """Print the seconds of each step after the first, and the peak memory in GB."""
+    keep_memory()
+    model = plain(CDDFuse()) if side == "plain" else CDDFuse()
+    trainer = Trainer(RECIPES["cddfuse"]["released"], model, Fabric(accelerator="cpu", devices=1))
+    trainer.standing.plan = (0, 10**6)
+    batch = ImagePair(*torch.rand(2, BATCH, 1, crop, crop))
+    for step in range(STEPS + 1):
+        begun = time.perf_counter()
+        trainer.step(batch)
+        if step:  # the first one warms up
+            sys.stdout.write(f"{time.perf_counter() - begun} ")
+    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}\n")
 
 
 def main() -> None:
-    keep_memory()
-    recipe = RECIPES["cddfuse"]["released"]
-    trainers = []
-    for model in (plain(CDDFuse()), CDDFuse()):
-        trainer = Trainer(recipe, model, Fabric(accelerator="cpu", devices=1))
-        trainer.standing.plan = (0, 10**6)
-        trainers.append(trainer)
     print(f"batch {BATCH}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for crop in [int(argument) for argument in sys.argv[1:]] or [64, 128]:
-        batch = ImagePair(*torch.rand(2, BATCH, 1, crop, crop))
-        times: list[list[float]] = [[], []]
-        for turn in range(TURNS + 1):
-            for trainer, kept in zip(trainers, times, strict=True):
-                taken = seconds(trainer, batch)
-                if turn:  # the first turn warms up
-                    kept.append(taken)
-        slow, fast = (statistics.median(kept) for kept in times)
-        print(f"{crop} x {crop}: plain {slow:.2f} s, ours {fast:.2f} s, ratio {slow / fast:.2f}")
+        times: dict[str, list[float]] = {side: [] for side in SIDES}
+        memory = {}
+        for _ in range(TURNS):
+            for side in SIDES:
+                command = [sys.executable, "-m", "benchmarks.training", side, str(crop)]
+                answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                *seconds, memory[side] = map(float, answer.split())
+                times[side] += seconds
+        slow, fast = (statistics.median(times[side]) for side in SIDES)
+        print(
+            f"{crop} x {crop}: plain {slow:.2f} s ({memory['plain']:.1f} GB), "
+            f"ours {fast:.2f} s ({memory['ours']:.1f} GB), ratio {slow / fast:.2f}"
+        )
 
 
-main()
+if sys.argv[1:2] and sys.argv[1] in SIDES:
+    one_side(sys.argv[1], int(sys.argv[2]))
+else:
+    main()

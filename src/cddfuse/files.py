@@ -15,6 +15,7 @@ from cddfuse.fuse import fuse
 from cddfuse.io import bit_depth, output_format, read_pair, write_image
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
+from cddfuse.runtime import Limits
 
 _AHEAD = 2  # pairs read, and images waiting to be written, at a time
 
@@ -46,6 +47,9 @@ class Options:
 
     bits: Literal[8, 16] | None = None
     """Per channel of the result; None takes 16 where a source has 16 and the format holds them."""
+
+    limits: Limits | None = None
+    """Tiles, memory and precision; None chooses."""
 
 
 @dataclass
@@ -141,7 +145,7 @@ def _read(job: Job, options: Options) -> ImagePair:
 
 def _fused(model: FusionModel, job: Job, pair: ImagePair, options: Options) -> Tensor:
     with trouble(f"fuse {job.first} and {job.second}"):
-        return fuse(model, pair, grey=options.grey, stretch=options.stretch)
+        return fuse(model, pair, grey=options.grey, stretch=options.stretch, limits=options.limits)
 
 
 def _write(job: Job, image: Tensor, options: Options) -> None:

@@ -11,7 +11,12 @@ from cddfuse.pair import ImagePair
 
 @torch.inference_mode()
 def fuse(
-    model: FusionModel, pair: ImagePair, *, grey: bool = False, stretch: bool = False
+    model: FusionModel,
+    pair: ImagePair,
+    *,
+    grey: bool = False,
+    stretch: bool = False,
+    limits: runtime.Limits | None = None,
 ) -> Tensor:
     """Fuse a pair, or a batch of pairs, of any size and colour.
 
@@ -20,6 +25,7 @@ def fuse(
         pair: images (C, H, W) or (B, C, H, W) in [0, 1], C being 1 or 3.
         grey: leave the colour of `pair.first` out of the result.
         stretch: bring each result to the full range, as published tables have it.
+        limits: tiles, memory and precision, if they are not to be chosen.
 
     Returns:
         An image like `pair.first`, on its device: same size, in colour if that was.
@@ -29,7 +35,7 @@ def fuse(
     brightness, chroma = colour.split(pair.first)
     sources = (brightness, colour.luma(pair.second))
     first, second = (x.reshape(-1, *x.shape[-3:]).to(device) for x in sources)
-    fused = runtime.run(model, first, second).clamp(0, 1)
+    fused = runtime.run(model, first, second, limits).clamp(0, 1)
     if not torch.isfinite(fused).all():
         raise InputError("the network gives values that are not numbers: use other weights.")
     if stretch:

@@ -103,6 +103,7 @@ def test_presets_of_cddfuse() -> None:
         "squared": 1,
         "edges": 5,
         "decomposition": 2,
+        "common": 0,
         "intensity": 1,
         "gradient": 10,
         "residual": "first",
@@ -121,6 +122,7 @@ def test_every_weight_is_on_its_own_term() -> None:
         squared=12,
         edges=13,
         decomposition=14,
+        common=17,
         intensity=15,
         gradient=16,
     )
@@ -134,10 +136,16 @@ def test_every_weight_is_on_its_own_term() -> None:
         "squared_second": 12,
         "edges_first": 13,
         "decomposition": 14,
+        "correlation_base": -17,
     }
     assert (fuse.name, fuse.epochs) == ("fuse", 4)
     assert set(fuse.parts) == {"encoder", "decoder", "base_fusion", "detail_fusion"}
-    assert fuse.weights == {"intensity": 15, "gradient": 16, "decomposition": 14}
+    assert fuse.weights == {
+        "intensity": 15,
+        "gradient": 16,
+        "decomposition": 14,
+        "correlation_base": -17,
+    }
     (alone,) = replace(recipe, single_stage=True).stages()
     assert (alone.name, alone.epochs, alone.parts) == ("fuse", 7, fuse.parts)
     assert alone.weights == fuse.weights

@@ -1,5 +1,6 @@
 """What verbs share."""
 
+import re
 from typing import Annotated
 
 import torch
@@ -44,6 +45,16 @@ def load_network(
     if not weights and not default and any(True for _ in network.parameters()):
         raise InputError(f"no weights of {name} are at hand: name some with --weights.")
     return network.to(find_device(device))
+
+
+def byte_count(text: str) -> int:
+    """Bytes in a text such as 2GB or 500MB; 0 for `auto`."""
+    if text == "auto":
+        return 0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?", text.strip().upper())
+    if not match or not float(match[1]):
+        raise InputError(f"{text} is no amount of memory: write 2GB, for example.")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
 
 
 def find_device(name: str) -> torch.device:

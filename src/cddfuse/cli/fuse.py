@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from cddfuse.cli.common import Flag, load_network, progress, stderr
+from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
 from cddfuse.errors import InputError
 from cddfuse.files import Job, Options, Summary, fuse_files
 from cddfuse.io import pair_folders
 from cddfuse.models import FusionModel
+from cddfuse.runtime import Limits
 from cddfuse.runtime.allocator import keep_memory
 
 
@@ -36,6 +37,9 @@ def fuse(
     format: Literal["png", "jpg", "tif", "bmp", "webp"] = "png",
     bits: Literal[8, 16] | None = None,
     device: str = "auto",
+    tile: int = 0,
+    memory: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
     json: Flag = False,
     quiet: Flag = False,
 ) -> int:
@@ -62,13 +66,18 @@ def fuse(
         format: Of the results of folders.
         bits: Of the results; as many as the sources have by default.
         device: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
+        tile: Side of tiles in pixels, for images that are large; one piece by default.
+        memory: That feature maps may take, such as 2GB; most of what is free by default. What does
+            not fit is fused in tiles.
+        precision: Of the arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere.
         json: Print a summary as JSON.
         quiet: Print nothing but errors.
     """
     keep_memory()
     jobs, unpaired = _jobs(first, second, output, suffix, format)
     network = load_network(model, task, weights, residual, device)
-    options = Options(grey, stretch, resize, overwrite, bits)
+    limits = Limits(tile, byte_count(memory), precision)
+    options = Options(grey, stretch, resize, overwrite, bits, limits)
     console = stderr(quiet)
     if not os.path.isdir(first):
         return _fuse_one(network, jobs[0], options, console, json)

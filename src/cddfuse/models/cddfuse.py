@@ -24,6 +24,11 @@ Residual = Literal["first", "sum", "none"]
 Branch = Literal["transformer", "invertible"]
 
 
+def _full(x: Tensor) -> Tensor:
+    """In single precision where a mixed run has it in half: sums, and what is unbounded."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class PixelLinear(nn.Conv2d):
     """A 1x1 convolution, computed as the matrix product that it is.
 
@@ -75,10 +80,15 @@ class ChannelAttention(nn.Module):
         """Queries, keys and values of every pixel, (B, 3C, H, W)."""
         if not self.dense:
             return self.mix(self.expand(x))
-        # Both are linear and without bias, so they are one 3x3 convolution of a third of the input
-        # channels. Most of the network's work sits here; gradients are the same.
-        kernel = torch.einsum("omhw,mi->oihw", self.mix.weight, self.expand.weight[:, :, 0, 0])
-        return F.conv2d(x, kernel, padding=1)
+        # Most of the network's work sits here; gradients are the same.
+        return F.conv2d(x, self.kernel(), padding=1)
+
+    def kernel(self) -> Tensor:
+        """Both convolutions of the dense form in one, (3C, C, 3, 3).
+
+        They are linear and without bias, and this one has a third of the input channels.
+        """
+        return torch.einsum("omhw,mi->oihw", self.mix.weight, self.expand.weight[:, :, 0, 0])
 
     def matrix(self, query: Tensor, key: Tensor) -> Tensor:
         """Attention and projection as one matrix per image.
@@ -87,9 +97,19 @@ class ChannelAttention(nn.Module):
         """
         # Normalising the 64 x 64 products of all pixels equals normalising every pixel's query and
         # key, and products between heads are cheaper to compute than to leave out.
-        product = query.transpose(1, 2) @ key
-        lengths = [torch.linalg.vector_norm(x, dim=1).clamp(min=1e-12) for x in (query, key)]
-        cosine = product / (lengths[0][:, :, None] * lengths[1][:, None, :])
+        lengths = [torch.linalg.vector_norm(_full(x), dim=1) for x in (query, key)]
+        return self.merged(query.transpose(1, 2) @ key, *lengths)
+
+    def merged(self, products: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
+        """The same from sums over all pixels.
+
+        Args:
+            products: of each query channel with each key channel, (B, C, C).
+            queries: roots of the sums of squares, (B, C).
+            keys: likewise.
+        """
+        queries, keys = queries.clamp(min=1e-12), keys.clamp(min=1e-12)
+        cosine = products / (queries[:, :, None] * keys[:, None, :])
         by_head = cosine.unflatten(2, (self.heads, -1)).unflatten(1, (self.heads, -1))
         cosine = by_head.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
         attention = (self.temperature * cosine).softmax(dim=-1)
@@ -178,7 +198,7 @@ class DetailNode(nn.Module):
         """(B, C, H, W) to the same."""
         one, two = self.shuffle(x).chunk(2, dim=1)
         two = two + self.phi(one)
-        one = one * self.rho(two).exp() + self.eta(two)
+        one = one * _full(self.rho(two)).exp() + self.eta(two)
         return torch.cat([one, two], dim=1)
 
 

@@ -34,6 +34,10 @@ class CDDFuseRecipe(Recipe):
     decomposition: float = 2.0
     """Weight of the decomposition loss, both stages."""
 
+    common: float = 0.0
+    """Reward of the correlation of the base features, both stages; no paper has it. The
+    decomposition loss, a ratio, hardly asks for it once the detail features do not correlate."""
+
     intensity: float = 1.0
     """Weight of the intensity loss, stage two."""
 
@@ -71,11 +75,13 @@ class CDDFuseRecipe(Recipe):
             "squared_second": self.squared,
             "edges_first": self.edges,
             "decomposition": self.decomposition,
+            "correlation_base": -self.common,
         }
         fuse = {
             "intensity": self.intensity,
             "gradient": self.gradient,
             "decomposition": self.decomposition,
+            "correlation_base": -self.common,
         }
         everything = (*both, "base_fusion", "detail_fusion")
         if self.single_stage:

@@ -1,23 +1,63 @@
-"""How a network is run over an image."""
+"""How a network is run over an image: in which form, at which precision, whole or in tiles."""
 
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, cast
+
+import psutil
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cddfuse.errors import InputError
 from cddfuse.models.base import FusionModel
+from cddfuse.models.cddfuse import CDDFuse
+from cddfuse.runtime import tiles
+from cddfuse.runtime.exact import BYTES_PER_PIXEL, Fast
+
+_log = logging.getLogger(__name__)
+_SHARE = 0.7  # of the free memory that a run may take
 
 
-def run(model: FusionModel, first: Tensor, second: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Limits:
+    """What a run may cost. All by itself by default."""
+
+    tile: int = 0
+    """Side of tiles, in pixels; 0 fuses in one piece what fits the memory."""
+
+    memory: int = 0
+    """Bytes that the feature maps may take; 0 is 70 % of what is free."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the arithmetic; auto is bf16 for CDDFuse on GPUs that have it, fp32 elsewhere. Norms and
+    exponents stay in fp32."""
+
+    def __post_init__(self) -> None:
+        if self.tile < 0 or 0 < self.tile < tiles.SMALLEST:
+            raise InputError(
+                f"a tile of {self.tile} pixels is too small: {tiles.SMALLEST} or more."
+            )
+        if self.memory < 0:
+            raise InputError(f"memory is {self.memory} bytes: it must be positive.")
+
+
+def run(model: FusionModel, first: Tensor, second: Tensor, limits: Limits | None = None) -> Tensor:
     """Run a network over images (B, 1, H, W) of any size; the result has that size.
 
     Images whose sides the network cannot take are padded at the right and below, by reflection, or
-    by repeating the border where there is too little to reflect.
+    by repeating the border where there is too little to reflect. A CDDFuse gives the same in less
+    time and memory than by its own `forward`; images that do not fit the memory are fused in tiles.
     """
     height, width = first.shape[-2:]
     right, below = (_missing(side, model) for side in (width, height))
     if right or below:
         mode = "reflect" if right < width and below < height else "replicate"
         first, second = (F.pad(x, (0, right, 0, below), mode=mode) for x in (first, second))
-    return model(first, second)[..., :height, :width]
+    fused = _first_that_fits(_ways(model, first, second, limits or Limits()))
+    return fused[..., :height, :width]
 
 
 def _missing(side: int, model: FusionModel) -> int:
@@ -25,3 +65,76 @@ def _missing(side: int, model: FusionModel) -> int:
     multiple = model.card.multiple_of
     wanted = max(side, model.card.smallest)
     return -(-wanted // multiple) * multiple - side
+
+
+def _first_that_fits(ways: Iterator[tuple[str, Callable[[], Tensor]]]) -> Tensor:
+    """The result of the first way that does not run out of a GPU's memory."""
+    last: Exception | None = None
+    for name, way in ways:
+        if last is not None:
+            _log.warning("out of memory: going on %s", name)
+        else:
+            _log.info("fusing %s", name)
+        try:
+            return way()
+        except torch.OutOfMemoryError as error:
+            last = error
+            torch.cuda.empty_cache()  # does nothing where there is no GPU
+    raise InputError("not even small tiles fit the memory: take --device cpu.") from last
+
+
+def _ways(
+    model: FusionModel, first: Tensor, second: Tensor, limits: Limits
+) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    """What can be done, the best first."""
+    device, shape = first.device, first.shape[-2:]
+    bf16 = limits.precision == "bf16" or (
+        limits.precision == "auto"
+        and isinstance(model, CDDFuse)
+        and device.type == "cuda"
+        and torch.cuda.is_bf16_supported()
+    )
+
+    def whole(first: Tensor, second: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return model(first, second).float()
+
+    def patches() -> Tensor:
+        return _each(Fast(cast(CDDFuse, model)), first, second)
+
+    def frozen(side: int) -> Tensor:
+        return _each(tiles.Frozen(Fast(cast(CDDFuse, model)), side), first, second)
+
+    def blended(side: int) -> Tensor:
+        return tiles.blended(model, whole, first, second, side)
+
+    side = limits.tile
+    if not Fast.suits(model):
+        in_tiles = blended
+        if not side:
+            yield "whole", partial(whole, first, second)
+            side = max(shape) // 2
+    else:
+        in_tiles = frozen
+        memory = limits.memory or int(_SHARE * _free(device))
+        fits = shape.numel() * BYTES_PER_PIXEL <= memory
+        if fits and not side and (bf16 or device.type != "cpu"):
+            yield "whole", partial(whole, first, second)
+        if fits and not side:
+            yield "patch by patch", patches
+        side = side or max(int((memory / BYTES_PER_PIXEL) ** 0.5) - 2 * tiles.HALO, tiles.SMALLEST)
+    while side >= tiles.SMALLEST:
+        yield f"tiles of {side} pixels", partial(in_tiles, side)
+        side //= 2
+
+
+def _each(work: Callable[[Tensor, Tensor], Tensor], first: Tensor, second: Tensor) -> Tensor:
+    pairs = zip(first.split(1), second.split(1), strict=True)
+    return torch.cat([work(one, two) for one, two in pairs])
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that are free where a device has its memory."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

@@ -1,0 +1,130 @@
+"""Images that do not fit the memory, in tiles that join without seams."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from cddfuse.models.base import FusionModel
+from cddfuse.runtime.exact import Fast, Patch, patches
+
+HALO = 27  # pixels around one that CDDFuse looks at: 9 shallow, 6 detail, 2 fusion, 8 decoder, 2
+SMALLEST = 64
+_OVERLAP = 32  # pixels on each side over which tiles of other networks are blended
+_PIECE = 128  # side of the samples
+
+
+class Frozen:
+    """A CDDFuse whose attention is that of a sample of the image.
+
+    Attention is the one thing that depends on the whole image. With its matrices given, a tile and
+    `HALO` pixels around it are all that its result depends on: tiles join exactly, and none has
+    statistics of its own.
+
+    Args:
+        fast: the network.
+        side: of a tile, without what lies around it. The sample is as large as a tile.
+    """
+
+    def __init__(self, fast: Fast, side: int) -> None:
+        self._fast = fast
+        self._side = side
+
+    @torch.inference_mode()
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        """Fuse a pair (1, 1, H, W)."""
+        matrices: list[Tensor] = []
+        self._fast(*sample(first, second, self._side + 2 * HALO), found=matrices)
+        fused = torch.empty_like(first)
+        for tile, around in _around(first.shape[-2:], self._side, HALO):
+            result = self._fast(_cut(first, around), _cut(second, around), given=matrices)
+            _cut(fused, tile)[:] = _cut(result, _within(tile, around))
+        return fused
+
+
+def sample(first: Tensor, second: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Squares of both images, evenly spread over them, put together to at most `side` x `side`."""
+    height, width = first.shape[-2:]
+    rows, columns = _spread(height, side), _spread(width, side)
+    chosen = (..., torch.cat(rows)[:, None], torch.cat(columns))
+    return first[chosen], second[chosen]
+
+
+def _spread(length: int, side: int) -> list[Tensor]:
+    """Where the squares lie along one direction."""
+    if length <= side:
+        return [torch.arange(length)]
+    piece = min(_PIECE, side)
+    count = side // piece
+    steps = [(length - piece) * index // max(count - 1, 1) for index in range(count)]
+    return [torch.arange(piece) + step for step in steps]
+
+
+def blended(
+    model: FusionModel,
+    whole: Callable[[Tensor, Tensor], Tensor],
+    first: Tensor,
+    second: Tensor,
+    side: int,
+) -> Tensor:
+    """Run any network over tiles that overlap, fading from one to the next.
+
+    Args:
+        model: the network; its card says which sides it can take.
+        whole: runs it over images of a size that it can take.
+        first: (B, 1, H, W).
+        second: likewise.
+        side: of a tile, without the overlap.
+    """
+    multiple = model.card.multiple_of
+    total, weights = torch.zeros_like(first), torch.zeros_like(first)
+    for _, around in _around(first.shape[-2:], side, _OVERLAP, multiple):
+        weight = _fading(around, first)
+        result = whole(_cut(first, around), _cut(second, around))
+        _cut(total, around).add_(result * weight)
+        _cut(weights, around).add_(weight)
+    return total / weights
+
+
+def _around(
+    shape: torch.Size, side: int, halo: int, multiple: int = 1
+) -> Iterator[tuple[Patch, Patch]]:
+    """Tiles of an image, and each with what lies around it, whose sides divide by `multiple`."""
+    height, width = shape
+    for tile in patches(height, width, side):
+        top, left = max(tile.top - halo, 0), max(tile.left - halo, 0)
+        below, right = min(tile.bottom + halo, height), min(tile.right + halo, width)
+        # The image divides, so there is always room to widen a tile.
+        top, below = _widened(top, below, height, multiple)
+        left, right = _widened(left, right, width, multiple)
+        yield tile, Patch(top, left, below, right)
+
+
+def _widened(start: int, stop: int, length: int, multiple: int) -> tuple[int, int]:
+    missing = -(stop - start) % multiple
+    after = min(missing, length - stop)
+    return start - (missing - after), stop + after
+
+
+def _fading(around: Patch, image: Tensor) -> Tensor:
+    """Weights of a tile (h, w) that fall towards the sides on which it has neighbours."""
+    height, width = image.shape[-2:]
+    lines = []
+    for start, stop, length in (
+        (around.top, around.bottom, height),
+        (around.left, around.right, width),
+    ):
+        place = torch.arange(stop - start, device=image.device) + 1.0
+        before = place if start else torch.full_like(place, torch.inf)
+        after = place.flip(0) if stop < length else torch.full_like(place, torch.inf)
+        lines.append(torch.minimum(before, after).clamp(max=2 * _OVERLAP) / (2 * _OVERLAP))
+    return lines[0][:, None] * lines[1]
+
+
+def _cut(image: Tensor, patch: Patch) -> Tensor:
+    return image[..., patch.top : patch.bottom, patch.left : patch.right]
+
+
+def _within(inner: Patch, outer: Patch) -> Patch:
+    top, left = outer.top, outer.left
+    return Patch(inner.top - top, inner.left - left, inner.bottom - top, inner.right - left)
