@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cddfuse.errors import InputError
-from cddfuse.metrics.threads import a_band_each
+from cddfuse.metrics.threads import a_band_each, over
 
 _WHITE = 255  # published scores are computed on saved 8-bit images; scaled here and nowhere else
 
@@ -36,7 +36,7 @@ def levels(fused: Tensor, first: Tensor, second: Tensor) -> Levels:
                 f"{tuple(fused.shape)}, but {name} is {tuple(image.shape)}. "
                 "Take the brightness of colour images with cddfuse.colour.luma."
             )
-    grey = torch.stack([_rounded(image.detach()) for image in images.values()])
+    grey = torch.stack(over(_rounded, images.values()))
     if grey.numel() == 0:
         raise InputError(f"Scores need images with pixels: got shape {tuple(fused.shape)}.")
     low, high = grey.aminmax()
@@ -49,7 +49,7 @@ def levels(fused: Tensor, first: Tensor, second: Tensor) -> Levels:
 
 
 def _rounded(image: Tensor) -> Tensor:
-    return image.double().mul(_WHITE).round_().float()
+    return image.detach().double().mul(_WHITE).round_().float()
 
 
 @dataclass(frozen=True)
