@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from cddfuse.errors import InputError
-from cddfuse.metrics.threads import a_band_each, over
+from cddfuse.metrics.threads import a_band_each
 
 _WHITE = 255  # published scores are computed on saved 8-bit images; scaled here and nowhere else
+_ROWS = 64
 
 
 class Levels(NamedTuple):
@@ -36,7 +37,7 @@ def levels(fused: Tensor, first: Tensor, second: Tensor) -> Levels:
                 f"{tuple(fused.shape)}, but {name} is {tuple(image.shape)}. "
                 "Take the brightness of colour images with cddfuse.colour.luma."
             )
-    grey = torch.stack(over(_rounded, images.values()))
+    grey = torch.stack([_rounded(image.detach()) for image in images.values()])
     if grey.numel() == 0:
         raise InputError(f"Scores need images with pixels: got shape {tuple(fused.shape)}.")
     low, high = grey.aminmax()
@@ -49,7 +50,11 @@ def levels(fused: Tensor, first: Tensor, second: Tensor) -> Levels:
 
 
 def _rounded(image: Tensor) -> Tensor:
-    return image.detach().double().mul(_WHITE).round_().float()
+    """In parts, so that little is in float64 at a time."""
+    whole = torch.empty_like(image, dtype=torch.float32)
+    for place, part in zip(whole.split(_ROWS, -2), image.split(_ROWS, -2), strict=True):
+        place.copy_(part.double().mul(_WHITE).round_())
+    return whole
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cddfuse.metrics.windows import suits_opencv
+
 
 def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients downward and leftward, not normalised: (..., H, W) to (..., H - 2, W - 2)."""
-    if image.is_cpu and not image.requires_grad:
+    if suits_opencv(image):
         return _sobel_without_gradient(image)
     smooth = (image[..., :-2] + image[..., 2:]).add_(image[..., 1:-1], alpha=2)
     down = smooth[..., 2:, :] - smooth[..., :-2, :]

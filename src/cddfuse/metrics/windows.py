@@ -37,9 +37,15 @@ def bands(image: Tensor, window: int, frame: int = 0) -> Iterator[Tensor]:
         yield band
 
 
+def suits_opencv(image: Tensor) -> bool:
+    """Whether OpenCV, which is faster than torch but knows no derivatives, can filter an image."""
+    known = image.dtype in (torch.float32, torch.float64)
+    return image.is_cpu and known and not image.requires_grad
+
+
 def blur(image: Tensor, weights: Sequence[float], step: int = 1) -> Tensor:
     """Weighted sums over square windows: (..., H, W) to every `step`-th place where they fit."""
-    if image.is_cpu and not image.requires_grad:
+    if suits_opencv(image):
         return _blur_without_gradient(image, weights, step)
     return _blur(image, weights, step)
 
