@@ -60,8 +60,10 @@ def test_rows_are_the_means_of_the_stored_images(stored: dict[str, Any], name: s
 )
 def test_scores_of_an_image(stored: dict[str, Any], name: str, image: str, case: str) -> None:
     arrays = np.load(FOLDER / "cases" / f"{case}.npz")
-    triple = [torch.from_numpy(arrays[key])[None, None] / 255 for key in ("fused", "vi", "ir")]
-    ours = [value.item() for value in score(*triple).values()]
+    fused, vi, ir = (
+        torch.from_numpy(arrays[key])[None, None] / 255 for key in ("fused", "vi", "ir")
+    )
+    ours = [value.item() for value in score(fused, vi, ir).values()]
     # float32 in the reference
     assert ours == pytest.approx(stored[name]["per_image"][image], rel=1e-6)
 
