@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cddfuse.errors import InputError
-from cddfuse.metrics import METRICS, PAPER_EIGHT, PROFILES, Metric, levels, score
+from cddfuse.metrics import (
+    METRICS,
+    PAPER_EIGHT,
+    PROFILES,
+    Metric,
+    levels,
+    score,
+    structural_similarity,
+)
 
 Triple = tuple[Tensor, Tensor, Tensor]
 
@@ -43,6 +51,7 @@ SCENE: dict[str, dict[str, float]] = {
         "MI": 2.417596949860877,
         "SCD": 1.5266166925430298,
         "VIF": 0.6295600196168052,
+        "VIFF": 0.3213901744072121,
         "Qabf": 0.5616081357002258,
         "SSIM": 1.1060676753791356,
         "AG": 4.540742961824675,
@@ -242,6 +251,12 @@ def test_score_is_each_metric_by_its_name(batch: Triple) -> None:
         assert torch.equal(value, METRICS[name](*batch))
     other = score(*batch, ["MI", "SSIM"], profile="corrected")
     torch.testing.assert_close(other["MI"] * math.log(2), values["MI"])
+
+
+def test_ssim_in_integers_is_that_of_its_definition(batch: Triple) -> None:
+    images = levels(*batch)
+    expected = structural_similarity(images.fused, images.sources, white=2).sum(0)
+    torch.testing.assert_close(METRICS["SSIM"].of(images), expected, rtol=1e-12, atol=0)
 
 
 def test_single_precision_images_give_the_same(batch: Triple) -> None:

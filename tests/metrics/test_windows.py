@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cddfuse.metrics.gradients import sobel
 from cddfuse.metrics.windows import MOST_ROWS, bands, blur, box7, gaussian
 
 
@@ -25,7 +26,22 @@ def test_blur_is_a_convolution(image: torch.Tensor, step: int) -> None:
     weights = [0.5, -1.0, 2.0, 0.25]
     kernel = torch.outer(*[torch.tensor(weights, dtype=torch.float64)] * 2)[None, None]
     expected = F.conv2d(image.flatten(0, 1)[:, None], kernel, stride=step)
-    torch.testing.assert_close(blur(image, weights, step).flatten(0, 1)[:, None], expected)
+    for kind in (image, image.clone().requires_grad_()):  # two programs
+        torch.testing.assert_close(blur(kind, weights, step).flatten(0, 1)[:, None], expected)
+
+
+def test_bands_with_a_frame_are_those_of_the_framed_image(image: torch.Tensor) -> None:
+    image = image.repeat(1, 1, 8, 100)
+    expected = list(bands(F.pad(image, (2, 2, 2, 2)), 5))
+    framed = list(bands(image, 5, frame=2))
+    assert len(framed) > 2
+    for one, other in zip(framed, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_sobel_is_the_same_with_and_without_a_gradient(image: torch.Tensor) -> None:
+    for one, other in zip(sobel(image), sobel(image.clone().requires_grad_()), strict=True):
+        torch.testing.assert_close(one, other.detach())
 
 
 def test_box7_is_exact_in_single_precision() -> None:

@@ -10,6 +10,7 @@ from cddfuse.metrics.edge_intensity import edge_intensity
 from cddfuse.metrics.edge_preservation import edge_preservation
 from cddfuse.metrics.entropy import entropy
 from cddfuse.metrics.feature_mutual_information import feature_mutual_information
+from cddfuse.metrics.fused_information import fused_information
 from cddfuse.metrics.gradient_artefacts import gradient_artefacts
 from cddfuse.metrics.mean_squared_error import mean_squared_error
 from cddfuse.metrics.multi_exposure_similarity import multi_exposure_similarity
@@ -41,6 +42,7 @@ __all__ = [
     "edge_preservation",
     "entropy",
     "feature_mutual_information",
+    "fused_information",
     "gaussian_similarity",
     "gradient_artefacts",
     "levels",

@@ -11,6 +11,7 @@ from cddfuse.errors import InputError
 from cddfuse.metrics.threads import a_band_each
 
 _WHITE = 255  # published scores are computed on saved 8-bit images; scaled here and nowhere else
+_ROWS = 64
 
 
 class Levels(NamedTuple):
@@ -49,7 +50,11 @@ def levels(fused: Tensor, first: Tensor, second: Tensor) -> Levels:
 
 
 def _rounded(image: Tensor) -> Tensor:
-    return image.double().mul(_WHITE).round_().float()
+    """In parts, so that little is in float64 at a time."""
+    whole = torch.empty_like(image, dtype=torch.float32)
+    for place, part in zip(whole.split(_ROWS, -2), image.split(_ROWS, -2), strict=True):
+        place.copy_(part.double().mul(_WHITE).round_())
+    return whole
 
 
 @dataclass(frozen=True)

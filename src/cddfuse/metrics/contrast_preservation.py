@@ -1,6 +1,9 @@
 """Contrast preservation (Q_CB): how well the contrasts that an eye perceives are kept.
 
-Range: [0, 1]. Higher is better. NaN where an image has a flat part as large as the filters.
+Range: [0, 1]. Higher is better. Not to be relied on where an image is black over an area wider than
+the filters: the contrast there is a quotient of what the Fourier transform leaves of zeros, and
+moves the score by up to 0.5 % from one library (or number of threads) to another; if exactly zeros
+are left, the score is NaN.
 Source: Chen and Blum, "A new automated quality assessment algorithm for image fusion", 2009, with
 the constants of the program of Liu et al., "Objective assessment of multiresolution image fusion
 algorithms", 2012.
@@ -67,5 +70,5 @@ Q_CB = Metric(
     range=(0, 1),
     better="higher",
     source="Chen and Blum, Image Vis. Comput. 27, 1421 (2009)",
-    note="Images are stretched first.",
+    note="Images are stretched first. Wide black areas are decided by rounding.",
 )

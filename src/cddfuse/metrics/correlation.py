@@ -5,19 +5,15 @@ Source: Pearson; for fusion Deshmukh and Bhosale 2010.
 """
 
 from torch import Tensor
-from torch.linalg import vecdot
 
 from cddfuse.metrics.base import Metric
+from cddfuse.metrics.moments import variations
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:
     """Pearson's coefficient of images (B, 1, H, W) and (..., B, 1, H, W): (..., B)."""
-    x, y = (_centred(image.double().flatten(-3)) for image in (x, y))
-    return vecdot(x, y) / (vecdot(x, x) * vecdot(y, y)).sqrt()
-
-
-def _centred(image: Tensor) -> Tensor:
-    return image - image.mean(-1, keepdim=True)
+    both = variations(x, y)
+    return both[..., 0, 1] / (both[..., 0, 0] * both[..., 1, 1]).sqrt()
 
 
 CC = Metric(

@@ -7,12 +7,20 @@ Source: Aslantas and Bendes, "A new image quality metric for image fusion", 2015
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
-from cddfuse.metrics.correlation import correlation
+from cddfuse.metrics.moments import variations
 
 
 def correlations_of_differences(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Correlation of each source with what the other lacks of the fused image: (B,)."""
-    return correlation(fused - second, first) + correlation(fused - first, second)
+    of = variations(fused, first, second)
+    return _correlation(of, 1, 2) + _correlation(of, 2, 1)
+
+
+def _correlation(of: Tensor, source: int, other: int) -> Tensor:
+    """Of a source with the fused image, number 0, less the other source."""
+    common = of[..., 0, source] - of[..., other, source]
+    rest = of[..., 0, 0] - 2 * of[..., 0, other] + of[..., other, other]
+    return common / (rest * of[..., source, source]).sqrt()
 
 
 SCD = Metric(

@@ -10,7 +10,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from cddfuse.metrics.base import Metric
 from cddfuse.metrics.gradients import sobel
@@ -38,21 +37,21 @@ def edge_preservation(
     Returns:
         (B,). NaN where both sources are black.
     """
-    planes = torch.stack([pad(image[:, 0], (1, 1, 1, 1)) for image in (fused, first, second)])
-    kept, there = torch.stack(over(partial(_sums, fold=fold), bands(planes, 3))).sum(0)
+    triples = zip(*(bands(image[:, 0], 3, 1) for image in (fused, first, second)), strict=True)
+    kept, there = torch.stack(over(partial(_sums, fold=fold), triples)).sum(0)
     # In whole levels the weakest edge of all is stronger than 1.
     return _STRENGTH[0] * _ANGLE[0] * kept / there.where(there >= 1, math.nan)
 
 
-def _sums(band: Tensor, fold: bool) -> Tensor:
+def _sums(triple: tuple[Tensor, ...], fold: bool) -> Tensor:
     """What is kept of the edges and how strong they are: (2, B)."""
-    strength, angle = _edges(band)
-    maps = _kept(strength, angle, fold), strength[1:]
-    return torch.stack([image.sum((0, -2, -1), dtype=torch.float64) for image in maps])
+    strength, slope = _edges(torch.stack(triple))
+    maps = _kept(strength, slope, fold), strength[1:]
+    return torch.stack([image.sum(-1).double().sum((0, -1)) for image in maps])
 
 
 def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Strength and angle, in (-pi/2, pi/2], of the Sobel gradients of (..., H + 2, W + 2)."""
+    """Strength and slope of the Sobel gradients of (..., H, W), upright ones being `_steep`."""
     down, left = sobel(image)
     # The root is kept away from 0 for the sake of its derivative.
     tiny = torch.finfo(image.dtype).tiny
@@ -61,25 +60,34 @@ def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
     if slope.requires_grad:  # at 0 / 0 the derivative would be NaN, however it is masked later
         upright = left == 0
         slope = (down / left.masked_fill(upright, 1)).masked_fill(upright, math.inf)
-    steep = torch.finfo(image.dtype).max
-    return strength, slope.nan_to_num_(steep, steep, steep).atan_()
+    steep = _steep(image)
+    return strength, slope.nan_to_num_(steep, steep, steep)
 
 
-def _kept(strength: Tensor, angle: Tensor, fold: bool) -> Tensor:
+def _steep(image: Tensor) -> float:
+    """A slope whose angle is pi / 2 but for rounding. The arctangent of greater ones is slow."""
+    return 1 / torch.finfo(image.dtype).eps
+
+
+def _kept(strength: Tensor, slope: Tensor, fold: bool) -> Tensor:
     """What the first plane keeps of the strength of each of the others, the two tops left out."""
     fused, source = strength[:1], strength[1:]
     ratio = torch.minimum(fused, source).div_(torch.maximum(fused, source))
-    turn = (angle[1:] - angle[:1]).abs_()
-    if fold:
-        turn = torch.minimum(turn, math.pi - turn)
-    else:
+    if not fold:
         # Where both are equally strong, and only there, the ratio is 1 and so is its floor.
         ratio.addcmul_(ratio.floor(), fused - 1)
-    _, slope, middle = _STRENGTH
-    strength_lost = torch.rsub(ratio, middle * slope, alpha=slope).exp_()
-    _, slope, middle = _ANGLE
-    angle_lost = torch.rsub(turn, (middle - 1) * slope, alpha=-2 * slope / math.pi).exp_()
-    return source / (1 + strength_lost).mul_(1 + angle_lost)
+    # 1 - |turn| / (pi / 2), by the tangent of what is missing from the turn to a right angle; one
+    # arctangent for each pair of angles is less than one for each angle.
+    apart = (slope[1:] - slope[:1]).abs_().clamp_(min=1 / _steep(slope))
+    aligned = (slope[1:] * slope[:1]).add_(1).div_(apart).clamp_(max=_steep(slope)).atan_()
+    if fold:
+        aligned = aligned.abs()
+    _, steepness, middle = _STRENGTH
+    strength_kept = torch.rsub(ratio, -middle * steepness, alpha=-steepness).sigmoid_()
+    _, steepness, middle = _ANGLE
+    scale = 2 / math.pi * steepness
+    angle_kept = torch.rsub(aligned, -middle * steepness, alpha=-scale).sigmoid_()
+    return source * strength_kept * angle_kept
 
 
 QABF = Metric(

@@ -23,6 +23,21 @@ def joint_histogram(x: Tensor, y: Tensor) -> Tensor:
     return _shares(x * _LEVELS + y, _LEVELS**2).unflatten(-1, (_LEVELS, _LEVELS))
 
 
+def pair_entropies(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the entropies of two images, and the information that they share, in nats.
+
+    Args:
+        x: (B, 1, H, W), whole grey levels from 0 to 255.
+        y: like x, or with more dimensions in front: (..., B, 1, H, W).
+
+    Returns:
+        Each (..., B); the information is at least 0.
+    """
+    joint = joint_histogram(x, y)
+    both = nats(joint.sum(-1)) + nats(joint.sum(-2))
+    return both, (both - nats(joint.flatten(-2))).clamp(min=0)
+
+
 def nats(shares: Tensor) -> Tensor:
     """Entropy of shares (..., N): (...)."""
     return -torch.xlogy(shares, shares).sum(-1) + 0.0  # the sum of a flat image is -0.0

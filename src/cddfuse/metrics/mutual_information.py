@@ -11,22 +11,12 @@ from torch import Tensor
 
 from cddfuse.metrics.base import Metric
 from cddfuse.metrics.gradients import stretched
-from cddfuse.metrics.histograms import histogram, joint_histogram, nats
+from cddfuse.metrics.histograms import histogram, joint_histogram, nats, pair_entropies
 
 
 def mutual_information(x: Tensor, y: Tensor) -> Tensor:
-    """Mutual information of the grey levels of images, in nats.
-
-    Args:
-        x: (B, 1, H, W), whole grey levels from 0 to 255.
-        y: like x, or with more dimensions in front: (..., B, 1, H, W). The measure is symmetric.
-
-    Returns:
-        (..., B).
-    """
-    joint = joint_histogram(x, y)
-    information = nats(joint.sum(-1)) + nats(joint.sum(-2)) - nats(joint.flatten(-2))
-    return information.clamp(min=0)
+    """Information that `pair_entropies` finds in both images, in nats. Symmetric."""
+    return pair_entropies(x, y)[1]
 
 
 def _bits(x: Tensor, y: Tensor) -> Tensor:

@@ -8,22 +8,13 @@ fusion'", 2008.
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
-from cddfuse.metrics.histograms import joint_histogram, nats
+from cddfuse.metrics.histograms import pair_entropies
 
 
 def normalised_mutual_information(x: Tensor, y: Tensor) -> Tensor:
-    """Mutual information over the mean of both entropies, whatever the logarithm.
-
-    Args:
-        x: (B, 1, H, W), whole grey levels from 0 to 255.
-        y: like x, or with more dimensions in front: (..., B, 1, H, W). The measure is symmetric.
-
-    Returns:
-        (..., B).
-    """
-    joint = joint_histogram(x, y)
-    entropies = nats(joint.sum(-1)) + nats(joint.sum(-2))
-    return 2 * (entropies - nats(joint.flatten(-2))).clamp(min=0) / entropies
+    """Shared information over the mean of both `pair_entropies`, in any logarithm. Symmetric."""
+    entropies, shared = pair_entropies(x, y)
+    return 2 * shared / entropies
 
 
 NMI = Metric(

@@ -15,6 +15,7 @@ from cddfuse.metrics.edge_intensity import EI
 from cddfuse.metrics.edge_preservation import QABF, QABF_FOLDED
 from cddfuse.metrics.entropy import EN
 from cddfuse.metrics.feature_mutual_information import FMI, FMI_DCT, FMI_GRADIENT, FMI_PIXEL
+from cddfuse.metrics.fused_information import VIFF
 from cddfuse.metrics.gradient_artefacts import NABF, NABF_WRONG_ORDER
 from cddfuse.metrics.mean_squared_error import MSE, MSE_UNIT
 from cddfuse.metrics.multi_exposure_similarity import MEF_MS_SSIM
@@ -50,7 +51,7 @@ PROFILES = {
     "paper": Profile(
         "Tables of CDDFuse and of papers that use its evaluator; it has twelve of these metrics, "
         "the others are as in the programs they are usually computed with.",
-        EN, SD, SF, AG, MI, NMI, MSE, PSNR, CC, SCD, VIF, QABF, NABF, SSIM, MS_SSIM,
+        EN, SD, SF, AG, MI, NMI, MSE, PSNR, CC, SCD, VIF, VIFF, QABF, NABF, SSIM, MS_SSIM,
         FMI, FMI_GRADIENT, FMI_DCT, Q_CB, Q_CV, CE, EI,
     ),
     "matlab": Profile(
@@ -70,8 +71,9 @@ PROFILES = {
     ),
     "corrected": Profile(
         "Definitions as their papers state them; no published table has these numbers.",
-        EN, SD, SF_OVER_PIXELS, AG, MI_BITS, NMI, MSE, PSNR_255, CC, SCD, VIF_MEAN, QABF_FOLDED,
-        NABF, SSIM_MEAN, MS_SSIM_MEAN, FMI_PIXEL, FMI_GRADIENT, FMI_DCT, Q_CB, Q_CV, CE, EI,
+        EN, SD, SF_OVER_PIXELS, AG, MI_BITS, NMI, MSE, PSNR_255, CC, SCD, VIF_MEAN, VIFF,
+        QABF_FOLDED, NABF, SSIM_MEAN, MS_SSIM_MEAN, FMI_PIXEL, FMI_GRADIENT, FMI_DCT, Q_CB, Q_CV,
+        CE, EI,
     ),
 }
 # fmt: on

@@ -5,11 +5,15 @@ Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from erro
 structural similarity", 2004.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
@@ -52,6 +56,45 @@ def _box_similarity(pair: tuple[Tensor, Tensor], white: float) -> Tensor:
     energy = box7(torch.addcmul(x * x, y, y)).double().mul_(pixels).sub_(squares)
     like = product.mul(2).add_(means) * covariance.mul_(2).add_(variances)
     return (like / (squares.add_(means) * energy.add_(variances))).sum((-3, -2, -1))
+
+
+def _of_whole_levels(x: Tensor, y: Tensor, *, white: float) -> Tensor:
+    """`structural_similarity` in integers, which takes half the time."""
+    if not x.is_cpu:
+        return structural_similarity(x, y, white=white)
+    pairs = zip(bands(x, _BOX), bands(y, _BOX), strict=True)
+    sums = over(partial(_whole_box_similarity, white=white), pairs)
+    return torch.stack(sums).sum(0) / ((x.shape[-2] - _BOX + 1) * (x.shape[-1] - _BOX + 1))
+
+
+def _whole_box_similarity(pair: tuple[Tensor, Tensor], white: float) -> Tensor:
+    """Sum over the windows of a band."""
+    x, y = (band.numpy().astype(np.uint8) for band in pair)
+    pixels, samples = _BOX**2, _BOX**2 - 1
+    means = (_K1 * white) ** 2 * pixels**2
+    variances = (_K2 * white) ** 2 * pixels * samples
+    sum_x, sum_y = _sums(cv2.boxFilter, x), _sums(cv2.boxFilter, y)
+    apart = np.maximum(x, y) - np.minimum(x, y)
+    # All sums times `pixels`. Of a product they are what its binomial has beside the squares.
+    energy = (_sums(cv2.sqrBoxFilter, x) + _sums(cv2.sqrBoxFilter, y)).mul_(pixels)
+    covariance = energy.sub(_sums(cv2.sqrBoxFilter, apart), alpha=pixels)
+    product = sum_x * sum_y
+    covariance.sub_(product, alpha=2)
+    squares = (sum_y * sum_y).add_(sum_x * sum_x)
+    energy.sub_(squares)
+    like = product.double().mul_(2).add_(means).mul_(covariance.double().add_(variances))
+    unlike = squares.double().add_(means).mul_(energy.double().add_(variances))
+    return like.div_(unlike).sum((-3, -2, -1))
+
+
+def _sums(box: Callable[..., object], levels: NDArray[np.uint8]) -> Tensor:
+    """Sums over 7 x 7 windows by a filter of OpenCV: (..., H, W) to (..., H - 6, W - 6), int32."""
+    sums = np.empty(levels.shape, np.int32)
+    planes = (image.reshape(-1, *image.shape[-2:]) for image in (levels, sums))
+    for plane, place in zip(*planes, strict=True):
+        # Starting at the pixel itself; where a window reaches beyond the image is cut off.
+        box(plane, cv2.CV_32S, (_BOX, _BOX), place, (0, 0), False, cv2.BORDER_CONSTANT)
+    return torch.from_numpy(sums)[..., : 1 - _BOX, : 1 - _BOX]
 
 
 def gaussian_similarity(
@@ -99,7 +142,7 @@ def _gaussian_similarity(pair: tuple[Tensor, Tensor], white: float) -> Tensor:
 SSIM = Metric(
     "SSIM",
     "Structural similarity",
-    partial(structural_similarity, white=2),
+    partial(_of_whole_levels, white=2),
     over="each",
     combine="sum",
     unit="",

@@ -6,6 +6,7 @@ simplified program vifp: pixels of four scales instead of a steerable pyramid.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -36,22 +37,40 @@ def visual_information_fidelity(
         (..., B). NaN for a flat reference, which shows nothing.
     """
     shape = reference.shape[:-3]
-    planes = torch.cat([image[None], reference.reshape(-1, *image.shape)]).squeeze(2).double()
-    seen = shown = planes.new_zeros(())
+    planes = torch.cat([image[None], reference.reshape(-1, *image.shape)]).squeeze(2)
+    seen = shown = image.new_zeros((), dtype=torch.float64)
+    for scaled, size, window in scales(planes.double()):
+        top = 255 if saturate and size == _WINDOWS[0] else math.inf
+        work = partial(_sums, window=window, top=top)
+        for left, all_of_it in over(work, bands(scaled, size)):
+            seen, shown = seen + left, shown + all_of_it
+    return (seen / shown).view(shape)
+
+
+def scales(planes: Tensor) -> Iterator[tuple[Tensor, int, list[float]]]:
+    """Images (..., H, W) on four scales, with the side and the weights of the windows there."""
     for size in _WINDOWS:
         window = gaussian(size, size / 5)
         if size < _WINDOWS[0]:
             halved = partial(blur, weights=window, step=2)
             planes = torch.cat(over(halved, bands(planes, size)), -2)
-        top = 255 if saturate and size == _WINDOWS[0] else math.inf
-        work = partial(_information, window=window, top=top)
-        for left, all_of_it in over(work, bands(planes, size)):
-            seen, shown = seen + left, shown + all_of_it
-    return (seen / shown).view(shape)
+        yield planes, size, window
 
 
-def _information(planes: Tensor, window: list[float], top: float) -> tuple[Tensor, Tensor]:
+def _sums(planes: Tensor, window: list[float], top: float) -> tuple[Tensor, Tensor]:
     """Information in the image, planes[0], about each reference, planes[1:], and in those."""
+    _, left, shown = information(planes, window, _NOISE, top)
+    return _sum_of_logs(left.add_(1)), _sum_of_logs(1 + shown / _NOISE)
+
+
+def information(
+    planes: Tensor, window: list[float], noise: float, top: float = math.inf
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gain from each reference, planes[1:], to the image, planes[0]; signal to noise; variance.
+
+    Each for every window. Signal to noise is that of the reference seen through the image by an eye
+    that adds `noise`; `top` is where squares and products stop.
+    """
     image, references = planes[:1], planes[1:]
     squares, products = planes * planes, references * image
     if top < math.inf:
@@ -62,9 +81,8 @@ def _information(planes: Tensor, window: list[float], top: float) -> tuple[Tenso
     # A negative covariance counts as none, and so does one with a flat image (whose sign is 0).
     covariance = torch.addcmul(product, mean[1:], mean[:1], value=-1).clamp(min=0)
     gain = covariance * variance[:1].sign() / (shown + _TINY)
-    noise = torch.addcmul(variance[:1] + _NOISE, gain, covariance, value=-1)
-    left = gain * gain * shown / noise.clamp(min=_NOISE + _TINY)
-    return _sum_of_logs(left.add_(1)), _sum_of_logs(1 + shown / _NOISE)
+    unlike = torch.addcmul(variance[:1] + noise, gain, covariance, value=-1)
+    return gain, gain * gain * shown / unlike.clamp(min=noise + _TINY), shown
 
 
 def _sum_of_logs(x: Tensor) -> Tensor:

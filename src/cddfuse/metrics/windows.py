@@ -8,31 +8,61 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 _PIXELS = 40_000
 MOST_ROWS = 64
 
 
-def bands(image: Tensor, window: int) -> Iterator[Tensor]:
+def bands(image: Tensor, window: int, frame: int = 0) -> Iterator[Tensor]:
     """Cut images (..., H, W) into bands of rows so that each window is in exactly one of them.
 
     Bands start at even rows, so that every second window of a band is every second of the image,
-    and have at most `MOST_ROWS` rows of windows.
+    and have at most `MOST_ROWS` rows of windows. With a `frame`, so many zeros are put around the
+    image first.
     """
-    rows = image.shape[-2] - window + 1
+    height = image.shape[-2] + 2 * frame
+    rows = height - window + 1
     step = min(max(8, _PIXELS // image.shape[-1]), MOST_ROWS) // 2 * 2
     for start in range(0, rows, step):
-        yield image[..., start : min(start + step, rows) + window - 1, :]
+        stop = min(start + step, rows) + window - 1
+        band = image[..., max(start - frame, 0) : max(stop - frame, 0), :]
+        if frame:
+            above, below = max(frame - start, 0), max(stop - height + frame, 0)
+            band = pad(band, (frame, frame, above, below))
+        yield band
+
+
+def suits_opencv(image: Tensor) -> bool:
+    """Whether OpenCV, which is faster than torch but knows no derivatives, can filter an image."""
+    known = image.dtype in (torch.float32, torch.float64)
+    return image.is_cpu and known and not image.requires_grad
 
 
 def blur(image: Tensor, weights: Sequence[float], step: int = 1) -> Tensor:
-    """Weighted sums over square windows: (..., H, W) to every `step`-th place where they fit.
+    """Weighted sums over square windows: (..., H, W) to every `step`-th place where they fit."""
+    if suits_opencv(image):
+        return _blur_without_gradient(image, weights, step)
+    return _blur(image, weights, step)
 
-    For float64 on a CPU a matrix product down and shifted slices across take a fifth of the time
-    of a convolution of torch.
-    """
+
+def _blur_without_gradient(image: Tensor, weights: Sequence[float], step: int) -> Tensor:
+    """By OpenCV, which takes each row through both directions while it is in the cache."""
+    planes = image.flatten(0, -3) if image.ndim > 2 else image[None]
+    sums, window = torch.empty_like(planes), np.array(weights)
+    for plane, place in zip(planes.numpy(), sums.numpy(), strict=True):
+        # Starting at the pixel itself; where a window reaches beyond the image is cut off below.
+        cv2.sepFilter2D(plane, -1, window, window, place, (0, 0), 0, cv2.BORDER_CONSTANT)
+    height, width = (side - len(weights) + 1 for side in image.shape[-2:])
+    return sums[:, :height:step, :width:step].unflatten(0, image.shape[:-2] or (1,))
+
+
+def _blur(image: Tensor, weights: Sequence[float], step: int) -> Tensor:
+    """By a matrix product down and shifted slices across, several times faster than conv2d."""
     rows, columns = image.shape[-2:]
     image = _banded(tuple(weights), rows, step, image.dtype, image.device) @ image
     span = (columns - len(weights)) // step * step + 1

@@ -1,0 +1,30 @@
+"""How images vary, and vary together, as wholes."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from cddfuse.metrics.threads import over
+
+_CHUNK = 32_768  # pixels at once, so that their differences stay in the cache
+
+
+def variations(*images: Tensor) -> Tensor:
+    """Sums of products of pixels less their means, for each pair of K images: (..., B, K, K).
+
+    In float64, of images (..., B, 1, H, W). Exact for whole levels up to one rounding: nothing is
+    left of a flat image, nor of the difference of two equal ones.
+    """
+    lines = [image.flatten(-3) for image in torch.broadcast_tensors(*images)]
+    # Less the first pixel, for the means are not known yet and 0 may be far away.
+    starts = torch.stack([line[..., :1] for line in lines], -2).double()
+    chunks = zip(*(line.split(_CHUNK, -1) for line in lines), strict=True)
+    sums = over(partial(_sums, starts), chunks)
+    totals, products = (sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True))
+    return products - totals @ (totals.mT / lines[0].shape[-1])
+
+
+def _sums(starts: Tensor, chunk: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    pixels = torch.stack(chunk, -2).double() - starts
+    return pixels.sum(-1, keepdim=True), pixels @ pixels.mT

@@ -1,0 +1,77 @@
+"""What the specification re-derived of the published rows, from images that are at hand."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cddfuse.metrics import PAPER_EIGHT, score
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT.parent / "shared" / "golden" / "metrics"
+NAMES = {
+    "DID_TNO": ("didfuse", "tno"),
+    "DID_RoadScene": ("didfuse", "roadscene"),
+    "SDN_TNO": ("sdnet", "tno"),
+    "U2F_TNO": ("u2fusion", "tno"),
+}
+on_file = pytest.mark.skipif(
+    not FOLDER.is_dir(), reason="the values in ../shared/golden/metrics are absent"
+)
+
+
+def _benchmark() -> Any:
+    """The benchmarks are no package that is installed."""
+    path = ROOT / "benchmarks" / "published.py"
+    spec = importlib.util.spec_from_file_location("published", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ROWS, compared = _benchmark().ROWS, _benchmark().compared
+
+
+@pytest.fixture(scope="module")
+def stored() -> dict[str, Any]:
+    return json.loads((FOLDER / "paper_rederivation.json").read_text())
+
+
+@on_file
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_the_means_of_the_stored_images(stored: dict[str, Any], name: str) -> None:
+    row = stored[name]
+    means = np.mean(list(row["per_image"].values()), axis=0)
+    assert ROWS[NAMES[name]]["re-derived"] == pytest.approx(means, abs=6e-4)
+    assert ROWS[NAMES[name]]["paper"] == pytest.approx(row["paper"])
+
+
+# The two of the stored triples that the rows were made of.
+@on_file
+@pytest.mark.parametrize(
+    ("name", "image", "case"),
+    [("U2F_TNO", "07", "tno08_U2Fusion"), ("SDN_TNO", "11", "tno17_SDNet")],
+)
+def test_scores_of_an_image(stored: dict[str, Any], name: str, image: str, case: str) -> None:
+    arrays = np.load(FOLDER / "cases" / f"{case}.npz")
+    fused, vi, ir = (
+        torch.from_numpy(arrays[key])[None, None] / 255 for key in ("fused", "vi", "ir")
+    )
+    ours = [value.item() for value in score(fused, vi, ir).values()]
+    # float32 in the reference
+    assert ours == pytest.approx(stored[name]["per_image"][image], rel=1e-6)
+
+
+def test_differences_are_ours_less_theirs() -> None:
+    ours = tuple(value + 0.25 for value in ROWS["didfuse", "tno"]["paper"])
+    head, _, paper, more, *_ = compared("didfuse", "tno", ours)
+    assert head.split() == list(PAPER_EIGHT)
+    assert paper.split()[:2] == ["paper", "6.970"]
+    assert more.split()[-8:] == ["+0.250"] * 8
+    assert len(compared("own", "tno", ours)) == 2
