@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cddfuse.errors import InputError
-from cddfuse.metrics.threads import a_band_each
+from cddfuse.threads import a_band_each
 
 _WHITE = 255  # published scores are computed on saved 8-bit images; scaled here and nowhere else
 _ROWS = 64

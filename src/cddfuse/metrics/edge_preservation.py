@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cddfuse.metrics.base import Metric
 from cddfuse.metrics.gradients import sobel
-from cddfuse.metrics.threads import over
 from cddfuse.metrics.windows import bands
+from cddfuse.threads import over
 
 _STRENGTH = (0.9994, 15, 0.5)
 _ANGLE = (0.9879, 22, 0.8)

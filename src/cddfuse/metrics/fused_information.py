@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
-from cddfuse.metrics.threads import over
 from cddfuse.metrics.visual_information_fidelity import information, scales
 from cddfuse.metrics.windows import bands
+from cddfuse.threads import over
 
 _WEIGHTS = (1, 0, 0.15, 1)  # of the scales
 _NOISE = 0.005 * 255**2  # variance of what the eye itself adds

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cddfuse.metrics.threads import over
+from cddfuse.threads import over
 
 _LEVELS = 256
 

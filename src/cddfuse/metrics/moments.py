@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cddfuse.metrics.threads import over
+from cddfuse.threads import over
 
 _CHUNK = 32_768  # pixels at once, so that their differences stay in the cache
 

@@ -27,13 +27,13 @@ from cddfuse.metrics.perceived_difference import Q_CV
 from cddfuse.metrics.spatial_frequency import SF, SF_OVER_PIXELS, SF_UNIT
 from cddfuse.metrics.standard_deviation import SD, SD_SATURATED
 from cddfuse.metrics.structural_similarity import SSIM, SSIM_MATLAB, SSIM_MEAN, SSIM_SUM
-from cddfuse.metrics.threads import a_band_each
 from cddfuse.metrics.visual_information_fidelity import (
     VIF,
     VIF_MEAN,
     VIF_SATURATED,
     VIF_STRICT,
 )
+from cddfuse.threads import a_band_each
 
 
 class Profile(dict[str, Metric]):

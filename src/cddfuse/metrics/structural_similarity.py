@@ -18,8 +18,8 @@ from torch import Tensor
 
 from cddfuse.metrics.base import Metric
 from cddfuse.metrics.gradients import framed
-from cddfuse.metrics.threads import over
 from cddfuse.metrics.windows import bands, blur, box7, gaussian
+from cddfuse.threads import over
 
 _K1, _K2 = 0.01, 0.03
 _BOX, _RADIUS = 7, 5

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import threshold
 
 from cddfuse.metrics.base import Metric
-from cddfuse.metrics.threads import over
 from cddfuse.metrics.windows import bands, blur, gaussian
+from cddfuse.threads import over
 
 _WINDOWS = (17, 9, 5, 3)
 _NOISE = 2.0  # variance of what the eye itself adds

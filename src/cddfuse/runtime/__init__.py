@@ -68,10 +68,10 @@ def _missing(side: int, model: FusionModel) -> int:
 
 
 def _first_that_fits(ways: Iterator[tuple[str, Callable[[], Tensor]]]) -> Tensor:
-    """The result of the first way that does not run out of a GPU's memory."""
-    last: Exception | None = None
+    """The result of the first way that does not run out of a memory of a GPU, or the last error."""
+    last: torch.OutOfMemoryError | None = None
     for name, way in ways:
-        if last is not None:
+        if last:
             _log.warning("out of memory: going on %s", name)
         else:
             _log.info("fusing %s", name)
@@ -80,7 +80,8 @@ def _first_that_fits(ways: Iterator[tuple[str, Callable[[], Tensor]]]) -> Tensor
         except torch.OutOfMemoryError as error:
             last = error
             torch.cuda.empty_cache()  # does nothing where there is no GPU
-    raise InputError("not even small tiles fit the memory: take --device cpu.") from last
+    assert last is not None  # there is always a way
+    raise last
 
 
 def _ways(

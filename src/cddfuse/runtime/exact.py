@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cddfuse.metrics.threads import a_band_each, over
 from cddfuse.models.cddfuse import (
     CDDFuse,
     ChannelAttention,
@@ -30,6 +29,7 @@ from cddfuse.models.cddfuse import (
     TransformerBlock,
 )
 from cddfuse.runtime.loops import Loops, loops
+from cddfuse.threads import a_band_each, over
 
 CHANNELS, HALF = 64, 32
 BYTES_PER_PIXEL = 4 * 4 * CHANNELS + 64  # four maps, and the images

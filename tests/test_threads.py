@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cddfuse.metrics import METRICS, score
-from cddfuse.metrics.threads import a_band_each, over
+from cddfuse.threads import a_band_each, over
 
 
 @pytest.fixture
