@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cddfuse.errors import InputError
-from cddfuse.models import MODELS, FusionModel, create_model
+from cddfuse.models import MODELS, FusionModel, create_model, load_weights
 
 Flag = Annotated[bool, Parameter(negative=())]
 _WEIGHTS = {"ivf": "ivf", "medical": "mif"}
@@ -38,7 +38,12 @@ def load_network(
 ) -> FusionModel:
     """A trained network on its device; without `weights`, those of the task, or its first."""
     options = {} if residual is None else {"residual": residual}
-    known = MODELS[name].card.weights if name in MODELS else {}
+    card = MODELS[name].card if name in MODELS else None
+    if card and weights and task in card.task_options:
+        defaults = card.task_options[task]
+        network = load_weights(MODELS[name], weights, options, defaults=defaults).eval()
+        return network.to(find_device(device))
+    known = card.weights if card else {}
     default = _WEIGHTS[task] if _WEIGHTS[task] in known else next(iter(known), None)
     network = create_model(name, weights or default, **options)
     if not weights and not default and any(True for _ in network.parameters()):

@@ -35,13 +35,17 @@ def save_weights(model: FusionModel, path: Path, facts: Mapping[str, str] | None
         "cddfuse.options": json.dumps(_options(model)),
         **(facts or {}),
     }
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.contiguous() for name, tensor in model.weights().items()}
     with replacing(path) as temporary:
         temporary.write_bytes(save(state, header))
 
 
 def load_weights(
-    kind: type[FusionModel], source: str | Path, options: Mapping[str, Any] | None = None
+    kind: type[FusionModel],
+    source: str | Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
 ) -> FusionModel:
     """Build a network and give it a trained state.
 
@@ -51,8 +55,9 @@ def load_weights(
             `save_pretrained`; a checkpoint in the layout of the network's authors, read without
             running any code in it; or the id of a repository on the hub.
         options: constructor arguments, over those that the weights come with.
+        defaults: constructor arguments, below those that the weights come with.
     """
-    options = options or {}
+    options, defaults = options or {}, defaults or {}
     if str(source) in kind.card.weights:
         weights = kind.card.weights[str(source)]
         path = Path(str(_PRETRAINED / weights.location))
@@ -65,7 +70,8 @@ def load_weights(
         tensors, header = _read(path)
         _check_kind(kind, header, path)
         stored = _parsed(header.get("cddfuse.options", "{}"), path)
-        return _built(kind, {**stored, **options}, _converted(kind, tensors, path), path)
+        state, implied = _converted(kind, tensors, path)
+        return _built(kind, {**defaults, **implied, **stored, **options}, state, path)
     if path.suffix or str(source).count("/") != 1:
         known = ", ".join(kind.card.weights) or "none"
         raise InputError(
@@ -144,19 +150,21 @@ def _check_kind(kind: type[FusionModel], header: Mapping[str, str], path: Path) 
 
 def _converted(
     kind: type[FusionModel], checkpoint: dict[str, Any], path: Path
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict of a checkpoint, and the options that follow from it."""
     try:
         converted = kind.convert_checkpoint(checkpoint)
+        implied = {} if converted is None else kind.implied_options(checkpoint)
     except (AttributeError, TypeError) as error:
         raise InputError(f"{path} has the keys of a checkpoint but holds no tensors.") from error
     if converted is not None:
-        return converted
+        return converted, implied
     foreign = [str(name) for name, value in checkpoint.items() if not isinstance(value, Tensor)]
     if foreign or not checkpoint:
         raise InputError(
             f"{path} is no checkpoint of {kind.card.name}: it holds {_some(foreign) or 'nothing'}."
         )
-    return checkpoint
+    return checkpoint, {}
 
 
 def _built(
