@@ -7,6 +7,15 @@ from typing import Any
 from cddfuse.errors import InputError
 from cddfuse.models.base import Card, FusionModel, Weights
 from cddfuse.models.cddfuse import CDDFuse
+from cddfuse.models.classical import (
+    First,
+    GuidedFilter,
+    Laplacian,
+    Max,
+    Mean,
+    Second,
+    Wavelets,
+)
 from cddfuse.models.defusion import DeFusion
 from cddfuse.models.didfuse import DIDFuse
 from cddfuse.models.emfusion import EMFusion
@@ -27,6 +36,13 @@ MODELS: Mapping[str, type[FusionModel]] = {
     "defusion": DeFusion,
     "reconet": ReCoNet,
     "emfusion": EMFusion,
+    "first": First,
+    "second": Second,
+    "mean": Mean,
+    "max": Max,
+    "laplacian": Laplacian,
+    "dwt": Wavelets,
+    "guided": GuidedFilter,
 }
 
 
@@ -52,7 +68,9 @@ def create_model(
     try:
         return kind(**options).eval()
     except TypeError as error:
-        raise InputError(f"{name} does not take these options: {error}.") from error
+        raise InputError(
+            f"{name} cannot be made with {', '.join(options)}: see its help."
+        ) from error
 
 
 __all__ = [

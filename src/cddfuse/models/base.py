@@ -62,6 +62,7 @@ class Card:
     """The only name: in `create_model`, in the command line, in tables and in file names."""
 
     paper: str
+    """Its address; empty for what nobody has to explain."""
 
     tasks: tuple[Task, ...] = ("ivf", "medical")
     """What it was made for."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,9 @@ def load_weights(
 
     Args:
         kind: class of the network.
-        source: a name on the network's card; a `.safetensors` file of ours; a folder written by
-            `save_pretrained`; a checkpoint in the layout of the network's authors, read without
-            running any code in it; or the id of a repository on the hub.
+        source: a name on the network's card, or of imported weights; a `.safetensors` file of ours;
+            a folder written by `save_pretrained`; a checkpoint in the layout of the network's
+            authors, read without running any code in it; or the id of a repository on the hub.
         options: constructor arguments, over those that the weights come with.
         defaults: constructor arguments, below those that the weights come with.
     """
@@ -63,7 +63,7 @@ def load_weights(
         path = Path(str(_PRETRAINED / weights.location))
         _verify(path, weights.sha256)
         return _built(kind, {**weights.options, **options}, _read(path)[0], path)
-    path = Path(source)
+    path = imported(kind).get(str(source), Path(source))
     if os.path.isdir(path):
         return _from_folder(kind, path, options)
     if os.path.isfile(path):
@@ -73,7 +73,7 @@ def load_weights(
         state, implied = _converted(kind, tensors, path)
         return _built(kind, {**defaults, **implied, **stored, **options}, state, path)
     if path.suffix or str(source).count("/") != 1:
-        known = ", ".join(kind.card.weights) or "none"
+        known = ", ".join((*kind.card.weights, *imported(kind))) or "none"
         raise InputError(
             f"there are no weights {source}: give a file that exists, a repository of the hub, "
             f"or a name of {kind.card.name} (known: {known})."
@@ -85,6 +85,54 @@ def load_weights(
             f"there is no file {source}, and the hub gives no weights of that name that fit: "
             "check the name and the connection."
         ) from error
+
+
+def load_converted(
+    kind: type[FusionModel], paths: Sequence[Path], defaults: Mapping[str, Any]
+) -> FusionModel:
+    """Build a network from files of its authors.
+
+    Args:
+        kind: class of the network.
+        paths: one file, or several that hold a part of the network each.
+        defaults: constructor arguments, where the files do not say otherwise.
+    """
+    state: dict[str, Tensor] = {}
+    options = dict(defaults)
+    for path in paths:
+        converted, implied = _converted(kind, _foreign(path), path)
+        state |= converted
+        options |= implied
+    return _built(kind, options, state, paths[0])
+
+
+def imported(kind: type[FusionModel]) -> dict[str, Path]:
+    """Weights in the user's cache by name."""
+    folder = imported_path(kind, "any").parent
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def imported_path(kind: type[FusionModel], name: str) -> Path:
+    """Where imported weights of that name are kept."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "cddfuse" / "weights" / kind.card.name / f"{name}.safetensors"
+
+
+def _foreign(path: Path) -> dict[str, Any]:
+    """What a file of the authors holds: of PyTorch, safetensors, or TensorFlow."""
+    if path.with_name(f"{path.name}.index").is_file():
+        try:
+            from tensorflow.train import load_checkpoint  # an extra that hardly anybody needs
+        except ImportError as error:
+            raise InputError(
+                f"{path} is a checkpoint of TensorFlow: pip install tensorflow to import it."
+            ) from error
+        reader = load_checkpoint(str(path))
+        names = reader.get_variable_to_shape_map()
+        return {name: torch.as_tensor(reader.get_tensor(name)) for name in names}
+    if not path.is_file():
+        raise InputError(f"there is no file {path}: check the name.")
+    return _read(path)[0]
 
 
 def _options(model: FusionModel) -> dict[str, Any]:
