@@ -19,6 +19,30 @@ from cddfuse.models.foreign import translated
 _GROWTH = 32
 
 
+class AutoEncoder(nn.Module):
+    """An image through features and back: what training looks at images with.
+
+    Args:
+        width: channels of the features.
+        slope: of the leaky ReLUs.
+    """
+
+    def __init__(self, width: int = 128, slope: float = 0.2) -> None:
+        super().__init__()
+
+        def layer(inputs: int, outputs: int) -> nn.Sequential:
+            return conv(inputs, outputs, nn.LeakyReLU(slope), border="reflect")
+
+        self.encoder = nn.Sequential(layer(1, 32), layer(32, 64), layer(64, width))
+        self.decoder = nn.Sequential(
+            layer(width, 64), layer(64, 32), conv(32, 1, UnitTanh(), border="reflect")
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) to the same."""
+        return self.decoder(self.encoder(image))
+
+
 class EMFusion(FusionModel):
     """The fusion network of the released implementation."""
 
