@@ -15,7 +15,7 @@ from zoo import checkpoint
 from cddfuse.cli import run
 from cddfuse.cli.models import facts, multiply_adds
 from cddfuse.io import write_image
-from cddfuse.models import MODELS, create_model
+from cddfuse.models import MODELS, create_model, save_weights
 from cddfuse.models.reconet import ReCoNet
 from cddfuse.models.sdnet import SDNet
 from cddfuse.models.tardal import TarDAL
@@ -162,6 +162,15 @@ def test_statistics_of_tardal_follow_from_its_weights(
     assert (model.card.receptive_radius is None) == (statistics == "image")
     again = create_model("tardal", tmp_path / "tardal.pt", statistics="image")
     assert again.card.receptive_radius is None
+
+
+def test_what_a_file_of_ours_says_counts_more_than_what_its_statistics_imply(
+    tmp_path: Path,
+) -> None:
+    for statistics, global_ in (("image", True), ("running", False)):
+        path = tmp_path / f"{statistics}.safetensors"
+        save_weights(create_model("tardal", statistics=statistics), path)
+        assert (create_model("tardal", path).card.receptive_radius is None) == global_
 
 
 def test_checkpoint_of_tensorflow(

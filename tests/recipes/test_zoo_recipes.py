@@ -16,6 +16,7 @@ from cddfuse import losses
 from cddfuse.errors import InputError
 from cddfuse.models import create_model
 from cddfuse.models.didfuse import DIDFuse
+from cddfuse.models.emfusion import EMFusion
 from cddfuse.models.rfnnest import RFNNest
 from cddfuse.models.sdnet import SDNet
 from cddfuse.pair import ImagePair
@@ -239,6 +240,17 @@ def test_penalty_of_a_linear_critic() -> None:
     assert found == pytest.approx((0.25 * 16) ** 3)
 
 
+def test_penalty_looks_between_real_and_fake() -> None:
+    class Quadratic(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.square().sum((1, 2, 3)) / 2
+
+    zeros, ones = torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4)
+    for real, fake in ((zeros, ones), (ones, zeros)):
+        found = tardal_recipe.divergence(Quadratic(), real, fake, torch.Generator())
+        assert 0 < found < 16**3
+
+
 def test_target_is_what_is_bright_and_stands_out() -> None:
     infrared = torch.full((1, 1, 8, 8), 0.5)
     infrared[..., 1, 1], infrared[..., 5, 5] = 1.0, 0.0
@@ -300,6 +312,22 @@ def test_richness_of_emfusion() -> None:
     bright = torch.full((1, 1, 4, 4), 0.9)
     found = emfusion.richness(torch.cat([half, bright]))
     assert found.tolist() == pytest.approx([1.0, 2.7])
+
+
+def test_fusion_of_emfusion_weighs_the_richer_source() -> None:
+    rich, poor = noise(2, 1, 24, 24), torch.full((2, 1, 24, 24), 0.1)
+
+    class Copy(EMFusion):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            return rich
+
+    model = Copy()
+    RECIPES["emfusion"]["quick"].prepare(model)
+    for pair, unchanged in ((ImagePair(rich, poor), "first"), (ImagePair(poor, rich), "second")):
+        found = terms("emfusion", model, pair, 2)
+        assert found["squared"] < 1e-4
+        assert found[f"unique_{unchanged}"] == 0
+        assert found["unique_first"] + found["unique_second"] > 0
 
 
 def test_multi_scale_similarity_of_rfnnest() -> None:
