@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from released import shared
 from safetensors.torch import load_file, save_file
 from zoo import checkpoint
 
 from cddfuse.cli import run
 from cddfuse.cli.models import facts, multiply_adds
-from cddfuse.io import write_image
+from cddfuse.io import read_image, write_image
 from cddfuse.models import MODELS, create_model, save_weights
 from cddfuse.models.reconet import ReCoNet
 from cddfuse.models.sdnet import SDNet
@@ -233,3 +234,23 @@ def test_option_of_another_network_is_a_sentence(
 ) -> None:
     assert fuse(pair, tmp_path / "o.png", "--model", "max", "--residual", "none") == 2
     assert complaint(capsys) == "max cannot be made with residual: see its help."
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("didfuse", "didfuse"),
+        ("u2fusion", "u2fusion"),
+        ("sdnet", "sdnet_irvis"),
+        ("tardal", "tardal_v0_dt"),
+        ("reconet", "reconet_v0"),
+        ("emfusion", "emfusion_ctmri"),
+    ],
+)
+def test_official_weights_fuse_colour_of_odd_size(
+    tmp_path: Path, pair: list[str], method: str, name: str
+) -> None:
+    weights = shared("official_weights", f"{name}.safetensors")
+    output = tmp_path / "o.png"
+    assert fuse(pair, output, "--model", method, "--weights", str(weights)) == 0
+    assert read_image(output).shape == (3, 19, 27)
