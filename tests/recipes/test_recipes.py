@@ -45,7 +45,9 @@ def test_methods_are_networks_of_the_zoo() -> None:
             assert type(recipe.create_model()) is MODELS[method]
 
 
-def test_every_stage_has_a_loss_that_its_parts_learn_from(recipe: Recipe) -> None:
+@pytest.mark.parametrize("method", RECIPES)
+def test_every_stage_has_a_loss_that_its_parts_learn_from(method: str) -> None:
+    recipe = RECIPES[method]["quick"]
     torch.manual_seed(0)
     model = recipe.create_model().train()
     recipe.prepare(model)
