@@ -343,6 +343,17 @@ def test_multi_scale_similarity_of_rfnnest() -> None:
     assert found == pytest.approx(product * last**4, rel=1e-5)
 
 
+@torch.no_grad()
+def test_untrained_rfnnest_is_alive_whatever_the_seed() -> None:
+    image = noise(1, 1, 16, 16)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        model: Any = RECIPES["rfnnest"]["quick"].create_model()
+        found = model.decoder(model.encode(image))
+        assert (found > 0).all()
+        assert 5 < found.mean() < 2000
+
+
 def test_features_of_rfnnest_shall_be_six_and_three_times_the_sources() -> None:
     class Ideal(RFNNest):
         def fused(self, first: Any, second: Any) -> list[Tensor]:

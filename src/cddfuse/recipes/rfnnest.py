@@ -3,7 +3,9 @@
 Paper: Li, Wu and Kittler, Information Fusion 2021, with the losses of the authors' programs: values
 of 0 to 255 count in the squared errors. Other than there: both stages learn from the same crops of
 the pairs (there COCO and KAIST), both images of a pair are rebuilt, SSIM takes the range of its
-values as known, and has as many of its five scales as fit the crop (176 pixels for all).
+values as known, and has as many of its five scales as fit the crop (176 pixels for all). Initial
+values are He's, and those of the last layer positive: with PyTorch's own the ReLU that ends the
+network is dead from the start for about every other seed, and then nothing is learned.
 """
 
 from dataclasses import dataclass
@@ -11,10 +13,11 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cddfuse import losses
 from cddfuse.errors import InputError
+from cddfuse.layers import convolutions
 from cddfuse.models.base import FusionModel
 from cddfuse.models.rfnnest import RFNNest
 from cddfuse.pair import ImagePair
@@ -54,7 +57,15 @@ class RFNNestRecipe(Recipe):
 
     def create_model(self) -> RFNNest:
         """The network, untrained."""
-        return RFNNest()
+        model = RFNNest()
+        for layer in convolutions(model):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        (last,) = convolutions(model.decoder.output)
+        with torch.no_grad():
+            last.weight.normal_(std=1 / last.in_channels).abs_()
+        return model
 
     def stages(self) -> tuple[Stage, ...]:
         """Rebuild (encoder and decoder), then fuse (the networks between them)."""
