@@ -12,17 +12,38 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 
 def structural(image: Tensor, reference: Tensor) -> Tensor:
-    """Half of 1 - SSIM, clamped to [0, 1] at every pixel: 0 is a perfect reconstruction.
+    """Half of 1 - SSIM, clamped to [0, 1] at every pixel: 0 is a perfect reconstruction."""
+    return (1 - similarity(image, reference)).clamp(0, 1).mean() / 2
+
+
+def similarity(image: Tensor, reference: Tensor) -> Tensor:
+    """SSIM at every pixel, (B, 1, H, W).
 
     Wang et al. 2004 with a Gaussian window (11, sigma 1.5) and a reflected border.
     """
+    luminance, contrast = _similarities(image, reference)
+    return luminance * contrast
+
+
+def inner_similarity(image: Tensor, reference: Tensor) -> Tensor:
+    """Mean SSIM of each image (B,), over the pixels whose window lies inside."""
+    return similarity(image, reference)[..., 5:-5, 5:-5].mean((1, 2, 3))
+
+
+def inner_similarities(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of SSIM and of its contrast term over the pixels whose window lies inside: scalars."""
+    luminance, contrast = (x[..., 5:-5, 5:-5] for x in _similarities(image, reference))
+    return (luminance * contrast).mean(), contrast.mean()
+
+
+def _similarities(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     channels = torch.cat(
         [image, reference, image * image, reference * reference, image * reference]
     )
     mean_x, mean_y, xx, yy, xy = _blur(channels).chunk(5)
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
     contrast = (2 * (xy - mean_x * mean_y) + _C2) / ((xx - mean_x**2) + (yy - mean_y**2) + _C2)
-    return (1 - luminance * contrast).clamp(0, 1).mean() / 2
+    return luminance, contrast
 
 
 def _blur(image: Tensor) -> Tensor:
@@ -77,3 +98,34 @@ def decomposition(base: Tensor, detail: Tensor) -> Tensor:
     Takes the correlation of the base and that of the detail features.
     """
     return detail**2 / (base + 1.01)
+
+
+def saliency(image: Tensor) -> Tensor:
+    """How far a pixel's level is from those of the whole image, (B, 1, H, W) in [0, 1].
+
+    Zhai and Shah 2006: the mean absolute difference of levels over all pixels, each image brought
+    to the full range. Nothing is learned through it.
+    """
+    levels = (image.detach().clamp(0, 1) * 255).round().long().flatten(1)
+    counts = torch.zeros(len(levels), 256, device=image.device)
+    counts.scatter_add_(1, levels, torch.ones(levels.shape, device=image.device))
+    scale = torch.arange(256.0, device=image.device)
+    far = counts @ (scale[:, None] - scale).abs()
+    found = far.gather(1, levels).view(image.shape)
+    low, high = found.amin((1, 2, 3), True), found.amax((1, 2, 3), True)
+    return (found - low) / (high - low).clamp(min=1e-6)
+
+
+def salient(fused: Tensor, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    """How unlike the sources the fused image is, each weighted by how much more it stands out.
+
+    `structural` by (1 - SSIM) / 2, `intensity` by the absolute difference; weights of both sources
+    sum to 1 at every pixel.
+    """
+    share = (1 + saliency(first) - saliency(second)) / 2
+    unlike = [(1 - similarity(fused, source)) / 2 for source in (first, second)]
+    far = [(fused - source).abs() for source in (first, second)]
+    return {
+        "structural": (share * unlike[0] + (1 - share) * unlike[1]).mean(),
+        "intensity": (share * far[0] + (1 - share) * far[1]).mean(),
+    }

@@ -38,7 +38,7 @@ def test_a_halo_that_is_too_small_shows(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_sample_is_made_of_pieces_from_all_over_the_image() -> None:
     first = torch.arange(600.0 * 900).reshape(1, 1, 600, 900)
     one, two = tiles.sample(first, -first, 300)
-    assert one.shape[-2:] == (256, 256)
+    assert one.shape[-2:] == (4 * 64, 4 * 64)
     assert torch.equal(two, -one)
     assert one.min() == 0
     assert one.max() == first.max()
@@ -82,7 +82,29 @@ def test_what_differs_between_tiles_fades() -> None:
     assert fused.max() - fused.min() > 0.9
 
 
-def test_little_memory_means_tiles(caplog: pytest.LogCaptureFixture) -> None:
+class Local(Echo):
+    """Looks three pixels far."""
+
+    card = Card(name="local", paper="https://example.org", multiple_of=4, receptive_radius=3)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        padded = torch.nn.functional.pad(super().forward(first, second), (3, 3, 3, 3))
+        return torch.nn.functional.avg_pool2d(padded, 7, stride=1)
+
+
+def test_tiles_of_a_network_that_looks_a_known_distance_join_exactly() -> None:
+    model, pair = Local(), images(150, 203)
+    torch.testing.assert_close(run(model, *pair, Limits(tile=64)), run(model, *pair))
+    model.seen.clear()
+    run(model, *pair, Limits(tile=64))
+    assert len(model.seen) == 3 * 4
+    assert max(model.seen[0]) <= 64 + 3 + 4
+
+
+def test_little_memory_means_tiles(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles, "_SAMPLE", 64)
     model, pair = released_model(), images(150, 140)
     whole = run(model, *pair)
     with caplog.at_level(logging.INFO, "cddfuse.runtime"):

@@ -15,13 +15,16 @@ VERBS = {
     "fuse": "cddfuse.cli.fuse:fuse",
     "train": "cddfuse.cli.train:train",
     "evaluate": "cddfuse.cli.evaluate:evaluate",
+    "models": "cddfuse.cli.models:models",
+    "weights": "cddfuse.cli.weights:weights",
 }
 
 app = App(
     name="cddfuse",
     help="Fuse registered images of two modalities: infrared and visible, or two medical ones.\n\n"
     "fuse: fuse files or folders. train: train a network on your own pairs. "
-    "evaluate: score fused images, or a network.",
+    "evaluate: score fused images, or a network. models: list the networks. "
+    "weights: import those of the authors.",
     suppress_keyboard_interrupt=False,  # for `run` has something to say
 )
 for name, function in VERBS.items():

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cddfuse.errors import InputError
-from cddfuse.models import MODELS, FusionModel, create_model
+from cddfuse.models import MODELS, FusionModel, create_model, load_weights
+from cddfuse.models.weights import imported
 
 Flag = Annotated[bool, Parameter(negative=())]
 _WEIGHTS = {"ivf": "ivf", "medical": "mif"}
@@ -37,13 +38,24 @@ def progress(console: Console) -> Progress:
 def load_network(
     name: str, task: str, weights: str | None, residual: str | None, device: str
 ) -> FusionModel:
-    """A trained network on its device; without `weights`, those of the task, or its first."""
+    """A trained network on its device.
+
+    Without `weights`: those of the task, or the first on the card, or else the only ones imported.
+    """
     options = {} if residual is None else {"residual": residual}
-    known = MODELS[name].card.weights if name in MODELS else {}
-    default = _WEIGHTS[task] if _WEIGHTS[task] in known else next(iter(known), None)
-    network = create_model(name, weights or default, **options)
-    if not weights and not default and any(True for _ in network.parameters()):
-        raise InputError(f"no weights of {name} are at hand: name some with --weights.")
+    card = MODELS[name].card if name in MODELS else None
+    if card:
+        weights = weights or _default(name, task)
+    if card and weights and task in card.task_options:
+        defaults = card.task_options[task]
+        network = load_weights(MODELS[name], weights, options, defaults=defaults).eval()
+        return network.to(find_device(device))
+    network = create_model(name, weights, **options)
+    if not weights and any(True for _ in network.parameters()):
+        raise InputError(
+            f"no weights of {name} are at hand: name some with --weights, or import those of its "
+            "authors (cddfuse weights import --help)."
+        )
     return network.to(find_device(device))
 
 
@@ -55,6 +67,17 @@ def byte_count(text: str) -> int:
     if not match or not float(match[1]):
         raise InputError(f"{text} is no amount of memory: write 2GB, for example.")
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
+
+
+def _default(name: str, task: str) -> str | None:
+    """Name of the weights to use when none is given."""
+    shipped = MODELS[name].card.weights
+    if _WEIGHTS[task] in shipped:
+        return _WEIGHTS[task]
+    own = imported(MODELS[name])
+    if not shipped and len(own) > 1:
+        raise InputError(f"{name} has several weights ({', '.join(own)}): choose with --weights.")
+    return next(iter((*shipped, *own)), None)
 
 
 def find_device(name: str) -> torch.device:

@@ -34,18 +34,19 @@ RECIPE, PAIRS = "recipe.yaml", "pairs.yaml"
 
 def _overrides() -> type:
     """A dataclass with every setting of every recipe, none of them set."""
-    classes = dict.fromkeys(
-        kind
-        for presets in RECIPES.values()
+    methods = {
+        kind: method if kind is type(recipe) else ""
+        for method, presets in RECIPES.items()
         for recipe in presets.values()
         for kind in type(recipe).__mro__
         if issubclass(kind, Recipe)
-    )
-    texts = {
-        text.arg_name: text.description
-        for kind in classes
-        for text in parse_from_object(kind).params
     }
+    texts: dict[str, list[str]] = {}
+    for kind, method in methods.items():
+        for text in parse_from_object(kind).params:
+            said = f"{method}: {text.description}" if method else str(text.description)
+            texts.setdefault(text.arg_name, []).append(said)
+    classes = list(methods)
     settings = {field.name: field.type for kind in classes for field in fields(kind)}
     return make_dataclass(
         "Overrides",
@@ -55,7 +56,7 @@ def _overrides() -> type:
                 Annotated[
                     kind | None,  # type: ignore[operator]
                     Parameter(
-                        help=texts.get(name),
+                        help=" ".join(texts.get(name, [])),
                         group="Recipe",
                         show_default=False,
                         consume_multiple=True,
@@ -105,7 +106,7 @@ def train(
         output: The folder of the run.
         also: More folders, each of which holds both kinds.
         recipe: The method.
-        preset: Of the method's settings: quick, released, paper.
+        preset: Of the method's settings: quick, released; others by method.
         config: A YAML file of settings, over the preset; flags go over both.
         weights: Start from these instead of from scratch.
         val: One or two folders of validation pairs; by default a share of the pairs is held out.
@@ -241,6 +242,7 @@ def _report(outcome: Outcome, console: Console) -> int:
         return 130
     console.print(
         f"trained {outcome.total} steps; curves and pictures in {outcome.folder}; to use it: "
-        f"cddfuse fuse FIRST SECOND -o OUT --weights {outcome.folder / WEIGHTS}"
+        f"cddfuse fuse FIRST SECOND -o OUT --model {outcome.model.card.name} "
+        f"--weights {outcome.folder / WEIGHTS}"
     )
     return 0

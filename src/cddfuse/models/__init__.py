@@ -7,10 +7,42 @@ from typing import Any
 from cddfuse.errors import InputError
 from cddfuse.models.base import Card, FusionModel, Weights
 from cddfuse.models.cddfuse import CDDFuse
+from cddfuse.models.classical import (
+    First,
+    GuidedFilter,
+    Laplacian,
+    Max,
+    Mean,
+    Second,
+    Wavelets,
+)
+from cddfuse.models.defusion import DeFusion
+from cddfuse.models.didfuse import DIDFuse
+from cddfuse.models.emfusion import EMFusion
+from cddfuse.models.reconet import ReCoNet
+from cddfuse.models.rfnnest import RFNNest
+from cddfuse.models.sdnet import SDNet
+from cddfuse.models.tardal import TarDAL
+from cddfuse.models.u2fusion import U2Fusion
 from cddfuse.models.weights import load_weights, save_weights
 
 MODELS: Mapping[str, type[FusionModel]] = {
     "cddfuse": CDDFuse,
+    "didfuse": DIDFuse,
+    "u2fusion": U2Fusion,
+    "sdnet": SDNet,
+    "rfnnest": RFNNest,
+    "tardal": TarDAL,
+    "defusion": DeFusion,
+    "reconet": ReCoNet,
+    "emfusion": EMFusion,
+    "first": First,
+    "second": Second,
+    "mean": Mean,
+    "max": Max,
+    "laplacian": Laplacian,
+    "dwt": Wavelets,
+    "guided": GuidedFilter,
 }
 
 
@@ -31,8 +63,14 @@ def create_model(
     if name not in MODELS:
         raise InputError(f"there is no network {name}: known are {', '.join(MODELS)}.")
     kind = MODELS[name]
-    model = kind(**options) if weights is None else load_weights(kind, weights, options)
-    return model.eval()
+    if weights is not None:
+        return load_weights(kind, weights, options).eval()
+    try:
+        return kind(**options).eval()
+    except TypeError as error:
+        raise InputError(
+            f"{name} cannot be made with {', '.join(options)}: see its help."
+        ) from error
 
 
 __all__ = [

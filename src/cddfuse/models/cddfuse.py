@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cddfuse.errors import InputError
-from cddfuse.models.base import Card, FusionModel, Weights
+from cddfuse.models.base import Card, FusionModel, Published, Weights
 
 Residual = Literal["first", "sum", "none"]
 Branch = Literal["transformer", "invertible"]
@@ -271,7 +271,16 @@ class CDDFuse(FusionModel):
     card = Card(
         name="cddfuse",
         paper="https://arxiv.org/abs/2211.14461",
+        parameters=1_188_272,
         smallest=8,
+        published=Published(
+            values="[0, 1]",
+            order="first; either with residual sum or none",
+            colour="of the colour source, YCrCb of OpenCV",
+            saved="stretched",
+            licence="none: all rights reserved",
+            weights="CDDFuse_IVF.pth and CDDFuse_MIF.pth",
+        ),
         weights={
             "ivf": Weights(
                 location="cddfuse-ivf-1.safetensors",

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -35,39 +35,45 @@ def save_weights(model: FusionModel, path: Path, facts: Mapping[str, str] | None
         "cddfuse.options": json.dumps(_options(model)),
         **(facts or {}),
     }
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.contiguous() for name, tensor in model.weights().items()}
     with replacing(path) as temporary:
         temporary.write_bytes(save(state, header))
 
 
 def load_weights(
-    kind: type[FusionModel], source: str | Path, options: Mapping[str, Any] | None = None
+    kind: type[FusionModel],
+    source: str | Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
 ) -> FusionModel:
     """Build a network and give it a trained state.
 
     Args:
         kind: class of the network.
-        source: a name on the network's card; a `.safetensors` file of ours; a folder written by
-            `save_pretrained`; a checkpoint in the layout of the network's authors, read without
-            running any code in it; or the id of a repository on the hub.
+        source: a name on the network's card, or of imported weights; a `.safetensors` file of ours;
+            a folder written by `save_pretrained`; a checkpoint in the layout of the network's
+            authors, read without running any code in it; or the id of a repository on the hub.
         options: constructor arguments, over those that the weights come with.
+        defaults: constructor arguments, below those that the weights come with.
     """
-    options = options or {}
+    options, defaults = options or {}, defaults or {}
     if str(source) in kind.card.weights:
         weights = kind.card.weights[str(source)]
         path = Path(str(_PRETRAINED / weights.location))
         _verify(path, weights.sha256)
         return _built(kind, {**weights.options, **options}, _read(path)[0], path)
-    path = Path(source)
+    path = imported(kind).get(str(source), Path(source))
     if os.path.isdir(path):
         return _from_folder(kind, path, options)
     if os.path.isfile(path):
         tensors, header = _read(path)
         _check_kind(kind, header, path)
         stored = _parsed(header.get("cddfuse.options", "{}"), path)
-        return _built(kind, {**stored, **options}, _converted(kind, tensors, path), path)
+        state, implied = _converted(kind, tensors, path)
+        return _built(kind, {**defaults, **implied, **stored, **options}, state, path)
     if path.suffix or str(source).count("/") != 1:
-        known = ", ".join(kind.card.weights) or "none"
+        known = ", ".join((*kind.card.weights, *imported(kind))) or "none"
         raise InputError(
             f"there are no weights {source}: give a file that exists, a repository of the hub, "
             f"or a name of {kind.card.name} (known: {known})."
@@ -79,6 +85,54 @@ def load_weights(
             f"there is no file {source}, and the hub gives no weights of that name that fit: "
             "check the name and the connection."
         ) from error
+
+
+def load_converted(
+    kind: type[FusionModel], paths: Sequence[Path], defaults: Mapping[str, Any]
+) -> FusionModel:
+    """Build a network from files of its authors.
+
+    Args:
+        kind: class of the network.
+        paths: one file, or several that hold a part of the network each.
+        defaults: constructor arguments, where the files do not say otherwise.
+    """
+    state: dict[str, Tensor] = {}
+    options = dict(defaults)
+    for path in paths:
+        converted, implied = _converted(kind, _foreign(path), path)
+        state |= converted
+        options |= implied
+    return _built(kind, options, state, paths[0])
+
+
+def imported(kind: type[FusionModel]) -> dict[str, Path]:
+    """Weights in the user's cache by name."""
+    folder = imported_path(kind, "any").parent
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def imported_path(kind: type[FusionModel], name: str) -> Path:
+    """Where imported weights of that name are kept."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "cddfuse" / "weights" / kind.card.name / f"{name}.safetensors"
+
+
+def _foreign(path: Path) -> dict[str, Any]:
+    """What a file of the authors holds: of PyTorch, safetensors, or TensorFlow."""
+    if path.with_name(f"{path.name}.index").is_file():
+        try:
+            from tensorflow.train import load_checkpoint  # an extra that hardly anybody needs
+        except ImportError as error:
+            raise InputError(
+                f"{path} is a checkpoint of TensorFlow: pip install tensorflow to import it."
+            ) from error
+        reader = load_checkpoint(str(path))
+        names = reader.get_variable_to_shape_map()
+        return {name: torch.as_tensor(reader.get_tensor(name)) for name in names}
+    if not path.is_file():
+        raise InputError(f"there is no file {path}: check the name.")
+    return _read(path)[0]
 
 
 def _options(model: FusionModel) -> dict[str, Any]:
@@ -144,19 +198,21 @@ def _check_kind(kind: type[FusionModel], header: Mapping[str, str], path: Path) 
 
 def _converted(
     kind: type[FusionModel], checkpoint: dict[str, Any], path: Path
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict of a checkpoint, and the options that follow from it."""
     try:
         converted = kind.convert_checkpoint(checkpoint)
+        implied = {} if converted is None else kind.implied_options(checkpoint)
     except (AttributeError, TypeError) as error:
         raise InputError(f"{path} has the keys of a checkpoint but holds no tensors.") from error
     if converted is not None:
-        return converted
+        return converted, implied
     foreign = [str(name) for name, value in checkpoint.items() if not isinstance(value, Tensor)]
     if foreign or not checkpoint:
         raise InputError(
             f"{path} is no checkpoint of {kind.card.name}: it holds {_some(foreign) or 'nothing'}."
         )
-    return checkpoint
+    return checkpoint, {}
 
 
 def _built(

@@ -6,11 +6,14 @@ How it is computed (devices, processes, folders, when to save) is the business o
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from cddfuse.errors import InputError
+from cddfuse.layers import convolutions
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 
@@ -32,6 +35,12 @@ class Stage:
 
     weights: Mapping[str, float]
     """Factor of each term that counts."""
+
+    rate: float = 1.0
+    """Factor of the recipe's learning rate."""
+
+    decay: float | None = None
+    """In place of the recipe's."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,27 @@ class Recipe:
     minutes: float = 0.0
     """Time of all stages together: a few timed steps decide how many there are; 0 goes by steps."""
 
+    optimizer: Literal["adam", "adamw", "rmsprop"] = "adam"
+    """How gradients become steps."""
+
+    smoothing: float = 0.99
+    """Of RMSprop: decay of the average of squared gradients."""
+
+    momentum: float = 0.0
+    """Of RMSprop."""
+
     learning_rate: float = 1e-4
-    """Of Adam, at its highest."""
+    """Of the optimiser, at its highest."""
 
     warmup: int = 0
     """Steps over which the learning rate rises from zero."""
 
-    schedule: Literal["halving", "cosine", "constant"] = "halving"
-    """Halved every so many epochs; or held, then a cosine down to the floor in the last stage."""
+    schedule: Literal["halving", "exponential", "cosine", "constant"] = "halving"
+    """Halved every so many epochs (or see `decay`); a little less at every step; held, then a
+    cosine down to the floor in the last stage; held."""
+
+    decay: float = 0.5
+    """What a halving multiplies by; or an epoch, if exponential."""
 
     halve_every: float = 20
     """Epochs between halvings, for each part since it began to learn; 0 does not halve."""
@@ -106,12 +128,17 @@ class Recipe:
         """The network, untrained."""
         raise NotImplementedError
 
+    def prepare(self, model: FusionModel) -> None:
+        """Add to the network what only training needs (see `FusionModel.add_helper`)."""
+
     def stages(self) -> tuple[Stage, ...]:
         """The stages, one after another."""
         raise NotImplementedError
 
 
-def learning_rate(recipe: Recipe, epoch: float, last_stage: float, step: int) -> float:
+def learning_rate(
+    recipe: Recipe, epoch: float, last_stage: float, step: int, stage: Stage | None = None
+) -> float:
     """Learning rate of a part.
 
     Args:
@@ -119,11 +146,38 @@ def learning_rate(recipe: Recipe, epoch: float, last_stage: float, step: int) ->
         epoch: passes over the data since the part began to learn.
         last_stage: share of the last stage that is done; below 0 before it.
         step: steps since the run began, for the warm-up.
+        stage: the current one, for settings of its own.
     """
-    rate = recipe.learning_rate
+    rate = recipe.learning_rate * (stage.rate if stage else 1)
+    decay = recipe.decay if stage is None or stage.decay is None else stage.decay
     if recipe.schedule == "halving" and recipe.halve_every:
-        rate = max(recipe.floor, rate * 0.5 ** ((epoch + 1e-6) // recipe.halve_every))
+        rate = max(recipe.floor, rate * decay ** ((epoch + 1e-6) // recipe.halve_every))
+    if recipe.schedule == "exponential":
+        rate = max(recipe.floor, rate * decay**epoch)
     if recipe.schedule == "cosine":
         swing = (1 + math.cos(math.pi * min(max(last_stage, 0), 1))) / 2
         rate = recipe.floor + (rate - recipe.floor) * swing
     return rate * min(1, (step + 1) / recipe.warmup) if recipe.warmup else rate
+
+
+def truncated_normal(module: nn.Module, sigma: float) -> None:
+    """Draw all kernels as TensorFlow programs do, within two sigmas; biases become zero.
+
+    A sigma of 0 leaves PyTorch's own initial values.
+    """
+    for layer in convolutions(module) if sigma else ():
+        nn.init.trunc_normal_(layer.weight, std=sigma, a=-2 * sigma, b=2 * sigma)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def frozen(module: nn.Module, *inputs: Any) -> Any:
+    """Call a module that must not learn from what follows, though its inputs may."""
+    state = {name: weight.detach() for name, weight in module.named_parameters()}
+    return functional_call(module, state, inputs)
+
+
+def dice(pair: ImagePair) -> torch.Generator:
+    """Chance that depends on the batch alone, so that a resumed run throws the same."""
+    seed = int(pair.first.double().sum() * 2**16) % 2**31
+    return torch.Generator().manual_seed(seed)

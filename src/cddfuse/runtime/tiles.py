@@ -11,7 +11,8 @@ from cddfuse.runtime.exact import Fast, Patch, patches
 HALO = 27  # pixels around one that CDDFuse looks at: 9 shallow, 6 detail, 2 fusion, 8 decoder, 2
 SMALLEST = 64
 _OVERLAP = 32  # pixels on each side over which tiles of other networks are blended
-_PIECE = 128  # side of the samples
+_SAMPLE = 512  # least side of the sample that attention is taken from
+_PIECE = 64  # side of the squares it is made of
 
 
 class Frozen:
@@ -23,7 +24,7 @@ class Frozen:
 
     Args:
         fast: the network.
-        side: of a tile, without what lies around it. The sample is as large as a tile.
+        side: of a tile, without what lies around it.
     """
 
     def __init__(self, fast: Fast, side: int) -> None:
@@ -34,7 +35,8 @@ class Frozen:
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse a pair (1, 1, H, W)."""
         matrices: list[Tensor] = []
-        self._fast(*sample(first, second, self._side + 2 * HALO), found=matrices)
+        side = max(self._side + 2 * HALO, _SAMPLE)
+        self._fast(*sample(first, second, side), found=matrices)
         fused = torch.empty_like(first)
         for tile, around in _around(first.shape[-2:], self._side, HALO):
             result = self._fast(_cut(first, around), _cut(second, around), given=matrices)
@@ -67,7 +69,10 @@ def blended(
     second: Tensor,
     side: int,
 ) -> Tensor:
-    """Run any network over tiles that overlap, fading from one to the next.
+    """Run any network over tiles.
+
+    Where the card says how far the network looks, tiles that overlap by as much join exactly; else
+    they fade from one to the next.
 
     Args:
         model: the network; its card says which sides it can take.
@@ -76,7 +81,13 @@ def blended(
         second: likewise.
         side: of a tile, without the overlap.
     """
-    multiple = model.card.multiple_of
+    multiple, radius = model.card.multiple_of, model.card.receptive_radius
+    if radius is not None:
+        fused = torch.empty_like(first)
+        for tile, around in _around(first.shape[-2:], side, radius, multiple):
+            result = whole(_cut(first, around), _cut(second, around))
+            _cut(fused, tile)[:] = _cut(result, _within(tile, around))
+        return fused
     total, weights = torch.zeros_like(first), torch.zeros_like(first)
     for _, around in _around(first.shape[-2:], side, _OVERLAP, multiple):
         weight = _fading(around, first)

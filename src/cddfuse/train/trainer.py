@@ -88,6 +88,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, model: FusionModel, fabric: Fabric) -> None:
         self.recipe = recipe
         self.stages = recipe.stages()
+        recipe.prepare(model)
         self.model = model.train()
         self.fabric = fabric
         self.parts = dict(model.named_children())
@@ -95,7 +96,7 @@ class Trainer:
             {"params": list(part.parameters()), "name": name} for name, part in self.parts.items()
         ]
         self.objective, self.optimizer = fabric.setup(
-            Objective(model, self.stages), torch.optim.Adam(groups, lr=recipe.learning_rate)
+            Objective(model, self.stages), _optimizer(recipe, groups)
         )
         self.standing = Standing(plan=tuple(0 for _ in self.stages))
         self.average: AveragedModel | None = None
@@ -166,7 +167,9 @@ class Trainer:
                 for number, stage in enumerate(self.stages[: index + 1])
                 if number >= self._start(group["name"])
             ]
-            group["lr"] = learning_rate(self.recipe, sum(epochs), last_stage, self.standing.step)
+            group["lr"] = learning_rate(
+                self.recipe, sum(epochs), last_stage, self.standing.step, self.stages[index]
+            )
 
     def _start(self, part: str) -> int:
         """The stage in which a part begins to learn."""
@@ -204,3 +207,12 @@ class Trainer:
         if state["average"] is not None:
             self.average = self._new_average()
             self.average.load_state_dict(state["average"])
+
+
+def _optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    rate = recipe.learning_rate
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(
+            groups, lr=rate, alpha=recipe.smoothing, momentum=recipe.momentum
+        )
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer](groups, lr=rate)

@@ -1,0 +1,77 @@
+"""The verb `models`."""
+
+import json as json_format
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch.utils.flop_counter import FlopCounterMode
+
+from cddfuse.cli.common import Flag
+from cddfuse.models import MODELS, FusionModel
+from cddfuse.models.weights import imported
+
+_HEIGHT, _WIDTH = 480, 640
+_WIDE = 160  # columns of a table that goes to a file
+
+
+def models(*, json: Flag = False) -> int:
+    """List the networks and methods that `fuse --model` knows.
+
+    Multiply-adds are those of one pair of 640 x 480 pixels. Weights at hand are shipped, or
+    imported on this machine (`cddfuse weights import`); "none needed" is said of methods that
+    learn nothing. The licence is that of the authors' code and weights.
+
+    Args:
+        json: Print the list as JSON.
+    """
+    rows = [facts(kind) for kind in MODELS.values()]
+    if json:
+        print(json_format.dumps(rows, indent=2))
+        return 0
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)
+    table = Table("model", "task", box=None)
+    table.add_column("parameters", justify="right")
+    table.add_column("GMAC", justify="right")
+    table.add_column("weights at hand")
+    table.add_column("licence of the authors")
+    for row in rows:
+        work = row["multiply_adds"]
+        table.add_row(
+            row["model"],
+            ", ".join(row["tasks"]),
+            f"{row['parameters']:,}" if row["parameters"] else "",
+            "" if work is None else f"{work / 1e9:.1f}",
+            Text(", ".join(row["weights"]) or ("" if row["parameters"] else "none needed")),
+            Text(row["licence"]),
+        )
+    console.print(table)
+    return 0
+
+
+def facts(kind: type[FusionModel]) -> dict[str, Any]:
+    """What there is to say of a network, as plain values."""
+    card = kind.card
+    return {
+        "model": card.name,
+        "tasks": list(card.tasks),
+        "parameters": card.parameters,
+        "multiply_adds": multiply_adds(kind) if card.parameters else None,
+        "weights": [*card.weights, *(name for name in imported(kind) if name not in card.weights)],
+        "licence": card.published.licence if card.published else "",
+        "paper": card.paper,
+    }
+
+
+def multiply_adds(kind: type[FusionModel]) -> int:
+    """Multiply-adds of one pair of 640 x 480 pixels, counted without computing anything."""
+    with torch.device("meta"):
+        model = kind().eval()
+        pair = torch.rand(2, 1, 1, _HEIGHT, _WIDTH)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(pair[0], pair[1])
+    return counter.get_total_flops() // 2
