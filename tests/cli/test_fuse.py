@@ -20,7 +20,8 @@ import cddfuse
 from cddfuse.cli import common, run
 from cddfuse.colour import luma
 from cddfuse.io import bit_depth, read_image, write_image
-from cddfuse.models import MODELS, Card, Weights, create_model, save_weights
+from cddfuse.models import MODELS, Card, FusionModel, Weights, create_model, save_weights
+from cddfuse.runtime import Limits
 
 SIZE = (16, 24)
 Say = pytest.CaptureFixture[str]
@@ -558,6 +559,10 @@ def test_nothing_to_fuse(
         (["--device", "warp"], "there is no device warp here: use cpu, or auto."),
         (["--device", "meta"], "there is no device meta here: use cpu, or auto."),
         (["--device", "cuda:99"], "there is no device cuda:99 here: use cpu, or auto."),
+        (["--tile", "10"], "a tile of 10 pixels is too small: 64 or more."),
+        (["--memory", "much"], "much is no amount of memory: write 2GB, for example."),
+        (["--memory", "0GB"], "0GB is no amount of memory: write 2GB, for example."),
+        (["--precision", "fp8"], 'Invalid value "fp8" for --precision'),
         (["--task", "art"], 'Invalid value "art" for --task'),
         (["--bits", "12"], 'Invalid value "12" for --bits'),
         (["--format", "gif"], 'Invalid value "gif" for --format'),
@@ -846,3 +851,19 @@ def test_program_that_cannot_go_on(tmp_path: Path, pair: Pair, weights: Path) ->
     assert not done.stdout
     assert done.stderr.startswith(f"cddfuse: {tmp_path / 'v.png'} is not an image".encode())
     assert done.stderr.count(b"\n") == 1
+
+
+def test_tiles_memory_and_precision_reach_the_runtime(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Limits | None] = []
+
+    def look(model: FusionModel, first: Tensor, second: Tensor, limits: Limits | None) -> Tensor:
+        seen.append(limits)
+        return first
+
+    monkeypatch.setattr("cddfuse.runtime.run", look)
+    words = ["--tile", "96", "--memory", "1.5 GB", "--precision", "bf16"]
+    assert mean(*map(str, pair), "-o", str(tmp_path / "o.png"), *words) == 0
+    assert mean(*map(str, pair), "-o", str(tmp_path / "p.png")) == 0
+    assert seen == [Limits(96, 1_500_000_000, "bf16"), Limits()]

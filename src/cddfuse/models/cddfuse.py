@@ -283,8 +283,8 @@ class CDDFuse(FusionModel):
         ),
         weights={
             "ivf": Weights(
-                location="cddfuse-ivf-1.safetensors",
-                sha256="52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
+                location="cddfuse-ivf-2.safetensors",
+                sha256="0fc89c150612214e9a5dc221eaef0e56a2e6a433a220f7ada5f8eef528208891",
                 licence="Apache-2.0; the data are for research",
                 trained_on="RoadScene, 160 pairs",
                 options={"residual": "first"},
@@ -295,6 +295,14 @@ class CDDFuse(FusionModel):
                 licence="Apache-2.0; the data are for research",
                 trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
                 options={"residual": "none"},
+            ),
+            # Superseded.
+            "ivf-1": Weights(
+                location="cddfuse-ivf-1.safetensors",
+                sha256="52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
+                licence="Apache-2.0; the data are for research",
+                trained_on="RoadScene, 160 pairs",
+                options={"residual": "first"},
             ),
         },
     )

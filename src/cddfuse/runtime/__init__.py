@@ -124,6 +124,12 @@ def _ways(
         if fits and not side:
             yield "patch by patch", patches
         side = side or max(int((memory / BYTES_PER_PIXEL) ** 0.5) - 2 * tiles.HALO, tiles.SMALLEST)
+        if not fits and not limits.tile:
+            text = (
+                "%d x %d pixels need %.1f GB, of %.1f: tiles of %d pixels, with sampled attention"
+            )
+            need = shape.numel() * BYTES_PER_PIXEL
+            _log.warning(text, shape[1], shape[0], need / 1e9, memory / 1e9, side)
     while side >= tiles.SMALLEST:
         yield f"tiles of {side} pixels", partial(in_tiles, side)
         side //= 2
