@@ -92,7 +92,7 @@ class Fast:
         self._side = side
         room = Room(model.decoder.reduce.weight.device)
 
-        def layers(blocks: Iterable[nn.Module]) -> list[Layer]:
+        def layers(blocks: Iterable[nn.Module]) -> list[Step]:
             return [layer for block in blocks for layer in _layers(block, room)]
 
         encoder, decoder = model.encoder, model.decoder
@@ -180,7 +180,7 @@ class Run:
 
     def through(
         self,
-        layers: Sequence["Layer"],
+        layers: Sequence["Step"],
         x: Tensor,
         spare: Tensor,
         into: Tensor | None = None,
@@ -199,11 +199,9 @@ class Run:
         Returns:
             The map with the result, without `into`, and the other one.
         """
-        last = layers[-1]
-        for layer in layers:
-            if isinstance(layer, Attention):
-                layer = layer.values(self._matrix(layer, x))
-            if into is not None and layer is last:
+        for step in layers:
+            layer = step.values(self._matrix(step, x)) if isinstance(step, Attention) else step
+            if into is not None and step is layers[-1]:
                 self.each(layer, x, into, add=add)
             else:
                 self.each(layer, x, spare)
@@ -362,32 +360,37 @@ class Normed(Layer):
         super().__init__(room)
         self.scale, self.shift = norm.weight.detach(), norm.bias.detach()
 
-    def norm(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """Rows of a map after the norm, somewhere else: compiled loops are slow in place."""
-        out = self.room("normed", *x.shape) if out is None else out
+    def norm(self, x: Tensor, out: Tensor) -> Tensor:
+        """Rows of a map after the norm, not in place: compiled loops are slow there."""
         self.room.loops.norm(x, self.scale, self.shift, out)
         return out
 
 
-class Attention(Normed):
-    """Norm, attention and shortcut; `queries_and_keys` first, then `values` for a given matrix."""
+class Attention:
+    """Norm, attention and shortcut: two layers, the second of which needs a matrix from the first.
 
-    def __init__(self, block: TransformerBlock, room: Room) -> None:
-        super().__init__(block.norm1, room)
-        assert isinstance(block.attention, ChannelAttention)
-        self.module = block.attention
+    Args:
+        block: whose attention it is.
+        room: for both layers.
+        queries_and_keys: what makes (h, w, 2C) of (h, w, C).
+    """
+
+    def __init__(self, block: TransformerBlock, room: Room, queries_and_keys: Layer) -> None:
+        self.room = room
+        self.norm = block.norm1
+        self.module = _attention(block)
+        self.queries_and_keys = queries_and_keys
 
     def sums(self, x: Tensor, patch: Patch) -> tuple[Tensor, Tensor]:
         """Products of queries and keys, (C, C), and squares of both, (2C,), summed over a patch."""
         products, squares = x.new_zeros(CHANNELS, CHANNELS), x.new_zeros(2 * CHANNELS)
-        layer = self.queries_and_keys()
 
         def add(wide: Tensor, rows: slice) -> None:
-            both = layer.looked(wide, wide).flatten(0, 1)
+            both = self.queries_and_keys.looked(wide, wide).flatten(0, 1)
             products.addmm_(both[:, :CHANNELS].t(), both[:, CHANNELS:])
             self.room.loops.add_squares(both, squares)
 
-        layer.over_rows(x, patch, add)
+        self.queries_and_keys.over_rows(x, patch, add)
         return products.double(), squares.double()
 
     def matrix(self, products: Tensor, squares: Tensor) -> Tensor:
@@ -395,12 +398,8 @@ class Attention(Normed):
         queries, keys = squares.sqrt().float()[None].chunk(2, dim=1)
         return self.module.merged(products.float()[None], queries, keys)[0]
 
-    def queries_and_keys(self) -> Layer:
-        """What makes (h, w, 2C) of (h, w, C)."""
-        raise NotImplementedError
-
     def values(self, matrix: Tensor) -> Layer:
-        """What the layer does once its matrix is known."""
+        """What is done once the matrix is known."""
         raise NotImplementedError
 
 
@@ -408,33 +407,34 @@ class DepthwiseAttention(Attention):
     """Of encoder and decoder: 1x1, then depthwise 3x3."""
 
     def __init__(self, block: TransformerBlock, room: Room) -> None:
-        super().__init__(block, room)
-        sizes = (2 * CHANNELS, CHANNELS)
-        expand, mix = _matrix(self.module.expand).split(sizes, 1), _places(self.module.mix)
-        self._parts = list(zip(expand, mix.split(sizes, 1), strict=True))
-
-    def queries_and_keys(self) -> Layer:
-        return Depthwise(self, *self._parts[0])
+        module, sizes = _attention(block), (2 * CHANNELS, CHANNELS)
+        expand, mix = _matrix(module.expand).split(sizes, 1), _places(module.mix).split(sizes, 1)
+        super().__init__(block, room, Depthwise(block.norm1, room, expand[0], mix[0]))
+        self.expand, self.mix = expand[1], mix[1]
 
     def values(self, matrix: Tensor) -> Layer:
-        return Depthwise(self, *self._parts[1], matrix.t())
+        return Depthwise(self.norm, self.room, self.expand, self.mix, matrix.t())
 
 
 class Depthwise(Normed):
     """Norm, 1x1, depthwise 3x3; and with a matrix another 1x1 and a shortcut."""
 
     def __init__(
-        self, norm: Normed, expand: Tensor, mix: Tensor, project: Tensor | None = None
+        self,
+        norm: ChannelNorm,
+        room: Room,
+        expand: Tensor,
+        mix: Tensor,
+        project: Tensor | None = None,
     ) -> None:
-        Layer.__init__(self, norm.room)
-        self.scale, self.shift = norm.scale, norm.shift
+        super().__init__(norm, room)
         self.expand, self.mix = expand.contiguous(), mix.contiguous()
         self.project = None if project is None else project.contiguous()
         self.shortcut = project is not None
         self.width = expand.shape[1]
 
     def widen(self, x: Tensor, out: Tensor) -> None:
-        times(self.norm(x), self.expand, out)
+        times(self.norm(x, self.room("normed", *x.shape)), self.expand, out)
 
     def looked(self, wide: Tensor, x: Tensor) -> Tensor:
         mixed = self.room("mixed", wide.shape[0] - 2, wide.shape[1] - 2, self.width)
@@ -447,12 +447,14 @@ class Depthwise(Normed):
 class DenseAttention(Attention):
     """Of the base branches: 1x1 and full 3x3, composed."""
 
-    def queries_and_keys(self) -> Layer:
-        return Dense(self, self.module.kernel().detach()[: 2 * CHANNELS])
+    def __init__(self, block: TransformerBlock, room: Room) -> None:
+        kernel, value = _attention(block).kernel().detach().split((2 * CHANNELS, CHANNELS))
+        super().__init__(block, room, Dense(block.norm1, room, kernel))
+        self.kernel = value
 
     def values(self, matrix: Tensor) -> Layer:
-        kernel = self.module.kernel().detach()[2 * CHANNELS :]
-        return Dense(self, torch.einsum("om,mihw->oihw", matrix, kernel), shortcut=True)
+        kernel = torch.einsum("om,mihw->oihw", matrix, self.kernel)
+        return Dense(self.norm, self.room, kernel, shortcut=True)
 
 
 class Dense(Normed):
@@ -460,9 +462,10 @@ class Dense(Normed):
 
     width = CHANNELS
 
-    def __init__(self, norm: Normed, kernel: Tensor, *, shortcut: bool = False) -> None:
-        Layer.__init__(self, norm.room)
-        self.scale, self.shift = norm.scale, norm.shift
+    def __init__(
+        self, norm: ChannelNorm, room: Room, kernel: Tensor, *, shortcut: bool = False
+    ) -> None:
+        super().__init__(norm, room)
         self.kernel = kernel.contiguous(memory_format=torch.channels_last)
         self.shortcut = shortcut
 
@@ -487,7 +490,7 @@ class FeedForward(Normed):
         self.mix = _places(module.mix).unflatten(1, (2, -1))
 
     def widen(self, x: Tensor, out: Tensor) -> None:
-        times(self.norm(x), self.expand, out)
+        times(self.norm(x, self.room("normed", *x.shape)), self.expand, out)
 
     def looked(self, wide: Tensor, x: Tensor) -> Tensor:
         gated = self.gated(wide, *x.shape[:2])
@@ -575,12 +578,20 @@ class CouplingTwo(Layer):
         return out
 
 
-def _layers(block: nn.Module, room: Room) -> list[Layer]:
+Step = Layer | Attention
+
+
+def _attention(block: TransformerBlock) -> ChannelAttention:
+    assert isinstance(block.attention, ChannelAttention)
+    return block.attention
+
+
+def _layers(block: nn.Module, room: Room) -> list[Step]:
     """The layers that a block is made of."""
     if isinstance(block, DetailNode):
         return [CouplingOne(block, room), CouplingTwo(block, room)]
     assert isinstance(block, TransformerBlock)
-    if block.attention.dense:
+    if _attention(block).dense:
         return [DenseAttention(block, room), PairedFeedForward(block, room)]
     return [DepthwiseAttention(block, room), FeedForward(block, room)]
 
