@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cddfuse import losses
+from cddfuse.filters import sobel
 
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) * 1.0
 
@@ -120,7 +121,52 @@ def test_gradient_takes_the_stronger_source_as_a_whole() -> None:
     assert inside[1] < inside[0]
 
 
-@pytest.mark.parametrize("term", [losses.intensity, losses.gradient])
+def test_directed_agrees_with_a_transcription(images: Tensor) -> None:
+    differences = []
+    for planes in zip(*images[:, :, 0].numpy(), strict=True):
+        fused, first, second = (
+            np.stack([filtered(image, kernel, "constant") for kernel in (SOBEL, SOBEL.T)])
+            for image in planes
+        )
+        stronger = abs(first).sum(0) > abs(second).sum(0)
+        differences.append(abs(fused - np.where(stronger, first, second)).sum(0))
+    found = losses.directed(*images).item()
+    assert found == pytest.approx(np.mean(differences), abs=1e-12)
+
+
+def test_directed_minds_the_sign_that_gradient_does_not() -> None:
+    ramp = torch.arange(5.0).expand(1, 1, 5, 5)
+    falling, flat = ramp.flip(-1), torch.zeros_like(ramp)
+    inside = (..., slice(1, -1), slice(1, -1))  # the border of zeros is another matter
+    rising = sobel(ramp, "zero")[inside], sobel(falling, "zero")[inside]
+    assert torch.equal(rising[0].abs(), rising[1].abs())
+    assert losses.directed(ramp, ramp, flat).item() == 0
+    assert losses.directed(ramp, falling, flat).item() > 1
+
+
+def test_likeness_is_what_is_missing_in_both_similarities(images: Tensor) -> None:
+    fused, first, second = 0.01 * images  # so dark that the constants count
+    rest = losses.likeness(fused, first, second).item()
+    c1, c2 = 0.01**2, 0.01**2
+    line = np.exp(-(np.arange(-5.0, 6) ** 2) / 4.5)
+    window = np.outer(line, line) / line.sum() ** 2
+
+    def similarity(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        x, y, xx, yy, xy = (
+            filtered(image, window, "reflect") for image in (one, two, one**2, two**2, one * two)
+        )
+        light = (2 * x * y + c1) / (x * x + y * y + c1)
+        return light * (2 * (xy - x * y) + c2) / (xx - x * x + yy - y * y + c2)
+
+    values = [
+        similarity(f, one) + similarity(f, two)
+        for f, one, two in zip(*images[:, :, 0].numpy() * 0.01, strict=True)
+    ]
+    assert rest == pytest.approx(2 - np.mean(values), abs=1e-6)
+    assert losses.likeness(first, first, first).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("term", [losses.intensity, losses.gradient, losses.directed])
 def test_fusion_terms_are_blind_to_the_order_of_the_sources(term, images: Tensor) -> None:  # type: ignore[no-untyped-def]
     fused, first, second = images
     torch.testing.assert_close(term(fused, first, second), term(fused, second, first))

@@ -36,13 +36,13 @@ def inner_similarities(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor
     return (luminance * contrast).mean(), contrast.mean()
 
 
-def _similarities(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+def _similarities(image: Tensor, reference: Tensor, c2: float = _C2) -> tuple[Tensor, Tensor]:
     channels = torch.cat(
         [image, reference, image * image, reference * reference, image * reference]
     )
     mean_x, mean_y, xx, yy, xy = _blur(channels).chunk(5)
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
-    contrast = (2 * (xy - mean_x * mean_y) + _C2) / ((xx - mean_x**2) + (yy - mean_y**2) + _C2)
+    contrast = (2 * (xy - mean_x * mean_y) + c2) / ((xx - mean_x**2) + (yy - mean_y**2) + c2)
     return luminance, contrast
 
 
@@ -69,6 +69,27 @@ def gradient(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """The fused image must have the stronger of the sources' gradients (paper, eq. 10)."""
     strongest = torch.maximum(_strength(first), _strength(second))
     return F.l1_loss(_strength(fused), strongest)
+
+
+def directed(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The fused image must have the gradient of that source which has the stronger one, both signs.
+
+    `gradient` is content with a slope in the wrong direction, which is what halos are made of.
+    """
+    one, two = sobel(first, "zero"), sobel(second, "zero")
+    stronger = one.abs().sum(1, keepdim=True) >= two.abs().sum(1, keepdim=True)
+    return (sobel(fused, "zero") - torch.where(stronger, one, two)).abs().sum(1).mean()
+
+
+def likeness(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The fused image must be like both sources: 2 less the mean SSIM with each, in [0, 4].
+
+    Contrasts count from a standard deviation of 0.01 on, a third of what SSIM usually has, since
+    infrared images are pale.
+    """
+    sources = torch.cat([first, second])
+    luminance, contrast = _similarities(torch.cat([fused, fused]), sources, c2=1e-4)
+    return 2 - 2 * (luminance * contrast).mean()
 
 
 def _strength(image: Tensor) -> Tensor:

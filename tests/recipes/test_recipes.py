@@ -125,6 +125,8 @@ def test_presets_of_cddfuse() -> None:
         "common": 0,
         "intensity": 1,
         "gradient": 10,
+        "directed": 0,
+        "likeness": 0,
         "residual": "first",
         "base": "transformer",
         "detail": "invertible",
@@ -144,6 +146,8 @@ def test_every_weight_is_on_its_own_term() -> None:
         common=17,
         intensity=15,
         gradient=16,
+        directed=18,
+        likeness=19,
     )
     separate, fuse = recipe.stages()
     assert (separate.name, separate.epochs) == ("separate", 3)
@@ -162,9 +166,13 @@ def test_every_weight_is_on_its_own_term() -> None:
     assert fuse.weights == {
         "intensity": 15,
         "gradient": 16,
+        "directed": 18,
+        "likeness": 19,
         "decomposition": 14,
         "correlation_base": -17,
     }
+    unasked = {"directed", "likeness", "correlation_base"}
+    assert RELEASED.stages()[1].weights.keys() == fuse.weights.keys() - unasked
     (alone,) = replace(recipe, single_stage=True).stages()
     assert (alone.name, alone.epochs, alone.parts) == ("fuse", 7, fuse.parts)
     assert alone.weights == fuse.weights
@@ -214,6 +222,8 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
     expected = {
         "intensity": losses.intensity(fused, pair.first, pair.second),
         "gradient": losses.gradient(fused, pair.first, pair.second),
+        "directed": losses.directed(fused, pair.first, pair.second),
+        "likeness": losses.likeness(fused, pair.first, pair.second),
         **{name: before[name] for name in before if name.startswith(("decomp", "correl"))},
     }
     torch.testing.assert_close(terms, expected)

@@ -1,6 +1,8 @@
 """The fast form gives what the plain graph gives, in a fraction of its memory."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -99,8 +101,16 @@ def filled(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
-CASES: dict[str, tuple[tuple[Tensor, ...], tuple[int, ...]]] = {
-    "norm": ((filled(5, 6, 64), filled(64), filled(64) + 1), (5, 6, 64)),
+CASES: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
+    "norm": ((filled(5, 6, 64), -1, -2, filled(64), filled(64) + 1), (4, 9, 64)),
+    "load": ((filled(5, 6, 8), -1, 3, False), (7, 4, 8)),
+    "load mirrored": ((filled(5, 6, 8), -1, 3, True), (7, 4, 8)),
+    "bend": ((4 * filled(16), 9), (30, 16)),
+    "couple": ((filled(7, 8, 16), 2, 1, filled(5, 6, 8), filled(5, 6, 8) + 1), (5, 6, 16)),
+    "put": ((filled(2, 3, 16), filled(5, 6, 16), 1, 2, False, False), (5, 6, 16)),
+    "put added": ((filled(2, 3, 16), filled(5, 6, 16), 1, 2, False, True), (5, 6, 16)),
+    "put shortcut": ((filled(2, 3, 16), filled(5, 6, 16), 1, 2, True, False), (5, 6, 16)),
+    "put shortcut added": ((filled(2, 3, 16), filled(5, 6, 16), 1, 2, True, True), (5, 6, 16)),
     "depthwise": ((filled(7, 8, 16), filled(9, 16)), (5, 6, 16)),
     "depthwise_relu6": ((4 * filled(7, 8, 16), filled(9, 16)), (5, 6, 16)),
     "gate": ((filled(7, 8, 2, 16), filled(9, 2, 16)), (5, 6, 16)),
@@ -115,8 +125,8 @@ def test_compiled_loops_equal_those_in_pytorch(name: str) -> None:
     results = []
     for kind in (loops("cpu"), _TORCH):
         out = torch.ones(shape)
-        work: Callable[..., None] = getattr(kind, name)
-        work(*(argument.clone() for argument in arguments), out)
+        work: Callable[..., None] = getattr(kind, name.split()[0])
+        work(*(deepcopy(argument) for argument in arguments), out)
         results.append(out)
     torch.testing.assert_close(*results, atol=2e-5, rtol=1e-5)
 

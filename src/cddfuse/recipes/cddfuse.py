@@ -44,6 +44,12 @@ class CDDFuseRecipe(Recipe):
     gradient: float = 10.0
     """Weight of the gradient loss, stage two."""
 
+    directed: float = 0.0
+    """Weight of a gradient loss that minds directions too, stage two; no paper has it."""
+
+    likeness: float = 0.0
+    """Weight of what is missing in SSIM with both sources, stage two; no paper has it."""
+
     residual: Literal["first", "sum", "none"] = "first"
     """What the decoder's output is added to: first for infrared + visible, none for medical."""
 
@@ -80,10 +86,13 @@ class CDDFuseRecipe(Recipe):
         fuse = {
             "intensity": self.intensity,
             "gradient": self.gradient,
+            "directed": self.directed,
+            "likeness": self.likeness,
             "decomposition": self.decomposition,
             "correlation_base": -self.common,
         }
         everything = (*both, "base_fusion", "detail_fusion")
+        separate, fuse = ({k: w for k, w in terms.items() if w} for terms in (separate, fuse))
         if self.single_stage:
             return (Stage("fuse", sum(self.epochs), everything, fusion, fuse),)
         return (
@@ -115,6 +124,8 @@ def fusion(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     return {
         "intensity": losses.intensity(fused, pair.first, pair.second),
         "gradient": losses.gradient(fused, pair.first, pair.second),
+        "directed": losses.directed(fused, pair.first, pair.second),
+        "likeness": losses.likeness(fused, pair.first, pair.second),
         **_decomposition(features.first, features.second),
     }
 

@@ -33,8 +33,8 @@ from cddfuse.threads import a_band_each, over
 
 CHANNELS, HALF = 64, 32
 BYTES_PER_PIXEL = 4 * 4 * CHANNELS + 64  # four maps, and the images
-SIDE = 96  # of a patch, in pixels
-_CACHE = 2**19  # bytes: what is wide of a few rows should stay in a second-level cache
+SIDE = 128  # of a patch, in pixels
+_CACHE = 2**20  # bytes of what is wide at a time: more leaves the cache, less is more calls
 Result = TypeVar("Result")
 
 
@@ -238,13 +238,6 @@ class Room(local):
             piece = self._pieces[name] = torch.empty(count, device=self.device)
         return piece[:count].view(shape)
 
-    def load(self, x: Tensor, patch: Patch, window: Tensor, rows: range) -> None:
-        """Fill rows of a window with the pixels of a patch and around it that are in the image."""
-        top, left = patch.top - 1, patch.left - 1
-        start, stop = max(top + rows.start, 0), min(top + rows.stop, x.shape[0])
-        begin, end = max(left, 0), min(patch.right + 1, x.shape[1])
-        window[start - top : stop - top, begin - left : end - left] = x[start:stop, begin:end]
-
 
 def times(x: Tensor, matrix: Tensor, out: Tensor) -> Tensor:
     """Fill a map with every pixel of another one times a matrix."""
@@ -252,39 +245,11 @@ def times(x: Tensor, matrix: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def outside(
-    window: Tensor, patch: Patch, shape: Sequence[int], rows: range, *, mirrored: bool = False
-) -> None:
-    """Fill what lies outside the image: with zeros or with its mirror image.
-
-    Args:
-        window: a patch and one pixel more on each side.
-        patch: where it lies.
-        shape: rows and columns of the image.
-        rows: of the window; only these are filled, and all before them are there already.
-        mirrored: fill in the mirror image.
-    """
-    chosen = slice(rows.start, rows.stop)
-    for out, index, mirror in (
-        (patch.top == 0 and rows.start == 0, (0,), (2,)),
-        (patch.bottom == shape[0] and rows.stop == len(window), (-1,), (-3,)),
-        (patch.left == 0, (chosen, 0), (chosen, 2)),
-        (patch.right == shape[1], (chosen, -1), (chosen, -3)),
-    ):
-        if out and mirrored:
-            window[index] = window[mirror]
-        elif out:
-            window[index] = 0
-
-
 class Layer:
     """A layer with its weights laid out for patches: every pixel is made wide, then looks around.
 
     A patch is gone through in a few rows at a time, which stay in the cache from beginning to end.
     """
-
-    mirrored = False
-    """Whether there is a mirror image outside the image; else what is wide is zero there."""
 
     shortcut = False
     """Whether the map itself is added to the result."""
@@ -294,46 +259,38 @@ class Layer:
 
     def __init__(self, room: Room) -> None:
         self.room = room
+        self.loops = room.loops
 
     def __call__(self, x: Tensor, patch: Patch, target: Tensor, *, add: bool = False) -> None:
         """Fill a patch of a map, or add to it, with what becomes of x, (H, W, channels)."""
-        source, place = patch.of(x), patch.of(target)
 
-        def finish(wide: Tensor, rows: slice) -> None:
-            result, here = self.looked(wide, source[rows]), place[rows]
-            if self.shortcut and not add:
-                torch.add(result, source[rows], out=here)
-            elif self.shortcut:
-                here.add_(result).add_(source[rows])
-            else:
-                here.add_(result) if add else here.copy_(result)
+        def finish(wide: Tensor, top: int) -> None:
+            result = self.looked(wide, x, top, patch.left)
+            self.loops.put(result, x, top, patch.left, self.shortcut, add, target)
 
         self.over_rows(x, patch, finish)
 
-    def over_rows(self, x: Tensor, patch: Patch, finish: Callable[[Tensor, slice], None]) -> None:
-        """Hand over rows of what is wide, with one more on each side, and their place."""
-        height, width = patch.of(x).shape[:2]
-        window = self.room("window", height + 2, width + 2, x.shape[2])
-        wide = self.room("wide", height + 2, width + 2, self.width)
-        step = max(_CACHE // (4 * (width + 2) * self.width), 3)
-        for start in range(0, height + 2, step):
-            rows = range(start, min(start + step, height + 2))
-            self.room.load(x, patch, window, rows)
-            if self.mirrored:
-                outside(window, patch, x.shape, rows, mirrored=True)
-            self.widen(window[start : rows.stop], wide[start : rows.stop])
-            if not self.mirrored:
-                outside(wide, patch, x.shape, rows)
-            if rows.stop > 2:
-                begin = max(start - 2, 0)
-                finish(wide[begin : rows.stop], slice(begin, rows.stop - 2))
+    def over_rows(self, x: Tensor, patch: Patch, finish: Callable[[Tensor, int], None]) -> None:
+        """Hand over rows of what is wide, with one more on each side, and which row is the first.
 
-    def widen(self, x: Tensor, out: Tensor) -> None:
-        """Fill rows of what is wide from rows of the map; x is not needed afterwards."""
+        The row that is handed over as the first is in the map; the one above it comes before it.
+        """
+        rows, columns = patch.bottom - patch.top + 2, patch.right - patch.left + 2
+        wide = self.room("wide", rows, columns, self.width)
+        step = max(_CACHE // (4 * columns * self.width), 3)
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            self.widen(x, patch.top - 1 + start, patch.left - 1, wide[start:stop])
+            if stop > 2:
+                begin = max(start - 2, 0)
+                finish(wide[begin:stop], patch.top + begin)
+
+    def widen(self, x: Tensor, top: int, left: int, out: Tensor) -> None:
+        """Fill rows of what is wide from the map around a place, which may lie outside."""
         raise NotImplementedError
 
-    def looked(self, wide: Tensor, x: Tensor) -> Tensor:
-        """What becomes of rows (h, w, channels); their wide form has a pixel more on each side."""
+    def looked(self, wide: Tensor, x: Tensor, top: int, left: int) -> Tensor:
+        """What becomes of rows: (h, w, channels). Their wide form has a pixel more on each side."""
         raise NotImplementedError
 
 
@@ -346,10 +303,10 @@ class Convolution(Layer):
         self.width = module.in_channels
         self.slope = slope
 
-    def widen(self, x: Tensor, out: Tensor) -> None:
-        out.copy_(x)
+    def widen(self, x: Tensor, top: int, left: int, out: Tensor) -> None:
+        self.loops.load(x, top, left, False, out)
 
-    def looked(self, wide: Tensor, x: Tensor) -> Tensor:
+    def looked(self, wide: Tensor, x: Tensor, top: int, left: int) -> Tensor:
         return F.leaky_relu(_convolved(wide, self.weight), self.slope)
 
 
@@ -360,9 +317,10 @@ class Normed(Layer):
         super().__init__(room)
         self.scale, self.shift = norm.weight.detach(), norm.bias.detach()
 
-    def norm(self, x: Tensor, out: Tensor) -> Tensor:
-        """Rows of a map after the norm, not in place: compiled loops are slow there."""
-        self.room.loops.norm(x, self.scale, self.shift, out)
+    def normed(self, x: Tensor, top: int, left: int, rows: int, columns: int) -> Tensor:
+        """The map around a place after the norm; zeros outside, which stay so without a bias."""
+        out = self.room("normed", rows, columns, x.shape[2])
+        self.loops.norm(x, top, left, self.scale, self.shift, out)
         return out
 
 
@@ -376,7 +334,7 @@ class Attention:
     """
 
     def __init__(self, block: TransformerBlock, room: Room, queries_and_keys: Layer) -> None:
-        self.room = room
+        self.room, self.loops = room, room.loops
         self.norm = block.norm1
         self.module = _attention(block)
         self.queries_and_keys = queries_and_keys
@@ -385,10 +343,10 @@ class Attention:
         """Products of queries and keys, (C, C), and squares of both, (2C,), summed over a patch."""
         products, squares = x.new_zeros(CHANNELS, CHANNELS), x.new_zeros(2 * CHANNELS)
 
-        def add(wide: Tensor, rows: slice) -> None:
-            both = self.queries_and_keys.looked(wide, wide).flatten(0, 1)
+        def add(wide: Tensor, top: int) -> None:
+            both = self.queries_and_keys.looked(wide, x, top, patch.left).flatten(0, 1)
             products.addmm_(both[:, :CHANNELS].t(), both[:, CHANNELS:])
-            self.room.loops.add_squares(both, squares)
+            self.loops.add_squares(both, squares)
 
         self.queries_and_keys.over_rows(x, patch, add)
         return products.double(), squares.double()
@@ -433,15 +391,16 @@ class Depthwise(Normed):
         self.shortcut = project is not None
         self.width = expand.shape[1]
 
-    def widen(self, x: Tensor, out: Tensor) -> None:
-        times(self.norm(x, self.room("normed", *x.shape)), self.expand, out)
+    def widen(self, x: Tensor, top: int, left: int, out: Tensor) -> None:
+        times(self.normed(x, top, left, *out.shape[:2]), self.expand, out)
 
-    def looked(self, wide: Tensor, x: Tensor) -> Tensor:
-        mixed = self.room("mixed", wide.shape[0] - 2, wide.shape[1] - 2, self.width)
-        self.room.loops.depthwise(wide, self.mix, mixed)
+    def looked(self, wide: Tensor, x: Tensor, top: int, left: int) -> Tensor:
+        rows, columns = wide.shape[0] - 2, wide.shape[1] - 2
+        mixed = self.room("mixed", rows, columns, self.width)
+        self.loops.depthwise(wide, self.mix, mixed)
         if self.project is None:
             return mixed
-        return times(mixed, self.project, self.room("result", *x.shape))
+        return times(mixed, self.project, self.room("result", rows, columns, CHANNELS))
 
 
 class DenseAttention(Attention):
@@ -469,10 +428,10 @@ class Dense(Normed):
         self.kernel = kernel.contiguous(memory_format=torch.channels_last)
         self.shortcut = shortcut
 
-    def widen(self, x: Tensor, out: Tensor) -> None:
-        self.norm(x, out)
+    def widen(self, x: Tensor, top: int, left: int, out: Tensor) -> None:
+        self.loops.norm(x, top, left, self.scale, self.shift, out)
 
-    def looked(self, wide: Tensor, x: Tensor) -> Tensor:
+    def looked(self, wide: Tensor, x: Tensor, top: int, left: int) -> Tensor:
         return _convolved(wide, self.kernel)
 
 
@@ -489,17 +448,18 @@ class FeedForward(Normed):
         self.width = self.expand.shape[1]
         self.mix = _places(module.mix).unflatten(1, (2, -1))
 
-    def widen(self, x: Tensor, out: Tensor) -> None:
-        times(self.norm(x, self.room("normed", *x.shape)), self.expand, out)
+    def widen(self, x: Tensor, top: int, left: int, out: Tensor) -> None:
+        times(self.normed(x, top, left, *out.shape[:2]), self.expand, out)
 
-    def looked(self, wide: Tensor, x: Tensor) -> Tensor:
-        gated = self.gated(wide, *x.shape[:2])
-        return times(gated, self.project, self.room("result", *x.shape))
+    def looked(self, wide: Tensor, x: Tensor, top: int, left: int) -> Tensor:
+        rows, columns = wide.shape[0] - 2, wide.shape[1] - 2
+        gated = self.gated(wide, rows, columns)
+        return times(gated, self.project, self.room("result", rows, columns, CHANNELS))
 
     def gated(self, wide: Tensor, height: int, width: int) -> Tensor:
         """The 3x3 convolution, and one half gating the other: (h, w, half)."""
         out = self.room("mixed", height, width, self.width // 2)
-        self.room.loops.gate(wide.unflatten(2, (2, -1)), self.mix, out)
+        self.loops.gate(wide.unflatten(2, (2, -1)), self.mix, out)
         return out
 
 
@@ -520,33 +480,36 @@ class PairedFeedForward(FeedForward):
 
     def gated(self, wide: Tensor, height: int, width: int) -> Tensor:
         out = self.room("mixed", height, width, 2, self.width // 4)
-        self.room.loops.gate_pairs(wide.unflatten(2, (2, 2, -1)), self.mix, out)
+        self.loops.gate_pairs(wide.unflatten(2, (2, 2, -1)), self.mix, out)
         return out.flatten(2)
 
 
 class CouplingOne(Layer):
-    """First half of a detail node: shuffle, and the first channels change the second ones."""
+    """First half of a detail node: shuffle, and the first channels change the second ones.
 
-    mirrored = True
-    width = CHANNELS
+    What is wide: the first channels expanded, then all of them shuffled.
+    """
+
+    width = 2 * CHANNELS
 
     def __init__(self, node: DetailNode, room: Room) -> None:
         super().__init__(room)
         assert node.shuffle.bias is not None
-        self.shuffle, self.shift = _matrix(node.shuffle), node.shuffle.bias.detach()
+        shuffle, shift = _matrix(node.shuffle), node.shuffle.bias.detach()
         expand, self.mix, self.project = _bottleneck(node.phi)
-        self.expand = self.shuffle[:, :HALF] @ expand
-        self.expand_shift = self.shift[:HALF] @ expand
+        self.expand = torch.cat([shuffle[:, :HALF] @ expand, shuffle], dim=1)
+        self.shift = torch.cat([shift[:HALF] @ expand, shift])
 
-    def widen(self, x: Tensor, out: Tensor) -> None:
-        times(x, self.expand, out).add_(self.expand_shift)
-        F.relu6(out, inplace=True)
+    def widen(self, x: Tensor, top: int, left: int, out: Tensor) -> None:
+        loaded = self.room("loaded", *out.shape[:2], CHANNELS)
+        self.loops.load(x, top, left, True, loaded)
+        self.loops.bend(self.shift, CHANNELS, times(loaded, self.expand, out).flatten(0, 1))
 
-    def looked(self, wide: Tensor, x: Tensor) -> Tensor:
-        mixed = self.room("mixed", *x.shape[:2], self.width)
-        self.room.loops.depthwise_relu6(wide, self.mix, mixed)
-        middle = self.room("middle", *x.shape).copy_(x)
-        out = times(middle, self.shuffle, self.room("result", *x.shape)).add_(self.shift)
+    def looked(self, wide: Tensor, x: Tensor, top: int, left: int) -> Tensor:
+        rows, columns = wide.shape[0] - 2, wide.shape[1] - 2
+        mixed = self.room("mixed", rows, columns, CHANNELS)
+        self.loops.depthwise_relu6(wide, self.mix, mixed)
+        out = self.room("result", rows, columns, CHANNELS).copy_(wide[1:-1, 1:-1, CHANNELS:])
         out.flatten(0, 1)[:, HALF:].addmm_(mixed.flatten(0, 1), self.project)
         return out
 
@@ -554,7 +517,6 @@ class CouplingOne(Layer):
 class CouplingTwo(Layer):
     """Second half of a detail node: the second channels scale and shift the first ones."""
 
-    mirrored = True
     width = 2 * CHANNELS
 
     def __init__(self, node: DetailNode, room: Room) -> None:
@@ -563,18 +525,25 @@ class CouplingTwo(Layer):
         expand, mix, (self.scale, self.shift) = parts
         self.expand = torch.cat(expand, dim=1)
         self.mix = torch.cat(mix, dim=1)
+        self.nothing = torch.zeros_like(self.mix[0])
 
-    def widen(self, x: Tensor, out: Tensor) -> None:
-        torch.mm(x.flatten(0, 1)[:, HALF:], self.expand, out=out.flatten(0, 1))
-        F.relu6(out, inplace=True)
+    def widen(self, x: Tensor, top: int, left: int, out: Tensor) -> None:
+        loaded = self.room("loaded", *out.shape[:2], CHANNELS)
+        self.loops.load(x, top, left, True, loaded)
+        wide = out.flatten(0, 1)
+        torch.mm(loaded.flatten(0, 1)[:, HALF:], self.expand, out=wide)
+        self.loops.bend(self.nothing, self.width, wide)
 
-    def looked(self, wide: Tensor, x: Tensor) -> Tensor:
-        mixed = self.room("mixed", *x.shape[:2], self.width)
-        self.room.loops.depthwise_relu6(wide, self.mix, mixed)
-        scale, shift = mixed.flatten(0, 1).split(CHANNELS, dim=1)
-        out = self.room("result", *x.shape).copy_(x)
-        first = out.flatten(0, 1)[:, :HALF]
-        first.mul_((scale @ self.scale).exp_()).addmm_(shift, self.shift)
+    def looked(self, wide: Tensor, x: Tensor, top: int, left: int) -> Tensor:
+        rows, columns = wide.shape[0] - 2, wide.shape[1] - 2
+        mixed = self.room("mixed", rows, columns, self.width)
+        self.loops.depthwise_relu6(wide, self.mix, mixed)
+        before = mixed.flatten(0, 1).split(CHANNELS, dim=1)
+        scale, shift = (self.room(name, rows, columns, HALF) for name in ("scale", "shift"))
+        torch.mm(before[0], self.scale, out=scale.flatten(0, 1))
+        torch.mm(before[1], self.shift, out=shift.flatten(0, 1))
+        out = self.room("result", rows, columns, CHANNELS)
+        self.loops.couple(x, top, left, scale.exp_(), shift, out)
         return out
 
 
@@ -617,4 +586,4 @@ def _bottleneck(module: nn.Sequential) -> tuple[Tensor, Tensor, Tensor]:
 
 def _convolved(window: Tensor, weight: Tensor) -> Tensor:
     """A full 3x3 convolution of (h + 2, w + 2, channels)."""
-    return F.conv2d(window.permute(2, 0, 1)[None], weight)[0].permute(1, 2, 0)
+    return F.conv2d(window.permute(2, 0, 1)[None], weight)[0].permute(1, 2, 0).contiguous()

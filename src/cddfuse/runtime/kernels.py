@@ -53,22 +53,102 @@ def _taps(x, weight, r, c, k):
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
-def norm(x, weight, bias, out):
-    """Layer norm over the channels of every pixel."""
-    rows, columns, channels = x.shape
+def norm(x, top, left, weight, bias, out):
+    """Layer norm over the channels of every pixel; zeros outside."""
+    height, width, channels = x.shape
+    rows, columns, _ = out.shape
     share = _ONE / np.float32(channels)
     for r in range(rows):
+        i = top + r
         for c in range(columns):
+            j = left + c
+            if i < 0 or i >= height or j < 0 or j >= width:
+                for k in range(channels):
+                    out[r, c, k] = _ZERO
+                continue
             total = _ZERO
             for k in range(channels):
-                total += x[r, c, k]
+                total += x[i, j, k]
             mean = total * share
             squares = _ZERO
             for k in range(channels):
-                squares += (x[r, c, k] - mean) * (x[r, c, k] - mean)
+                squares += (x[i, j, k] - mean) * (x[i, j, k] - mean)
             scale = _ONE / np.sqrt(squares * share + np.float32(1e-5))
             for k in range(channels):
-                out[r, c, k] = (x[r, c, k] - mean) * scale * weight[k] + bias[k]
+                out[r, c, k] = (x[i, j, k] - mean) * scale * weight[k] + bias[k]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def load(x, top, left, mirrored, out):
+    """Pixels; outside zeros, or the mirror image."""
+    height, width, channels = x.shape
+    rows, columns, _ = out.shape
+    for r in range(rows):
+        i = top + r
+        if mirrored and i < 0:
+            i = -i
+        if mirrored and i >= height:
+            i = 2 * height - 2 - i
+        for c in range(columns):
+            j = left + c
+            if mirrored and j < 0:
+                j = -j
+            if mirrored and j >= width:
+                j = 2 * width - 2 - j
+            if i < 0 or i >= height or j < 0 or j >= width:
+                for k in range(channels):
+                    out[r, c, k] = _ZERO
+            else:
+                for k in range(channels):
+                    out[r, c, k] = x[i, j, k]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def bend(bias, limited, x):
+    """Add a bias to (pixels, channels), then ReLU6 of the first `limited` channels."""
+    pixels, channels = x.shape
+    for p in range(pixels):
+        for k in range(limited):
+            x[p, k] = min(max(x[p, k] + bias[k], _ZERO), _SIX)
+        for k in range(limited, channels):
+            x[p, k] = x[p, k] + bias[k]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def couple(x, top, left, scale, shift, out):
+    """The first channels, as many as `scale` has, times that, plus `shift`; the others as in x."""
+    rows, columns, channels = out.shape
+    half = scale.shape[2]
+    for r in range(rows):
+        i = top + r
+        for c in range(columns):
+            j = left + c
+            for k in range(half):
+                out[r, c, k] = x[i, j, k] * scale[r, c, k] + shift[r, c, k]
+            for k in range(half, channels):
+                out[r, c, k] = x[i, j, k]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def put(result, x, top, left, shortcut, add, out):
+    """Place a result in a map, or add it to what is there; with a shortcut, x is added too."""
+    rows, columns, channels = result.shape
+    for r in range(rows):
+        i = top + r
+        for c in range(columns):
+            j = left + c
+            if shortcut and add:
+                for k in range(channels):
+                    out[i, j, k] += result[r, c, k] + x[i, j, k]
+            elif shortcut:
+                for k in range(channels):
+                    out[i, j, k] = result[r, c, k] + x[i, j, k]
+            elif add:
+                for k in range(channels):
+                    out[i, j, k] += result[r, c, k]
+            else:
+                for k in range(channels):
+                    out[i, j, k] = result[r, c, k]
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
