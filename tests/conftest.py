@@ -17,8 +17,9 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small CDDFuse, exported once for all tests."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    from cddfuse.export import export
     from exporting import shallow
+
+    from cddfuse.export import export
 
     path = tmp_path_factory.mktemp("exported") / "shallow.onnx"
     export(shallow(), path, facts={"cddfuse.weights": "random"})

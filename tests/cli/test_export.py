@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from exporting import shallow
 
 from cddfuse import fuse, read_image, read_pair, write_image
 from cddfuse.cli import common, run
 from cddfuse.models import FusionModel, create_model, save_weights
 from cddfuse.models.exported import load_exported
-from exporting import shallow
 
 Say = pytest.CaptureFixture[str]
 

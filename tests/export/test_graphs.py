@@ -2,16 +2,22 @@
 
 import pytest
 import torch
+from exporting import pair, shallow
 from torch import nn
 
 from cddfuse.export.graphs import Attention, Norm, rearranged
 from cddfuse.models.cddfuse import CDDFuse, PixelLinear
-from exporting import pair, shallow
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"residual": "none"}, {"residual": "sum"}, {"base": "invertible"}, {"detail": "transformer"}],
+    [
+        {},
+        {"residual": "none"},
+        {"residual": "sum"},
+        {"base": "invertible"},
+        {"detail": "transformer"},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("size", [(8, 8), (19, 34)], ids=str)

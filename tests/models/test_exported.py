@@ -8,12 +8,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from exporting import pair, shallow
 
 from cddfuse import ImagePair, InputError, fuse
 from cddfuse.models import Card
 from cddfuse.models.exported import Exported, is_exported, load_exported
 from cddfuse.runtime import Limits
-from exporting import pair, shallow
 
 
 def test_a_batch_is_fused_one_by_one(onnx_file: Path) -> None:

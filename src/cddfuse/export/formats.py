@@ -48,6 +48,7 @@ def _onnx(model: FusionModel, path: Path, facts: Facts) -> str:
             dynamo=True,
             input_names=list(_NAMES),
             output_names=["fused"],
+            dynamic_shapes={name: {2: "height", 3: "width"} for name in _NAMES},
             external_data=False,
             verbose=False,
         )
@@ -93,7 +94,12 @@ def followed(model: FusionModel) -> torch.export.ExportedProgram:
     try:
         with _quiet():
             return torch.export.export(
-                Graph(model), _example(model), dynamic_shapes=shapes, strict=False
+                Graph(model),
+                _example(model),
+                dynamic_shapes=shapes,
+                strict=False,
+                # What it cannot prove of sizes is then no reason to refuse.
+                prefer_deferred_runtime_asserts_over_guards=True,
             )
     except Exception as error:  # Whatever the network does that cannot be followed.
         raise InputError(
