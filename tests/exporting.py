@@ -13,9 +13,9 @@ def shallow(**options: str) -> CDDFuse:
     model = create_model("cddfuse", **options)
     assert isinstance(model, CDDFuse)
     for part in (model.encoder, model.decoder):
-        part.blocks = part.blocks[:1]
+        part.blocks = torch.nn.Sequential(part.blocks[0])
     if isinstance(model.encoder.detail, torch.nn.Sequential):
-        model.encoder.detail = model.encoder.detail[:1]
+        model.encoder.detail = torch.nn.Sequential(model.encoder.detail[0])
     for name, weight in model.named_parameters():
         if "norm" in name or "temperature" in name:
             torch.nn.init.uniform_(weight, 0.5, 1.5)
@@ -25,4 +25,5 @@ def shallow(**options: str) -> CDDFuse:
 def pair(height: int, width: int) -> ImagePair:
     """Noise."""
     random = torch.Generator().manual_seed(3)
-    return ImagePair(*torch.rand(2, 1, height, width, generator=random).unbind())
+    first, second = torch.rand(2, 1, height, width, generator=random).unbind()
+    return ImagePair(first, second)

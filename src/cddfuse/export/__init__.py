@@ -147,7 +147,8 @@ def _differences(model: FusionModel, other: FusionModel) -> dict[tuple[int, int]
     random = torch.Generator().manual_seed(0)
     differences = {}
     for height, width in SIZES:
-        pair = ImagePair(*torch.rand(2, 1, height, width, generator=random).unbind())
+        first, second = torch.rand(2, 1, height, width, generator=random).unbind()
+        pair = ImagePair(first, second)
         differences[height, width] = math.inf  # where the file fails
         expected = fuse(model, pair, limits=limits)
         with suppress(InputError):
