@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks import exported
 from benchmarks.plain import plain
 from cddfuse import create_model
 from cddfuse.models.cddfuse import CDDFuse
@@ -65,8 +66,9 @@ SIDES: dict[str, Callable[[CDDFuse], Fuser]] = {
     "module, bf16, tuned allocator": _bf16,
     "patches, default allocator": _fast,
     "patches, tuned allocator": _fast_tuned,
+    **exported.SIDES,
 }
-DEFAULT = [name for name in SIDES if "bf16" not in name]
+DEFAULT = [name for name in SIDES if "bf16" not in name and name not in exported.SIDES]
 
 
 def one_side(side: str, height: int, width: int) -> dict[str, float]:

@@ -598,7 +598,7 @@ def test_wrong_command_imports_no_other(capsys: Say, monkeypatch: pytest.MonkeyP
     """Training needs packages that those who fuse may not have."""
     monkeypatch.setitem(sys.modules, "cddfuse.cli.train", None)
     assert run(["melt"]) == 2
-    known = "fuse, train, evaluate, models, weights"
+    known = "fuse, train, evaluate, export, models, weights"
     assert complaint(capsys) == f"there is no command melt: known are {known}."
     assert run(["--help"]) == 0
 

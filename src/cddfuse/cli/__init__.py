@@ -15,6 +15,7 @@ VERBS = {
     "fuse": "cddfuse.cli.fuse:fuse",
     "train": "cddfuse.cli.train:train",
     "evaluate": "cddfuse.cli.evaluate:evaluate",
+    "export": "cddfuse.cli.export:export",
     "models": "cddfuse.cli.models:models",
     "weights": "cddfuse.cli.weights:weights",
 }
@@ -23,7 +24,8 @@ app = App(
     name="cddfuse",
     help="Fuse registered images of two modalities: infrared and visible, or two medical ones.\n\n"
     "fuse: fuse files or folders. train: train a network on your own pairs. "
-    "evaluate: score fused images, or a network. models: list the networks. "
+    "evaluate: score fused images, or a network. export: write a network for other runtimes. "
+    "models: list the networks. "
     "weights: import those of the authors.",
     suppress_keyboard_interrupt=False,  # for `run` has something to say
 )

@@ -1,7 +1,7 @@
 """What verbs share."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import torch
 from cyclopts import Parameter
@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cddfuse.errors import InputError
+from cddfuse.export import run_by
 from cddfuse.models import MODELS, FusionModel, create_model, load_weights
+from cddfuse.models.exported import Backend, is_exported, load_exported
 from cddfuse.models.weights import imported
 
 Flag = Annotated[bool, Parameter(negative=())]
@@ -36,27 +38,68 @@ def progress(console: Console) -> Progress:
 
 
 def load_network(
-    name: str, task: str, weights: str | None, residual: str | None, device: str
+    name: str | None,
+    task: str,
+    weights: str | None,
+    residual: str | None,
+    device: str,
+    backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
 ) -> FusionModel:
-    """A trained network on its device.
+    """A trained network on its device; or an exported one, run by another runtime.
 
     Without `weights`: those of the task, or the first on the card, or else the only ones imported.
+
+    Args:
+        name: of the network; None is what an exported file holds, or cddfuse.
+        task: chooses weights and options.
+        weights: as for `load_weights`, or a file of `cddfuse export`.
+        residual: an option of cddfuse.
+        device: as for `find_device`.
+        backend: what runs it; None is torch, or by the suffix of an exported file.
     """
+    if weights and is_exported(weights):
+        return _from_file(name, weights, residual, device, backend)
+    network = _trained(name or "cddfuse", task, weights, residual)
+    if backend is None or backend == "torch":
+        return network.to(find_device(device))
+    _require_cpu(device, f"--backend {backend}")
+    return run_by(network, backend)
+
+
+def _from_file(
+    name: str | None, path: str, residual: str | None, device: str, backend: str | None
+) -> FusionModel:
+    _require_cpu(device, path)
+    if residual:
+        raise InputError(f"{path} has its residual in it: leave --residual out, or export again.")
+    if backend == "torch":
+        raise InputError(f"{path} is not for torch: leave --backend out.")
+    network = load_exported(path, cast(Backend | None, backend))
+    if name not in (None, network.card.name):
+        raise InputError(f"{path} holds {network.card.name}, not {name}: leave --model out.")
+    return network
+
+
+def _require_cpu(device: str, what: str) -> None:
+    if device not in ("auto", "cpu"):
+        raise InputError(f"{what} runs on the cpu: leave --device out.")
+
+
+def _trained(name: str, task: str, weights: str | None, residual: str | None) -> FusionModel:
     options = {} if residual is None else {"residual": residual}
     card = MODELS[name].card if name in MODELS else None
     if card:
-        weights = weights or _default(name, task)
+        weights = weights or default_weights(name, task)
     if card and weights and task in card.task_options:
         defaults = card.task_options[task]
-        network = load_weights(MODELS[name], weights, options, defaults=defaults).eval()
-        return network.to(find_device(device))
+        return load_weights(MODELS[name], weights, options, defaults=defaults).eval()
     network = create_model(name, weights, **options)
     if not weights and any(True for _ in network.parameters()):
         raise InputError(
             f"no weights of {name} are at hand: name some with --weights, or import those of its "
             "authors (cddfuse weights import --help)."
         )
-    return network.to(find_device(device))
+    return network
 
 
 def byte_count(text: str) -> int:
@@ -69,7 +112,7 @@ def byte_count(text: str) -> int:
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
 
 
-def _default(name: str, task: str) -> str | None:
+def default_weights(name: str, task: str) -> str | None:
     """Name of the weights to use when none is given."""
     shipped = MODELS[name].card.weights
     if _WEIGHTS[task] in shipped:

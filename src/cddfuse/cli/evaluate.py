@@ -15,6 +15,7 @@ from cddfuse.evaluate import evaluate as score_pairs
 from cddfuse.io import pair_folders
 from cddfuse.metrics import PAPER_EIGHT, chosen
 from cddfuse.models import FusionModel
+from cddfuse.models.exported import is_exported
 from cddfuse.runtime.allocator import keep_memory
 
 _WIDE = 160  # columns of a table that goes to a file
@@ -37,6 +38,7 @@ def evaluate(
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     limit: int | None = None,
     device: str = "auto",
+    backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
     overwrite: Flag = False,
     json: Flag = False,
     quiet: Flag = False,
@@ -54,8 +56,8 @@ def evaluate(
         first: The folder of visible (PET, SPECT, CT) images; or a folder with both kinds.
         second: The folder of infrared (MRI) images. Files are paired by name.
         model: A network of the zoo, instead of a folder of results.
-        weights: Of the network: a name, a weights file, a checkpoint of the authors, or a
-            repository of the hub.
+        weights: Of the network: a name, a weights file, a checkpoint of the authors, a repository
+            of the hub, or a file of `cddfuse export`, for which --model can be left out.
         task: Chooses the weights: ivf for infrared and visible, medical for medical pairs.
         residual: As for fuse: for checkpoints of cddfuse that do not say.
         metrics: Names of metrics.
@@ -63,6 +65,7 @@ def evaluate(
         output: A folder for per_image.csv, summary.md, summary.tex and summary.json.
         limit: Stop after so many pairs.
         device: Where the network runs: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
+        backend: What runs the network, as for fuse.
         overwrite: Replace a report that exists.
         json: Print the summary as JSON, and the tables on stderr.
         quiet: Print nothing but errors.
@@ -71,14 +74,15 @@ def evaluate(
     chosen(metrics, profile)
     if output:
         report.require_place(output, overwrite=overwrite)
-    if fused and (model or weights or residual):
+    if fused and (model or weights or residual or backend):
         raise InputError("score a folder of results or a network: leave out one of the two.")
-    if not fused and not model:
+    network = model or (weights is not None and is_exported(weights))
+    if not fused and not network:
         raise InputError("name a folder of fused images, or a network: --model cddfuse.")
     pairs, unpaired = pair_folders(first, second)
     method: FusionModel | Path | None = fused
-    if model:
-        method = load_network(model, task, weights, residual, device)
+    if network:
+        method = load_network(model, task, weights, residual, device, backend)
     assert method is not None
     console = stderr(quiet)
     with progress(console) as bar:

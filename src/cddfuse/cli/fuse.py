@@ -27,7 +27,7 @@ def fuse(
     output: Annotated[Path, Parameter(alias="-o")],
     task: Literal["ivf", "medical"] = "ivf",
     weights: str | None = None,
-    model: str = "cddfuse",
+    model: str | None = None,
     residual: Literal["first", "sum", "none"] | None = None,
     grey: Flag = False,
     stretch: Flag = False,
@@ -40,6 +40,7 @@ def fuse(
     tile: int = 0,
     memory: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
     json: Flag = False,
     quiet: Flag = False,
 ) -> int:
@@ -53,8 +54,9 @@ def fuse(
         second: The infrared (MRI) image or folder. Files of two folders are paired by name.
         output: Where the fused image goes, a file or a folder; for folders, a folder.
         task: Chooses the weights: ivf for infrared and visible, medical for medical pairs.
-        weights: A name, a weights file, a checkpoint of the authors, or a repository of the hub.
-        model: A network of the zoo.
+        weights: A name, a weights file, a checkpoint of the authors, a repository of the hub, or
+            a file of `cddfuse export` (.onnx, .xml).
+        model: A network of the zoo; cddfuse by default, or what an exported file holds.
         residual: What the decoder of cddfuse adds its output to, for checkpoints that do not say:
             first for infrared and visible, sum for such weights on medical pairs, none for
             weights trained on medical pairs.
@@ -70,12 +72,14 @@ def fuse(
         memory: That feature maps may take, such as 2GB; most of what is free by default. What does
             not fit is fused in tiles.
         precision: Of the arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere.
+        backend: What runs the network: torch, onnxruntime, openvino. The latter two export it
+            first, once, to the user's cache. By default torch, or by the kind of an exported file.
         json: Print a summary as JSON.
         quiet: Print nothing but errors.
     """
     keep_memory()
     jobs, unpaired = _jobs(first, second, output, suffix, format)
-    network = load_network(model, task, weights, residual, device)
+    network = load_network(model, task, weights, residual, device, backend)
     limits = Limits(tile, byte_count(memory), precision)
     options = Options(grey, stretch, resize, overwrite, bits, limits)
     console = stderr(quiet)

@@ -152,7 +152,7 @@ def _like(x: Tensor, target: Tensor) -> Tensor:
     """Twice as large by repetition; what a halved odd side lacks is reflected."""
     x = F.interpolate(x, scale_factor=2, mode="nearest")
     missing = [target.shape[axis] - x.shape[axis] for axis in (-1, -2)]
-    return F.pad(x, (0, missing[0], 0, missing[1]), mode="reflect") if any(missing) else x
+    return F.pad(x, (0, missing[0], 0, missing[1]), mode="reflect")
 
 
 _NAMES = (

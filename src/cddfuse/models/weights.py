@@ -114,8 +114,20 @@ def imported(kind: type[FusionModel]) -> dict[str, Path]:
 
 def imported_path(kind: type[FusionModel], name: str) -> Path:
     """Where imported weights of that name are kept."""
+    return cache_folder("weights") / kind.card.name / f"{name}.safetensors"
+
+
+def cache_folder(name: str) -> Path:
+    """A folder of the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "cddfuse" / "weights" / kind.card.name / f"{name}.safetensors"
+    return Path(cache) / "cddfuse" / name
+
+
+def network_of(path: Path) -> str | None:
+    """The network whose weights a file of ours holds; None for other files."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    return _read(path)[1].get("cddfuse.model")
 
 
 def _foreign(path: Path) -> dict[str, Any]:

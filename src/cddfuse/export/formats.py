@@ -1,0 +1,167 @@
+"""Formats of other runtimes: how a network is written to each."""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cddfuse.errors import InputError
+from cddfuse.export.graphs import Graph
+from cddfuse.models.base import Card, FusionModel
+from cddfuse.models.exported import RUN_BY, Exported, Runner, load_exported, package
+
+Facts = Mapping[str, str]
+_NAMES = ("first", "second")
+_FACTS = "cddfuse.json"  # in archives of PyTorch
+_SMALL = 24  # pixels of the images that a network is followed with
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file."""
+
+    suffix: str
+    write: Callable[[FusionModel, Path, Facts], str]
+    """Write a network; gives a word about the version of the format, or nothing."""
+
+    read: Callable[[Path, Card], FusionModel]
+    """What the file holds, to compare it with the network; the card is the network's."""
+
+    beside: tuple[str, ...] = ()
+    """Suffixes of the files that belong to it."""
+
+
+def _onnx(model: FusionModel, path: Path, facts: Facts) -> str:
+    for name in ("onnx", "onnxscript"):
+        package(name, "export")
+    program = followed(model)
+    with _quiet():
+        written = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=list(_NAMES),
+            output_names=["fused"],
+            dynamic_shapes={name: {2: "height", 3: "width"} for name in _NAMES},
+            external_data=False,
+            verbose=False,
+        )
+        assert written is not None  # of the dynamo exporter
+        written.model.metadata_props.update(facts)
+        written.save(str(path), external_data=False)
+    return f"opset {written.model.opset_imports['']}"
+
+
+def _openvino(model: FusionModel, path: Path, facts: Facts) -> str:
+    openvino = package("openvino", "openvino")
+    between = path.with_suffix(".onnx")
+    opset = _onnx(model, between, facts)
+    network = openvino.Core().read_model(str(between))
+    for name, value in facts.items():
+        network.set_rt_info(value, name.split("."))
+    openvino.save_model(network, str(path), compress_to_fp16=False)
+    return f"from ONNX {opset}"
+
+
+def _pt2(model: FusionModel, path: Path, facts: Facts) -> str:
+    with _quiet():
+        torch.export.save(followed(model), path, extra_files={_FACTS: json.dumps(dict(facts))})
+    return f"PyTorch {torch.__version__}"
+
+
+def _torchscript(model: FusionModel, path: Path, facts: Facts) -> str:
+    with _quiet(), torch.no_grad():
+        script = torch.jit.trace(Graph(model), _example(model), check_trace=False)
+        torch.jit.save(script, path, _extra_files={_FACTS: json.dumps(dict(facts))})
+    return f"PyTorch {torch.__version__}"
+
+
+def followed(model: FusionModel) -> torch.export.ExportedProgram:
+    """The graph of a network, for images of any height and width that it takes."""
+    card = model.card
+    least = -(-card.smallest // card.multiple_of)
+    sides: list[Any] = []
+    for name in ("height", "width"):
+        side = torch.export.Dim(name if card.multiple_of == 1 else f"_{name}", min=max(least, 2))
+        sides.append(side if card.multiple_of == 1 else card.multiple_of * side)
+    shapes = {name: {2: sides[0], 3: sides[1]} for name in _NAMES}
+    try:
+        with _quiet():
+            return torch.export.export(
+                Graph(model),
+                _example(model),
+                dynamic_shapes=shapes,
+                strict=False,
+                # What it cannot prove of sizes is then no reason to refuse.
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+    except Exception as error:  # Whatever the network does that cannot be followed.
+        raise InputError(
+            f"{card.name} cannot be exported, for it computes with more than PyTorch's layers, or "
+            "not at every size."
+        ) from error
+
+
+def _example(model: FusionModel) -> tuple[Tensor, Tensor]:
+    """A pair that the network takes, of two different sides."""
+    multiple = model.card.multiple_of
+    side = -(-max(_SMALL, model.card.smallest) // multiple) * multiple
+    first, second = torch.rand(2, 1, 1, side, side + 2 * multiple).unbind()
+    return first, second
+
+
+def _run_here(load: Callable[[Path], Any]) -> Callable[[Path, Card], FusionModel]:
+    """Run a file of PyTorch. Only for what we have just written: such files can hold programs."""
+
+    def read(path: Path, card: Card) -> FusionModel:
+        with _quiet():
+            module = load(path)
+
+        def run(first: Any, second: Any) -> Any:
+            with torch.inference_mode():
+                return module(torch.from_numpy(first), torch.from_numpy(second)).numpy()
+
+        runner: Runner = run
+        return Exported(runner, card, path)
+
+    return read
+
+
+def _run_elsewhere(path: Path, card: Card) -> FusionModel:
+    """Run a file by the first runtime there is."""
+    able = RUN_BY[path.suffix]
+    for backend in able[:-1]:
+        try:
+            package(backend, backend)
+        except InputError:
+            continue
+        return load_exported(path, backend)
+    return load_exported(path, able[-1])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters warn of their own future, and of packages that nobody needs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+FORMATS: Mapping[str, Format] = {
+    "onnx": Format(".onnx", _onnx, _run_elsewhere),
+    "openvino": Format(".xml", _openvino, _run_elsewhere, beside=(".bin",)),
+    "torchscript": Format(".torchscript", _torchscript, _run_here(torch.jit.load)),
+    "pt2": Format(".pt2", _pt2, _run_here(lambda path: torch.export.load(path).module())),
+}
