@@ -189,7 +189,7 @@ def test_checkpoint_of_tensorflow(
     (tmp_path / "3200.ckpt.index").touch()
     monkeypatch.setitem(sys.modules, "tensorflow.train", None)
     assert import_weights("emfusion", tmp_path / "3200.ckpt") == 2
-    assert "is a checkpoint of TensorFlow: pip install tensorflow" in complaint(capsys)
+    assert "is a checkpoint of TensorFlow: pip install 'cddfuse[tensorflow]'" in complaint(capsys)
     package, module = ModuleType("tensorflow"), ModuleType("tensorflow.train")
     module.__dict__["load_checkpoint"] = lambda path: Reader()
     monkeypatch.setitem(sys.modules, "tensorflow", package)
@@ -197,6 +197,24 @@ def test_checkpoint_of_tensorflow(
     output = tmp_path / "o.safetensors"
     assert import_weights("emfusion", tmp_path / "3200.ckpt", "-o", output) == 0
     assert create_model("emfusion", output).card.name == "emfusion"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", ["sdnet", "u2fusion", "emfusion"])
+def test_checkpoint_that_tensorflow_wrote(tmp_path: Path, method: str) -> None:
+    reason = "tensorflow is not installed: pip install 'cddfuse[tensorflow]'"
+    v1 = pytest.importorskip("tensorflow", reason=reason).compat.v1
+    state = checkpoint(method)
+    with v1.Graph().as_default(), v1.Session() as session:
+        kept = [v1.Variable(value.numpy(), name=name) for name, value in state.items()]
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver(kept).save(session, str(tmp_path / "Medical.model-29"))
+    output = tmp_path / "o.safetensors"
+    assert import_weights(method, tmp_path / "Medical.model-29", "-o", output) == 0
+    expected, found = MODELS[method].convert_checkpoint(state) or {}, load_file(output)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(
