@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,9 +15,11 @@ from safetensors.torch import load_file, save_file
 from zoo import checkpoint
 
 from cddfuse.cli import run
+from cddfuse.cli.common import _default, load_network
 from cddfuse.cli.models import facts, multiply_adds
+from cddfuse.errors import InputError
 from cddfuse.io import read_image, write_image
-from cddfuse.models import MODELS, create_model, save_weights
+from cddfuse.models import MODELS, Weights, create_model, save_weights
 from cddfuse.models.reconet import ReCoNet
 from cddfuse.models.sdnet import SDNet
 from cddfuse.models.tardal import TarDAL
@@ -84,8 +87,13 @@ def test_table_and_json_list_every_model(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_imported_weights_are_found_by_name_and_alone(
-    tmp_path: Path, pair: list[str], cache: Path, capsys: Say
+    tmp_path: Path,
+    pair: list[str],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Say,
 ) -> None:
+    monkeypatch.setattr(ReCoNet, "card", replace(ReCoNet.card, weights={}))
     save_file(checkpoint("reconet"), tmp_path / "params.safetensors")
     assert fuse(pair, tmp_path / "a.png", "--model", "reconet") == 2
     assert complaint(capsys).startswith("no weights of reconet are at hand: name some with --w")
@@ -102,6 +110,37 @@ def test_imported_weights_are_found_by_name_and_alone(
     assert complaint(capsys) == (
         "reconet has several weights (more, params): choose with --weights."
     )
+
+
+def test_task_chooses_among_shipped_weights_by_what_they_are_for(
+    tmp_path: Path, pair: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Say
+) -> None:
+    shipped = {
+        name: Weights("", "", "", "", task=task)
+        for name, task in {"street": "ivf", "head": "medical", "old": "ivf"}.items()
+    }
+    monkeypatch.setattr(ReCoNet, "card", replace(ReCoNet.card, weights=shipped))
+    chosen = [_default("reconet", "ivf"), _default("reconet", "medical")]
+    assert chosen == ["street", "head"]
+    del shipped["head"]
+    assert fuse(pair, tmp_path / "a.png", "--model", "reconet", "--task", "medical") == 2
+    assert complaint(capsys) == (
+        "reconet has no weights for --task medical, only street, old: leave the task out, or "
+        "choose with --weights."
+    )
+    save_file(checkpoint("reconet"), tmp_path / "params.safetensors")
+    assert import_weights("reconet", tmp_path / "params.safetensors") == 0
+    assert _default("reconet", "medical") == "params"
+    assert _default("reconet", "ivf") == "street"
+
+
+def test_without_a_task_a_network_has_its_own_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("cddfuse.cli.common._default", lambda name, task: asked.append(task))
+    load_network("mean", None, None, None, "cpu")
+    with pytest.raises(InputError):
+        load_network("emfusion", None, None, None, "cpu")
+    assert asked == ["ivf", "medical"]
 
 
 def test_parts_in_several_files_make_one_network(tmp_path: Path) -> None:

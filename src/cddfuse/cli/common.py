@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cddfuse.errors import InputError
 from cddfuse.models import MODELS, FusionModel, create_model, load_weights
+from cddfuse.models.base import Task
 from cddfuse.models.weights import imported
 
 Flag = Annotated[bool, Parameter(negative=())]
-_WEIGHTS = {"ivf": "ivf", "medical": "mif"}
 
 
 def stderr(quiet: bool) -> Console:
@@ -36,15 +36,17 @@ def progress(console: Console) -> Progress:
 
 
 def load_network(
-    name: str, task: str, weights: str | None, residual: str | None, device: str
+    name: str, task: Task | None, weights: str | None, residual: str | None, device: str
 ) -> FusionModel:
     """A trained network on its device.
 
-    Without `weights`: those of the task, or the first on the card, or else the only ones imported.
+    Without `weights`: the first on the card that are for the task, or else the only ones imported.
+    Without `task`: the first of the network.
     """
     options = {} if residual is None else {"residual": residual}
     card = MODELS[name].card if name in MODELS else None
     if card:
+        task = task or card.tasks[0]
         weights = weights or _default(name, task)
     if card and weights and task in card.task_options:
         defaults = card.task_options[task]
@@ -69,15 +71,21 @@ def byte_count(text: str) -> int:
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
 
 
-def _default(name: str, task: str) -> str | None:
+def _default(name: str, task: Task) -> str | None:
     """Name of the weights to use when none is given."""
     shipped = MODELS[name].card.weights
-    if _WEIGHTS[task] in shipped:
-        return _WEIGHTS[task]
+    for known, weights in shipped.items():
+        if weights.task == task:
+            return known
     own = imported(MODELS[name])
-    if not shipped and len(own) > 1:
+    if len(own) > 1:
         raise InputError(f"{name} has several weights ({', '.join(own)}): choose with --weights.")
-    return next(iter((*shipped, *own)), None)
+    if shipped and not own:
+        raise InputError(
+            f"{name} has no weights for --task {task}, only {', '.join(shipped)}: leave the task "
+            "out, or choose with --weights."
+        )
+    return next(iter(own), None)
 
 
 def find_device(name: str) -> torch.device:

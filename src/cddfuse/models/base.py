@@ -23,6 +23,12 @@ class Weights:
     licence: str
     trained_on: str
 
+    training: str = ""
+    """How long: steps, time, machine."""
+
+    task: Task = "ivf"
+    """What they are for: `--task` chooses by it."""
+
     options: Mapping[str, Any] = field(default_factory=dict)
     """Constructor arguments that these weights were trained with."""
 
