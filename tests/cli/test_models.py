@@ -81,6 +81,11 @@ def test_table_and_json_list_every_model(monkeypatch: pytest.MonkeyPatch, capsys
     assert by_name["cddfuse"]["weights"] == ["ivf", "mif", "ivf-1"]
     assert by_name["max"]["multiply_adds"] is None
     assert by_name["sdnet"]["licence"] == "MIT"
+    published = by_name["tardal"]["published"]
+    assert published["norms"].startswith("batch: running, or")
+    assert (published["values"], published["saved"]) == ("[0, 1]", "rounded")
+    assert by_name["sdnet"]["tiles_overlap"] == 5
+    assert by_name["cddfuse"]["shipped"]["mif"]["task"] == "medical"
 
 
 # weights import

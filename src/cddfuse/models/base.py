@@ -59,6 +59,9 @@ class Published:
     weights: str
     """Which there are, for `cddfuse weights import`."""
 
+    norms: str = "none"
+    """Kind of the norms, and of batch norms whose statistics fuse."""
+
 
 @dataclass(frozen=True)
 class Card:

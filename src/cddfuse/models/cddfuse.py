@@ -280,6 +280,7 @@ class CDDFuse(FusionModel):
             saved="stretched",
             licence="none: all rights reserved",
             weights="CDDFuse_IVF.pth and CDDFuse_MIF.pth",
+            norms="layer",
         ),
         weights={
             "ivf": Weights(

@@ -95,6 +95,7 @@ class DIDFuse(FusionModel):
             saved="rounded",
             licence="none: all rights reserved",
             weights="Encoder_weight_IJCAI.pkl and Decoder_weight_IJCAI.pkl",
+            norms="batch, running",
         ),
     )
 

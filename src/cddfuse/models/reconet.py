@@ -44,6 +44,7 @@ class ReCoNet(FusionModel):
             saved="rounded",
             licence="MIT",
             weights="params.pth of the archive (v0)",
+            norms="batch, running",
         ),
     )
 

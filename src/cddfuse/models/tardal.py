@@ -58,6 +58,7 @@ class TarDAL(FusionModel):
             saved="rounded",
             licence="none for the first release (v0), GPL-3.0 for the second (v1)",
             weights="tardal.pt (DT), tardal+.pt (TT), tardal++.pt (CT)",
+            norms="batch: running, or of each image alone (DT)",
         ),
     )
 
