@@ -298,6 +298,30 @@ def test_option_of_another_network_is_a_sentence(
     assert complaint(capsys) == "max cannot be made with residual: see its help."
 
 
+@pytest.mark.parametrize("method", [name for name, kind in MODELS.items() if kind.card.weights])
+def test_shipped_weights_need_no_import_and_go_before_imported_ones(
+    tmp_path: Path, pair: list[str], cache: Path, method: str
+) -> None:
+    kind = MODELS[method]
+    assert fuse(pair, tmp_path / "a.png", "--model", method) == 0
+    imported = cache / method / "theirs.safetensors"
+    imported.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_weights(create_model(method), imported)
+    assert fuse(pair, tmp_path / "b.png", "--model", method) == 0
+    assert fuse(pair, tmp_path / "c.png", "--model", method, "--weights", "theirs") == 0
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+    first = next(iter(kind.card.weights))
+    assert facts(kind)["weights"] == [*kind.card.weights, "theirs"]
+    assert kind.card.weights[first].task == kind.card.tasks[0]
+
+
+def test_other_methods_than_cddfuse_are_shipped_with_weights() -> None:
+    shipped = [name for name, kind in MODELS.items() if kind.card.weights]
+    assert shipped == ["cddfuse", "didfuse", "u2fusion", "sdnet", "tardal", "reconet", "emfusion"]
+
+
 @pytest.mark.parametrize(
     ("method", "name"),
     [
