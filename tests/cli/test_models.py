@@ -20,6 +20,7 @@ from cddfuse.cli.models import facts, multiply_adds
 from cddfuse.errors import InputError
 from cddfuse.io import read_image, write_image
 from cddfuse.models import MODELS, Weights, create_model, save_weights
+from cddfuse.models.base import Task
 from cddfuse.models.reconet import ReCoNet
 from cddfuse.models.sdnet import SDNet
 from cddfuse.models.tardal import TarDAL
@@ -120,10 +121,8 @@ def test_imported_weights_are_found_by_name_and_alone(
 def test_task_chooses_among_shipped_weights_by_what_they_are_for(
     tmp_path: Path, pair: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Say
 ) -> None:
-    shipped = {
-        name: Weights("", "", "", "", task=task)
-        for name, task in {"street": "ivf", "head": "medical", "old": "ivf"}.items()
-    }
+    tasks: dict[str, Task] = {"street": "ivf", "head": "medical", "old": "ivf"}
+    shipped = {name: Weights("", "", "", "", task=task) for name, task in tasks.items()}
     monkeypatch.setattr(ReCoNet, "card", replace(ReCoNet.card, weights=shipped))
     chosen = [_default("reconet", "ivf"), _default("reconet", "medical")]
     assert chosen == ["street", "head"]

@@ -26,6 +26,7 @@ from cddfuse.recipes import sdnet as sdnet_recipe
 from cddfuse.recipes import tardal as tardal_recipe
 from cddfuse.recipes import u2fusion as u2fusion_recipe
 from cddfuse.recipes.base import dice, frozen, truncated_normal
+from cddfuse.recipes.reconet import ReCoNetRecipe
 from cddfuse.recipes.tardal import TarDALRecipe
 from cddfuse.train import STATE, WEIGHTS, Running, batches, train
 
@@ -400,7 +401,7 @@ def test_norms_of_reconet_settle_and_wake_up_again() -> None:
     assert fuse.terms(model, pair) == settle.terms(model, pair)
     assert norm.num_batches_tracked == 6
     with pytest.raises(InputError, match="settled is 1"):
-        replace(RECIPES["reconet"]["quick"], settled=1)
+        ReCoNetRecipe(settled=1)
 
 
 def test_masks_of_defusion_show_every_pixel() -> None:

@@ -44,14 +44,14 @@ def load_network(
     Without `task`: the first of the network.
     """
     options = {} if residual is None else {"residual": residual}
-    card = MODELS[name].card if name in MODELS else None
-    if card:
+    if name in MODELS:
+        card = MODELS[name].card
         task = task or card.tasks[0]
         weights = weights or _default(name, task)
-    if card and weights and task in card.task_options:
-        defaults = card.task_options[task]
-        network = load_weights(MODELS[name], weights, options, defaults=defaults).eval()
-        return network.to(find_device(device))
+        if weights and task in card.task_options:
+            defaults = card.task_options[task]
+            network = load_weights(MODELS[name], weights, options, defaults=defaults).eval()
+            return network.to(find_device(device))
     network = create_model(name, weights, **options)
     if not weights and any(True for _ in network.parameters()):
         raise InputError(

@@ -23,14 +23,14 @@ class Weights:
     licence: str
     trained_on: str
 
-    training: str = ""
-    """How long: steps, time, machine."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Constructor arguments that these weights were trained with."""
 
     task: Task = "ivf"
     """What they are for: `--task` chooses by it."""
 
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Constructor arguments that these weights were trained with."""
+    training: str = ""
+    """How long it took: steps, time."""
 
 
 @dataclass(frozen=True)
