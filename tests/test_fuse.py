@@ -34,12 +34,12 @@ def image(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("second", [1, 3])
 @pytest.mark.parametrize("first", [1, 3])
 @pytest.mark.parametrize("batch", [(), (1,), (3,)], ids=str)
-def test_network_sees_brightness_and_result_is_like_the_first(
+def test_network_sees_brightness_and_result_is_in_colour_if_a_source_is(
     batch: tuple[int, ...], first: int, second: int
 ) -> None:
     pair = ImagePair(image(*batch, first, 5, 7), image(*batch, second, 5, 7, seed=1))
     fused = fuse(Share(0.25), pair)
-    assert fused.shape == pair.first.shape
+    assert fused.shape == (*batch, max(first, second), 5, 7)
     torch.testing.assert_close(luma(fused), 0.25 * luma(pair.first) + 0.75 * luma(pair.second))
 
 
@@ -47,8 +47,19 @@ def test_colour_of_the_first_image_is_kept() -> None:
     first = 0.4 + 0.2 * image(3, 5, 7)
     pair = ImagePair(first, luma(first) + 0.1)
     torch.testing.assert_close(fuse(Share(0), pair), first + 0.1)
-    second_in_colour = ImagePair(luma(first), image(3, 5, 7))
-    assert fuse(Share(), second_in_colour).shape == (1, 5, 7)
+    both_in_colour = ImagePair(first, image(3, 5, 7, seed=1))
+    fused = fuse(Share(1), both_in_colour)
+    torch.testing.assert_close(fused, first)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colour_of_the_second_image_is_kept_where_only_it_has_any(channels: int) -> None:
+    second = 0.4 + 0.2 * image(3, 5, 7)
+    grey = (luma(second) + 0.1).expand(channels, -1, -1)
+    torch.testing.assert_close(fuse(Share(1), ImagePair(grey, second)), second + 0.1)
+    assert fuse(Share(1), ImagePair(grey, second), grey=True).shape[0] == 1
+    faint = luma(second) + torch.tensor([0.0, 0.004, 0.008])[:, None, None]  # as of a grey JPEG
+    assert fuse(Share(1), ImagePair(grey[:1], faint)).shape[0] == 1
 
 
 def test_colour_that_leaves_the_range_is_made_paler_and_brightness_kept() -> None:

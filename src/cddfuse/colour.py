@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 _WEIGHTS = (0.299, 0.587, 0.114)
+_TINT = 4 / 255
 
 
 def luma(image: Tensor) -> Tensor:
@@ -16,6 +17,11 @@ def luma(image: Tensor) -> Tensor:
         return image
     weights = torch.tensor(_WEIGHTS, dtype=image.dtype, device=image.device)
     return (image * weights[:, None, None]).sum(-3, keepdim=True)
+
+
+def present(image: Tensor) -> bool:
+    """Whether an image (..., C, H, W) in [0, 1] shows colour, more than a grey JPEG may."""
+    return bool((image.amax(-3) - image.amin(-3)).max() > _TINT)
 
 
 def split(image: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -34,7 +34,7 @@ class Options:
     """How to fuse files."""
 
     grey: bool = False
-    """Leave the colour of the first image out."""
+    """Leave the colour out."""
 
     stretch: bool = False
     """Bring each result to the full range, as published tables have it."""

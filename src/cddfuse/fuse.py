@@ -23,17 +23,21 @@ def fuse(
     Args:
         model: any `FusionModel`, of the zoo or your own, in evaluation mode. Its device is used.
         pair: images (C, H, W) or (B, C, H, W) in [0, 1], C being 1 or 3.
-        grey: leave the colour of `pair.first` out of the result.
+        grey: leave the colour out of the result.
         stretch: bring each result to the full range, as published tables have it.
         limits: tiles, memory and precision, if they are not to be chosen.
 
     Returns:
-        An image like `pair.first`, on its device: same size, in colour if that was.
+        An image like `pair.first`, on its device: same size, in colour if that was, or in that of
+        `pair.second` if only that has any.
     """
     _check(pair)
     device = next((weight.device for weight in model.parameters()), pair.first.device)
     brightness, chroma = colour.split(pair.first)
-    sources = (brightness, colour.luma(pair.second))
+    other, of_other = colour.split(pair.second)
+    if colour.present(pair.second) and not colour.present(pair.first):
+        chroma = of_other
+    sources = (brightness, other)
     first, second = (x.reshape(-1, *x.shape[-3:]).to(device) for x in sources)
     fused = runtime.run(model, first, second, limits).clamp(0, 1)
     if not torch.isfinite(fused).all():
@@ -41,7 +45,7 @@ def fuse(
     if stretch:
         fused = full_range(fused)
     fused = fused.reshape(brightness.shape).to(pair.first.device)
-    return colour.join(fused, None if grey else chroma)
+    return colour.join(fused, None if grey or chroma is None else chroma.to(fused))
 
 
 def full_range(image: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -281,7 +282,7 @@ def test_real_network_does_what_python_does(tmp_path: Path, weights: Path) -> No
     ("arguments", "expected"),
     [
         ([], "ivf"),
-        (["--task", "medical"], "mif"),
+        (["--task", "medical"], "head"),
         (["--task", "medical", "--weights", "mine"], "mine"),
     ],
 )
@@ -292,9 +293,10 @@ def test_task_chooses_the_weights(
     arguments: list[str],
     expected: str,
 ) -> None:
-    record = Weights("file", "", "licence", "data")
+    street = Weights("file", "", "licence", "data")
+    head = replace(street, task="medical")
     card = Card(
-        "mean", "https://example.org", weights={"other": record, "mif": record, "ivf": record}
+        "mean", "https://example.org", weights={"head": head, "ivf": street, "other": street}
     )
     monkeypatch.setattr(MODELS["mean"], "card", card)
     asked = []

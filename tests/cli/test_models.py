@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,9 +15,12 @@ from safetensors.torch import load_file, save_file
 from zoo import checkpoint
 
 from cddfuse.cli import run
+from cddfuse.cli.common import default_weights, load_network
 from cddfuse.cli.models import facts, multiply_adds
+from cddfuse.errors import InputError
 from cddfuse.io import read_image, write_image
-from cddfuse.models import MODELS, create_model, save_weights
+from cddfuse.models import MODELS, Weights, create_model, save_weights
+from cddfuse.models.base import Task
 from cddfuse.models.reconet import ReCoNet
 from cddfuse.models.sdnet import SDNet
 from cddfuse.models.tardal import TarDAL
@@ -78,14 +82,24 @@ def test_table_and_json_list_every_model(monkeypatch: pytest.MonkeyPatch, capsys
     assert by_name["cddfuse"]["weights"] == ["ivf", "mif", "ivf-1"]
     assert by_name["max"]["multiply_adds"] is None
     assert by_name["sdnet"]["licence"] == "MIT"
+    published = by_name["tardal"]["published"]
+    assert published["norms"].startswith("batch: running, or")
+    assert (published["values"], published["saved"]) == ("[0, 1]", "rounded")
+    assert by_name["sdnet"]["tiles_overlap"] == 5
+    assert by_name["cddfuse"]["shipped"]["mif"]["task"] == "medical"
 
 
 # weights import
 
 
 def test_imported_weights_are_found_by_name_and_alone(
-    tmp_path: Path, pair: list[str], cache: Path, capsys: Say
+    tmp_path: Path,
+    pair: list[str],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Say,
 ) -> None:
+    monkeypatch.setattr(ReCoNet, "card", replace(ReCoNet.card, weights={}))
     save_file(checkpoint("reconet"), tmp_path / "params.safetensors")
     assert fuse(pair, tmp_path / "a.png", "--model", "reconet") == 2
     assert complaint(capsys).startswith("no weights of reconet are at hand: name some with --w")
@@ -102,6 +116,35 @@ def test_imported_weights_are_found_by_name_and_alone(
     assert complaint(capsys) == (
         "reconet has several weights (more, params): choose with --weights."
     )
+
+
+def test_task_chooses_among_shipped_weights_by_what_they_are_for(
+    tmp_path: Path, pair: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Say
+) -> None:
+    tasks: dict[str, Task] = {"street": "ivf", "head": "medical", "old": "ivf"}
+    shipped = {name: Weights("", "", "", "", task=task) for name, task in tasks.items()}
+    monkeypatch.setattr(ReCoNet, "card", replace(ReCoNet.card, weights=shipped))
+    chosen = [default_weights("reconet", "ivf"), default_weights("reconet", "medical")]
+    assert chosen == ["street", "head"]
+    del shipped["head"]
+    assert fuse(pair, tmp_path / "a.png", "--model", "reconet", "--task", "medical") == 2
+    assert complaint(capsys) == (
+        "reconet has no weights for --task medical, only street, old: leave the task out, or "
+        "choose with --weights."
+    )
+    save_file(checkpoint("reconet"), tmp_path / "params.safetensors")
+    assert import_weights("reconet", tmp_path / "params.safetensors") == 0
+    assert default_weights("reconet", "medical") == "params"
+    assert default_weights("reconet", "ivf") == "street"
+
+
+def test_without_a_task_a_network_has_its_own_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("cddfuse.cli.common.default_weights", lambda name, task: asked.append(task))
+    load_network("mean", None, None, None, "cpu")
+    with pytest.raises(InputError):
+        load_network("emfusion", None, None, None, "cpu")
+    assert asked == ["ivf", "medical"]
 
 
 def test_parts_in_several_files_make_one_network(tmp_path: Path) -> None:
@@ -189,7 +232,7 @@ def test_checkpoint_of_tensorflow(
     (tmp_path / "3200.ckpt.index").touch()
     monkeypatch.setitem(sys.modules, "tensorflow.train", None)
     assert import_weights("emfusion", tmp_path / "3200.ckpt") == 2
-    assert "is a checkpoint of TensorFlow: pip install tensorflow" in complaint(capsys)
+    assert "is a checkpoint of TensorFlow: pip install 'cddfuse[tensorflow]'" in complaint(capsys)
     package, module = ModuleType("tensorflow"), ModuleType("tensorflow.train")
     module.__dict__["load_checkpoint"] = lambda path: Reader()
     monkeypatch.setitem(sys.modules, "tensorflow", package)
@@ -197,6 +240,24 @@ def test_checkpoint_of_tensorflow(
     output = tmp_path / "o.safetensors"
     assert import_weights("emfusion", tmp_path / "3200.ckpt", "-o", output) == 0
     assert create_model("emfusion", output).card.name == "emfusion"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", ["sdnet", "u2fusion", "emfusion"])
+def test_checkpoint_that_tensorflow_wrote(tmp_path: Path, method: str) -> None:
+    reason = "tensorflow is not installed: pip install 'cddfuse[tensorflow]'"
+    v1 = pytest.importorskip("tensorflow", reason=reason).compat.v1
+    state = checkpoint(method)
+    with v1.Graph().as_default(), v1.Session() as session:
+        kept = [v1.Variable(value.numpy(), name=name) for name, value in state.items()]
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver(kept).save(session, str(tmp_path / "Medical.model-29"))
+    output = tmp_path / "o.safetensors"
+    assert import_weights(method, tmp_path / "Medical.model-29", "-o", output) == 0
+    expected, found = MODELS[method].convert_checkpoint(state) or {}, load_file(output)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +295,30 @@ def test_option_of_another_network_is_a_sentence(
 ) -> None:
     assert fuse(pair, tmp_path / "o.png", "--model", "max", "--residual", "none") == 2
     assert complaint(capsys) == "max cannot be made with residual: see its help."
+
+
+@pytest.mark.parametrize("method", [name for name, kind in MODELS.items() if kind.card.weights])
+def test_shipped_weights_need_no_import_and_go_before_imported_ones(
+    tmp_path: Path, pair: list[str], cache: Path, method: str
+) -> None:
+    kind = MODELS[method]
+    assert fuse(pair, tmp_path / "a.png", "--model", method) == 0
+    imported = cache / method / "theirs.safetensors"
+    imported.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_weights(create_model(method), imported)
+    assert fuse(pair, tmp_path / "b.png", "--model", method) == 0
+    assert fuse(pair, tmp_path / "c.png", "--model", method, "--weights", "theirs") == 0
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+    first = next(iter(kind.card.weights))
+    assert facts(kind)["weights"] == [*kind.card.weights, "theirs"]
+    assert kind.card.weights[first].task == kind.card.tasks[0]
+
+
+def test_other_methods_than_cddfuse_are_shipped_with_weights() -> None:
+    shipped = [name for name, kind in MODELS.items() if kind.card.weights]
+    assert shipped == ["cddfuse", "didfuse", "u2fusion", "sdnet", "tardal", "reconet", "emfusion"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cddfuse import ImagePair, create_model, fuse
+from cddfuse import ImagePair, create_model, fuse, read_pair
+from cddfuse.colour import luma
 from cddfuse.models import MODELS, FusionModel, save_weights
 
 
@@ -138,5 +139,23 @@ def test_weights_on_the_card_load_and_are_described(model: FusionModel) -> None:
     for name, weights in model.card.weights.items():
         assert weights.licence, name
         assert weights.trained_on, name
-        if weights.sha256:
-            create_model(model.card.name, name)
+        assert weights.location.startswith(f"{model.card.name}-")
+        trained = create_model(model.card.name, name)
+        assert sum(x.numel() * x.itemsize for x in trained.state_dict().values()) <= 5e6
+
+
+STREET = Path(__file__).parents[2] / "examples"
+
+
+def test_shipped_weights_fuse_both_sources(model: FusionModel) -> None:
+    source = read_pair(STREET / "night_visible.png", STREET / "night_infrared.png")
+    first, second = (luma(x)[:, 150:246, 150:246] for x in (source.first, source.second))
+    for name in model.card.weights:
+        fused = fuse(create_model(model.card.name, name), ImagePair(first, second))
+        likeness = [_correlation(fused, x) for x in (first, second, first + second)]
+        assert min(likeness) > 0.2, (name, likeness)
+        assert likeness[2] > 0.8, (name, likeness)
+
+
+def _correlation(one: torch.Tensor, two: torch.Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([one.flatten(), two.flatten()]))[0, 1])

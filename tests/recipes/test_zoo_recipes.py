@@ -26,6 +26,7 @@ from cddfuse.recipes import sdnet as sdnet_recipe
 from cddfuse.recipes import tardal as tardal_recipe
 from cddfuse.recipes import u2fusion as u2fusion_recipe
 from cddfuse.recipes.base import dice, frozen, truncated_normal
+from cddfuse.recipes.reconet import ReCoNetRecipe
 from cddfuse.recipes.tardal import TarDALRecipe
 from cddfuse.train import STATE, WEIGHTS, Running, batches, train
 
@@ -362,6 +363,45 @@ def test_features_of_rfnnest_shall_be_six_and_three_times_the_sources() -> None:
     torch.manual_seed(0)
     assert terms("rfnnest", Ideal(), noisy_pair(1, 1, 16, 16), 1)["features"] == 0
     assert terms("rfnnest", RFNNest(), noisy_pair(1, 1, 16, 16), 1)["features"] > 1
+
+
+@torch.no_grad()
+def test_untrained_defusion_of_the_quick_preset_is_as_bright_as_its_sources() -> None:
+    image = noise(1, 3, 32, 32)
+    brightness = {}
+    for preset in ("released", "quick"):
+        torch.manual_seed(0)
+        model: Any = RECIPES["defusion"][preset].create_model()
+        brightness[preset] = float(model.project(model.decompose(image, image).common).mean())
+    assert brightness["released"] > 4
+    assert 0.01 < brightness["quick"] < 2
+
+
+@torch.no_grad()
+def test_untrained_reconet_of_the_quick_preset_gives_images() -> None:
+    inside = {}
+    for preset in ("released", "quick"):
+        torch.manual_seed(0)
+        model: Any = RECIPES["reconet"][preset].create_model()
+        found = model.recurrences(noise(4, 1, 32, 32), noise(4, 1, 32, 32, seed=1))[-1].fused
+        inside[preset] = float(((found > 0) & (found < 0.9)).float().mean())
+    assert inside["released"] < 0.6
+    assert inside["quick"] > 0.9
+
+
+def test_norms_of_reconet_settle_and_wake_up_again() -> None:
+    fuse, settle = RECIPES["reconet"]["quick"].stages()
+    assert (fuse.epochs, settle.epochs) == (0.5, 0.5)
+    model: Any = RECIPES["reconet"]["quick"].create_model()
+    norm, pair = model.merge[1], noisy_pair(2, 1, 16, 16)
+    for stage, counted in ((settle, 0), (fuse, 3), (settle, 3), (fuse, 6)):
+        stage.terms(model, pair)
+        assert norm.num_batches_tracked == counted
+    model.eval()
+    assert fuse.terms(model, pair) == settle.terms(model, pair)
+    assert norm.num_batches_tracked == 6
+    with pytest.raises(InputError, match="settled is 1"):
+        ReCoNetRecipe(settled=1)
 
 
 def test_masks_of_defusion_show_every_pixel() -> None:

@@ -11,11 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cddfuse.errors import InputError
 from cddfuse.export import run_by
 from cddfuse.models import MODELS, FusionModel, create_model, load_weights
+from cddfuse.models.base import Task
 from cddfuse.models.exported import Backend, is_exported, load_exported
 from cddfuse.models.weights import imported
 
 Flag = Annotated[bool, Parameter(negative=())]
-_WEIGHTS = {"ivf": "ivf", "medical": "mif"}
 
 
 def stderr(quiet: bool) -> Console:
@@ -39,7 +39,7 @@ def progress(console: Console) -> Progress:
 
 def load_network(
     name: str | None,
-    task: str,
+    task: Task | None,
     weights: str | None,
     residual: str | None,
     device: str,
@@ -47,11 +47,11 @@ def load_network(
 ) -> FusionModel:
     """A trained network on its device; or an exported one, run by another runtime.
 
-    Without `weights`: those of the task, or the first on the card, or else the only ones imported.
+    Without `weights`: the first on the card that are for the task, or else the only ones imported.
 
     Args:
         name: of the network; None is what an exported file holds, or cddfuse.
-        task: chooses weights and options.
+        task: chooses weights and options; None is the first of the network.
         weights: as for `load_weights`, or a file of `cddfuse export`.
         residual: an option of cddfuse.
         device: as for `find_device`.
@@ -85,14 +85,17 @@ def _require_cpu(device: str, what: str) -> None:
         raise InputError(f"{what} runs on the cpu: leave --device out.")
 
 
-def _trained(name: str, task: str, weights: str | None, residual: str | None) -> FusionModel:
+def _trained(
+    name: str, task: Task | None, weights: str | None, residual: str | None
+) -> FusionModel:
     options = {} if residual is None else {"residual": residual}
-    card = MODELS[name].card if name in MODELS else None
-    if card:
+    if name in MODELS:
+        card = MODELS[name].card
+        task = task or card.tasks[0]
         weights = weights or default_weights(name, task)
-    if card and weights and task in card.task_options:
-        defaults = card.task_options[task]
-        return load_weights(MODELS[name], weights, options, defaults=defaults).eval()
+        if weights and task in card.task_options:
+            defaults = card.task_options[task]
+            return load_weights(MODELS[name], weights, options, defaults=defaults).eval()
     network = create_model(name, weights, **options)
     if not weights and any(True for _ in network.parameters()):
         raise InputError(
@@ -112,15 +115,22 @@ def byte_count(text: str) -> int:
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
 
 
-def default_weights(name: str, task: str) -> str | None:
+def default_weights(name: str, task: Task | None) -> str | None:
     """Name of the weights to use when none is given."""
-    shipped = MODELS[name].card.weights
-    if _WEIGHTS[task] in shipped:
-        return _WEIGHTS[task]
+    card = MODELS[name].card
+    task, shipped = task or card.tasks[0], card.weights
+    for known, weights in shipped.items():
+        if weights.task == task:
+            return known
     own = imported(MODELS[name])
-    if not shipped and len(own) > 1:
+    if len(own) > 1:
         raise InputError(f"{name} has several weights ({', '.join(own)}): choose with --weights.")
-    return next(iter((*shipped, *own)), None)
+    if shipped and not own:
+        raise InputError(
+            f"{name} has no weights for --task {task}, only {', '.join(shipped)}: leave the task "
+            "out, or choose with --weights."
+        )
+    return next(iter(own), None)
 
 
 def find_device(name: str) -> torch.device:

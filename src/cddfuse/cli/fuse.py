@@ -25,7 +25,7 @@ def fuse(
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
-    task: Literal["ivf", "medical"] = "ivf",
+    task: Literal["ivf", "medical"] | None = None,
     weights: str | None = None,
     model: str | None = None,
     residual: Literal["first", "sum", "none"] | None = None,
@@ -49,18 +49,20 @@ def fuse(
     Results that are in the output folder already are kept, so a stopped run goes on where it was.
 
     Args:
-        first: The visible (PET, SPECT, CT) image or folder, whose colour is kept; or a folder with
-            both kinds, in subfolders (vi and ir) or in names (01_vi.png and 01_ir.png).
+        first: The visible (PET, SPECT, CT) image or folder, whose colour is kept (or that of the
+            second, where only that has any); or a folder with both kinds, in subfolders (vi and ir)
+            or in names (01_vi.png and 01_ir.png).
         second: The infrared (MRI) image or folder. Files of two folders are paired by name.
         output: Where the fused image goes, a file or a folder; for folders, a folder.
-        task: Chooses the weights: ivf for infrared and visible, medical for medical pairs.
+        task: Chooses the weights: ivf for infrared and visible, medical for medical pairs; by
+            default what the network was first made for.
         weights: A name, a weights file, a checkpoint of the authors, a repository of the hub, or
             a file of `cddfuse export` (.onnx, .xml).
         model: A network of the zoo; cddfuse by default, or what an exported file holds.
         residual: What the decoder of cddfuse adds its output to, for checkpoints that do not say:
             first for infrared and visible, sum for such weights on medical pairs, none for
             weights trained on medical pairs.
-        grey: Leave the colour of the first image out.
+        grey: Leave the colour out.
         stretch: Stretch each result to the full range, the protocol of published tables.
         resize: Scale the second image to the size of the first where they differ.
         overwrite: Replace results that exist.

@@ -1,6 +1,7 @@
 """The verb `models`."""
 
 import json as json_format
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -25,7 +26,9 @@ def models(*, json: Flag = False) -> int:
     learn nothing. The licence is that of the authors' code and weights.
 
     Args:
-        json: Print the list as JSON.
+        json: Print all there is to say of each as JSON: conventions of the authors' programs, what
+            shipped weights were trained on, by how much tiles must overlap to be exact (null: no
+            overlap is enough).
     """
     rows = [facts(kind) for kind in MODELS.values()]
     if json:
@@ -64,6 +67,9 @@ def facts(kind: type[FusionModel]) -> dict[str, Any]:
         "weights": [*card.weights, *(name for name in imported(kind) if name not in card.weights)],
         "licence": card.published.licence if card.published else "",
         "paper": card.paper,
+        "published": asdict(card.published) if card.published else None,
+        "shipped": {name: asdict(weights) for name, weights in card.weights.items()},
+        "tiles_overlap": card.receptive_radius,
     }
 
 

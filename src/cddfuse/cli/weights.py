@@ -27,7 +27,7 @@ def weights(
 
     They are read without running code of theirs, checked against the network, and kept in the
     user's cache, where `fuse --model MODEL` finds them; `--weights NAME` chooses among several.
-    Checkpoints of TensorFlow (the path without .index or .data-...) need the package tensorflow.
+    Checkpoints of TensorFlow (the path without .index or .data-...) need the extra `tensorflow`.
 
     Args:
         action: import.

@@ -26,6 +26,12 @@ class Weights:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Constructor arguments that these weights were trained with."""
 
+    task: Task = "ivf"
+    """What they are for: `--task` chooses by it."""
+
+    training: str = ""
+    """How long it took: steps, time."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -52,6 +58,9 @@ class Published:
 
     weights: str
     """Which there are, for `cddfuse weights import`."""
+
+    norms: str = "none"
+    """Kind of the norms, and of batch norms whose statistics fuse."""
 
 
 @dataclass(frozen=True)

@@ -280,6 +280,7 @@ class CDDFuse(FusionModel):
             saved="stretched",
             licence="none: all rights reserved",
             weights="CDDFuse_IVF.pth and CDDFuse_MIF.pth",
+            norms="layer",
         ),
         weights={
             "ivf": Weights(
@@ -294,6 +295,7 @@ class CDDFuse(FusionModel):
                 sha256="9f8d0926896096e91eebc45703d8005aa88b51771047c063865dbc475719b592",
                 licence="Apache-2.0; the data are for research",
                 trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
+                task="medical",
                 options={"residual": "none"},
             ),
             # Superseded.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cddfuse.errors import InputError
 from cddfuse.layers import conv
 from cddfuse.layers.convolutions import Border
-from cddfuse.models.base import Card, FusionModel, Published
+from cddfuse.models.base import Card, FusionModel, Published, Weights
 from cddfuse.models.foreign import inner, translated
 
 Rule = Literal["sum", "average", "activity"]
@@ -95,7 +95,17 @@ class DIDFuse(FusionModel):
             saved="rounded",
             licence="none: all rights reserved",
             weights="Encoder_weight_IJCAI.pkl and Decoder_weight_IJCAI.pkl",
+            norms="batch, running",
         ),
+        weights={
+            "ivf": Weights(
+                location="didfuse-ivf-1.safetensors",
+                sha256="7515cc2a3c70a0ad5e7b2f01870b5bf287749cd65b693720284f37174c740dc1",
+                licence="Apache-2.0; the data are for research",
+                trained_on="RoadScene, 160 pairs",
+                training="307 steps, 4 CPU minutes",
+            ),
+        },
     )
 
     def __init__(self, rule: Rule = "sum") -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cddfuse.layers import conv
-from cddfuse.models.base import Card, FusionModel, Published
+from cddfuse.models.base import Card, FusionModel, Published, Weights
 from cddfuse.models.foreign import translated
 
 _RECURRENCES = 3
@@ -44,7 +44,17 @@ class ReCoNet(FusionModel):
             saved="rounded",
             licence="MIT",
             weights="params.pth of the archive (v0)",
+            norms="batch, running",
         ),
+        weights={
+            "ivf": Weights(
+                location="reconet-ivf-1.safetensors",
+                sha256="2720b1a6be840ea111086d3c269f5b1c305ee3ebc6ce961b3c5ddfa83ab2ca5b",
+                licence="Apache-2.0; the data are for research",
+                trained_on="RoadScene, 160 pairs",
+                training="398 steps, 1.2 CPU minutes",
+            ),
+        },
     )
 
     def __init__(self) -> None:

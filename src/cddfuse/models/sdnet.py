@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cddfuse.errors import InputError
 from cddfuse.layers import DenseBlock, conv, leaky
-from cddfuse.models.base import Card, FusionModel, Published
+from cddfuse.models.base import Card, FusionModel, Published, Weights
 from cddfuse.models.foreign import translated
 
 Leading = Literal["first", "second"]
@@ -72,6 +72,15 @@ class SDNet(FusionModel):
             licence="MIT",
             weights="one per task (TensorFlow 1)",
         ),
+        weights={
+            "ivf": Weights(
+                location="sdnet-ivf-1.safetensors",
+                sha256="724ba23913457d860b1e4d4fb439ee0f30a45461a14c40ca309b002beb7dd25e",
+                licence="Apache-2.0; the data are for research",
+                trained_on="RoadScene, 160 pairs",
+                training="1,886 steps, 4 CPU minutes",
+            ),
+        },
     )
 
     def __init__(self, leading: Leading = "second") -> None:

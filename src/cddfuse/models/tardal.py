@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cddfuse.errors import InputError
 from cddfuse.layers import DenseBlock, conv
-from cddfuse.models.base import Card, FusionModel, Published
+from cddfuse.models.base import Card, FusionModel, Published, Weights
 from cddfuse.models.foreign import inner, translated
 
 Statistics = Literal["running", "image"]
@@ -58,7 +58,17 @@ class TarDAL(FusionModel):
             saved="rounded",
             licence="none for the first release (v0), GPL-3.0 for the second (v1)",
             weights="tardal.pt (DT), tardal+.pt (TT), tardal++.pt (CT)",
+            norms="batch: running, or of each image alone (DT)",
         ),
+        weights={
+            "ivf": Weights(
+                location="tardal-ivf-1.safetensors",
+                sha256="7eca578dd3b51812c8750372baeebadf545e7842f50b42cfdf44cb577b37bffa",
+                licence="Apache-2.0; the data are for research",
+                trained_on="RoadScene, 160 pairs",
+                training="639 steps, 4 CPU minutes",
+            ),
+        },
     )
 
     def __init__(self, statistics: Statistics = "running") -> None:

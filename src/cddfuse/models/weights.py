@@ -137,7 +137,7 @@ def _foreign(path: Path) -> dict[str, Any]:
             from tensorflow.train import load_checkpoint  # an extra that hardly anybody needs
         except ImportError as error:
             raise InputError(
-                f"{path} is a checkpoint of TensorFlow: pip install tensorflow to import it."
+                f"{path} is a checkpoint of TensorFlow: pip install 'cddfuse[tensorflow]' first."
             ) from error
         reader = load_checkpoint(str(path))
         names = reader.get_variable_to_shape_map()

@@ -6,6 +6,9 @@ one by one and grey, where they have COCO in colour; losses are means over a bat
 what changes with the number of steps there comes in three stages, with the values that it ends at:
 first each part counts only where it should be, then a little elsewhere too, then the fused image
 counts as well.
+
+The preset `quick` starts with residual branches that add nothing. Without a norm anywhere the
+authors' initial values make the first images a hundred times too bright.
 """
 
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from torch import Tensor, nn
 from cddfuse.errors import InputError
 from cddfuse.layers import convolutions
 from cddfuse.models.base import FusionModel
-from cddfuse.models.defusion import DeFusion
+from cddfuse.models.defusion import Bottleneck, DeFusion
 from cddfuse.pair import ImagePair
 from cddfuse.recipes.base import Recipe, Stage, dice
 
@@ -38,17 +41,23 @@ class DeFusionRecipe(Recipe):
     elsewhere: float = 0.15
     """How much a part counts where it should be black, from stage two on."""
 
+    branches: float = 1.0
+    """Factor of the initial kernels that end a residual branch; 0 starts with shortcuts alone."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.epochs) != 3:
             raise InputError(f"epochs is {self.epochs}: DeFusion has three stages.")
 
     def create_model(self) -> DeFusion:
-        """The network, untrained, with the authors' initial values."""
+        """The network, untrained, with the authors' initial values (but see `branches`)."""
         model = DeFusion()
         for layer in convolutions(model):
             height, width = layer.kernel_size
             nn.init.normal_(layer.weight, std=(2 / (height * width * layer.out_channels)) ** 0.5)
+        for block in model.modules():
+            if isinstance(block, Bottleneck):
+                block.widen.weight.data *= self.branches
         return model
 
     def stages(self) -> tuple[Stage, ...]:
@@ -146,10 +155,11 @@ PRESETS = {
         batch=4,
         epochs=(1, 2, 4),
         minutes=30,
-        learning_rate=5e-4,
-        warmup=50,
+        learning_rate=1e-3,
+        warmup=5,
         schedule="cosine",
         floor=1e-5,
         clip=1.0,
+        branches=0,
     ),
 }

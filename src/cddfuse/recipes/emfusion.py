@@ -10,6 +10,9 @@ that differ most between it and its translation. Other than in the authors' prog
   the test images; an auto-encoder sees real and translated images in every step, not in turn.
 - All stages have the crop and the batch of the first, those of the last stage are smaller there.
 - Colour (PET, SPECT) is not treated, as those programs are not public.
+
+The preset `quick` starts from PyTorch's initial values and learns twice as fast: translators that
+start as the authors' do have hardly begun after a hundred steps.
 """
 
 from dataclasses import dataclass
@@ -162,9 +165,11 @@ PRESETS = {
         batch=6,
         epochs=(1, 1, 1),
         minutes=20,
-        learning_rate=1e-3,
-        warmup=20,
-        schedule="constant",
+        learning_rate=2e-3,
+        warmup=5,
+        schedule="cosine",
+        floor=1e-5,
         clip=1.0,
+        sigma=0,
     ),
 }
