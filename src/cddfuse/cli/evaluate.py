@@ -59,7 +59,8 @@ def evaluate(
         task: Chooses the weights: ivf for infrared and visible, medical for medical pairs.
         residual: As for fuse: for checkpoints of cddfuse that do not say.
         metrics: Names of metrics.
-        profile: The dialect of the metrics: paper, matlab, spreadsheet, vifb, corrected.
+        profile: The dialect of the metrics: paper, matlab, spreadsheet, vifb, ivif_zoo,
+            corrected.
         output: A folder for per_image.csv, summary.md, summary.tex and summary.json.
         limit: Stop after so many pairs.
         device: Where the network runs: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
