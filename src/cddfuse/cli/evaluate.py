@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag, load_network, progress, stderr
+from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, report
 from cddfuse.evaluate import evaluate as score_pairs
 from cddfuse.io import pair_folders
 from cddfuse.metrics import PAPER_EIGHT, chosen
 from cddfuse.models import FusionModel
+from cddfuse.runtime import Limits
 from cddfuse.runtime.allocator import keep_memory
 
 _WIDE = 160  # columns of a table that goes to a file
@@ -37,6 +38,9 @@ def evaluate(
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     limit: int | None = None,
     device: str = "auto",
+    tile: int = 0,
+    memory: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
     overwrite: Flag = False,
     json: Flag = False,
     quiet: Flag = False,
@@ -64,6 +68,10 @@ def evaluate(
         output: A folder for per_image.csv, summary.md, summary.tex and summary.json.
         limit: Stop after so many pairs.
         device: Where the network runs: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
+        tile: Side of tiles in pixels, for images that are large; one piece by default.
+        memory: That feature maps may take, such as 2GB; most of what is free by default. What does
+            not fit is fused in tiles.
+        precision: Of the arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere.
         overwrite: Replace a report that exists.
         json: Print the summary as JSON, and the tables on stderr.
         quiet: Print nothing but errors.
@@ -72,7 +80,8 @@ def evaluate(
     chosen(metrics, profile)
     if output:
         report.require_place(output, overwrite=overwrite)
-    if fused and (model or weights or residual):
+    limits = Limits(tile, byte_count(memory), precision)
+    if fused and (model or weights or residual or limits != Limits()):
         raise InputError("score a folder of results or a network: leave out one of the two.")
     if not fused and not model:
         raise InputError("name a folder of fused images, or a network: --model cddfuse.")
@@ -90,7 +99,9 @@ def evaluate(
             rate = f"{speed:.2f} pairs/s" if speed else ""
             bar.update(shown, advance=1, total=total, description=name, rate=rate)
 
-        scores = score_pairs(method, pairs, metrics, profile, limit=limit, after=after)
+        scores = score_pairs(
+            method, pairs, metrics, profile, limit=limit, limits=limits, after=after
+        )
     scores.unmatched[:0] = unpaired
     _print(scores, console if json else Console(highlight=False, quiet=quiet))
     problems = stderr(quiet=False)
