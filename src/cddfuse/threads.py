@@ -4,8 +4,9 @@ Operations on a band are so short that threads mostly wait for each other, and f
 work takes if another program has the other core.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -32,11 +33,21 @@ def a_band_each() -> Iterator[None]:
 
 
 def over(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
-    """Results for all pieces, in their order: one by one, or in threads within `a_band_each`."""
+    """Results for all pieces, in their order: one by one, or in threads within `a_band_each`.
+
+    Pieces are made only a little before they are needed, and so take little memory.
+    """
     workers = _workers.get()
     if workers == 1:
         return [work(piece) for piece in pieces]
-    return list(_pool(workers).map(work, pieces))
+    pool = _pool(workers)
+    results: list[Result] = []
+    waiting: deque[Future[Result]] = deque()
+    for piece in pieces:
+        waiting.append(pool.submit(work, piece))
+        if len(waiting) == 2 * workers:
+            results.append(waiting.popleft().result())
+    return results + [future.result() for future in waiting]
 
 
 @lru_cache

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from cddfuse.cli import run
 from cddfuse.evaluate import evaluate
 from cddfuse.io import pair_folders, write_image
 from cddfuse.metrics import PAPER_EIGHT, PROFILES
-from cddfuse.models import create_model
+from cddfuse.models import FusionModel, create_model
+from cddfuse.pair import ImagePair
+from cddfuse.runtime import Limits
 
 SIZE = (42, 45)
 FILES = ["per_image.csv", "summary.json", "summary.md", "summary.tex"]
@@ -125,6 +128,19 @@ def test_real_network(noise: Path, weights: Path, capsys: Say) -> None:
     scores = evaluate(create_model("cddfuse", weights), pairs, ["SD"], limit=1)
     assert summary["images"] == 1
     assert summary["tables"]["stretched"]["fused"]["SD"]["mean"] == scores.values["SD"][0]
+
+
+def test_limits_reach_the_network(noise: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = []
+
+    def watched(model: FusionModel, pair: ImagePair, *, limits: Limits) -> Tensor:
+        came.append(limits)
+        return pair.first
+
+    monkeypatch.setattr("cddfuse.evaluate.fuse", watched)
+    arguments = ["--tile", "256", "--memory", "2GB", "--precision", "bf16", "--limit", "1"]
+    assert score("--model", "mean", "--metrics", "EN", "--quiet", *arguments) == 0
+    assert came == [Limits(256, 2 * 10**9, "bf16")]
 
 
 def test_report(noise: Path, capsys: Say) -> None:
@@ -267,6 +283,9 @@ def test_existing_report_is_safe(scene: Path, capsys: Say) -> None:
         (["out_f", "-o", "vi/a.png/x/y"], "vi/a.png is no folder: name one for the report with"),
         (["out_f", "--model", "mean"], "score a folder of results or a network: leave out one"),
         (["out_f", "--weights", "ivf"], "score a folder of results or a network: leave out one"),
+        (["out_f", "--tile", "256"], "score a folder of results or a network: leave out one"),
+        (["--model", "mean", "--tile", "3"], "a tile of 3 pixels is too small"),
+        (["--model", "mean", "--memory", "much"], "much is no amount of memory: write 2GB"),
         ([], "name a folder of fused images, or a network: --model cddfuse."),
         (["--model", "nobody"], "there is no network nobody: known are cddfuse"),
         (["--model", "untrained"], "no weights of untrained are at hand: name some with --weights"),

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 OFFICIAL, OFFICIAL_32 = "official_pinned_f64", "official_pinned_f32"
 EXTRA, LIU, VIFB, TANG = "extra", "octave_zhengliu", "octave_vifb", "octave_linfengtang"
+ZOO = "ivif_zoo"
 
 # profile, metric, file, key there, relative and absolute tolerance. The absolute one is for values
 # that are 0 but for rounding.
@@ -37,8 +38,7 @@ REFERENCES = [
     ("paper", "SSIM", OFFICIAL, "SSIM", 1e-9, 1e-10),
     # thresholds of 1e-10 on differences of numbers up to 65025: the reference itself moves by 3e-9
     ("paper", "VIF", OFFICIAL, "VIFF", 2e-8, 0),
-    # ours is in float32, as the reference program is
-    ("paper", "Qabf", OFFICIAL, "Qabf", 2e-7, 0),
+    ("paper", "Qabf", OFFICIAL, "Qabf", 1e-10, 0),
     *[
         ("paper", name, OFFICIAL_32, key, 1e-4, 1e-4)
         for name, key in {"SSIM": "SSIM", "VIF": "VIFF", "Qabf": "Qabf", "SCD": "SCD"}.items()
@@ -51,6 +51,7 @@ REFERENCES = [
     ("paper", "FMI", EXTRA, "FMI_edge", 1e-10, 1e-12),
     ("paper", "FMI_gradient", EXTRA, "FMI_gradient", 1e-6, 1e-12),
     ("paper", "FMI_dct", EXTRA, "FMI_dct", 1e-6, 1e-12),
+    ("paper", "FMI_wavelet", EXTRA, "FMI_wavelet", 1e-6, 1e-12),
     ("paper", "VIFF", EXTRA, "VIFF_han", 1e-6, 0),
     ("paper", "Q_CB", LIU, "Q_CB", 1e-6, 0),
     ("paper", "Q_CV", LIU, "Q_CV_real", 1e-10, 1e-9),
@@ -71,11 +72,20 @@ REFERENCES = [
     ("vifb", "MI", VIFB, "Mutinf", 1e-10, 1e-12),
     ("vifb", "PSNR", VIFB, "Psnr", 1e-10, 0),
     ("vifb", "SSIM", VIFB, "Ssim", 1e-10, 1e-12),
-    ("vifb", "Qabf", VIFB, "Qabf", 2e-7, 0),
+    ("vifb", "Qabf", VIFB, "Qabf", 1e-8, 0),
+    # that program works in float32, where its SSIM loses most: 1e-4 on 16 of the 23 images, 1e-4 to
+    # 4e-4 on five, more on the two dark ones that are left out (the same in float32 here)
+    ("ivif_zoo", "SSIM", ZOO, "SSIM", 5e-4, 0),
+    ("ivif_zoo", "MS-SSIM", ZOO, "MS_SSIM", 3e-4, 0),
+    *[
+        ("ivif_zoo", name, ZOO, name, 1e-6, 0)
+        for name in ("EN", "SD", "SF", "AG", "MI", "NMI", "MSE", "PSNR", "CC", "SCD", "Qabf", "EI")
+    ],
+    ("ivif_zoo", "Nabf", ZOO, "Nabf", 1e-10, 0),
     ("corrected", "SF", EXTRA, "SF_mn", 1e-10, 0),
     ("corrected", "MI", EXTRA, "MI_bits", 1e-10, 1e-12),
     ("corrected", "PSNR", EXTRA, "PSNR_peak255", 1e-10, 0),
-    ("corrected", "Qabf", EXTRA, "Qabf_folded_angle", 2e-7, 0),
+    ("corrected", "Qabf", EXTRA, "Qabf_folded_angle", 1e-10, 0),
     ("corrected", "FMI", EXTRA, "FMI_none", 1e-6, 1e-12),
 ]
 
@@ -86,8 +96,16 @@ ILL_POSED = {
     # transform, 0.3 % with its complex one, 0.08 % with NumPy's
     "Q_CB": {"mri_pet_11_DIDFuse", "mri_pet_32_DIDFuse"},
     "Qcb": {"mri_pet_11_DIDFuse", "mri_pet_32_DIDFuse"},
+    "ivif_zoo SSIM": {"msrs_00537D_PIAFusion", "vifb_manWalking_ADF"},
+    "ivif_zoo MS_SSIM": {"msrs_00537D_PIAFusion"},
     # in MATLAB a single pixel correlates with itself
     "SCD": {"syn_tiny_1x1"},
+    # the transform of a flat image is made of what is lost in rounding; that of the black around a
+    # head partly too, which moves the score by up to 2e-6
+    "FMI_wavelet": {
+        *("syn_fused_const", "syn_ir_const", "syn_saturated", "syn_tiny_1x1"),
+        *("mri_ct_11_DIDFuse", "mri_ct_21_DIDFuse"),
+    },
     # sources that cancel; scales that are unlike on the average, complex numbers in MATLAB
     "MEF_MS_SSIM": {
         "syn_checker1",
@@ -100,7 +118,7 @@ ILL_POSED = {
 
 # up to a second for each image, so on the smaller ones
 SLOW = {"Q_CB", "Qcb", "MEF_MS_SSIM", "VIF_uint8_saturated", "SSIM_gauss11_L1_replicate_half"}
-SLOWEST = {"FMI_edge", "FMI_gradient", "FMI_dct", "FMI_none"}
+SLOW |= {"FMI_edge", "FMI_gradient", "FMI_dct", "FMI_none", "FMI_wavelet"}
 
 
 @cache
@@ -118,7 +136,7 @@ def case(name: str) -> Levels:
 
 
 def cases(key: str) -> list[str]:
-    most = 70_000 if key in SLOW else 128**2 if key in SLOWEST else math.inf
+    most = 70_000 if key in SLOW else math.inf
     return [name for name in reference(OFFICIAL) if case(name).fused.numel() <= most]
 
 
@@ -133,10 +151,11 @@ def value(profile: str, name: str, label: str) -> float:
 )
 def test_agrees(profile: str, name: str, file: str, key: str, rel: float, tiny: float) -> None:
     metric, compared = PROFILES[profile][name], 0
+    ill_posed = ILL_POSED.get(key, set()) | ILL_POSED.get(f"{file} {key}", set())
     for label in cases(key):
         expected = reference(file).get(label, {}).get(key)
         size = min(case(label).fused.shape[-2:])
-        if expected is None or size < metric.smallest or label in ILL_POSED.get(key, ()):
+        if expected is None or size < metric.smallest or label in ill_posed:
             continue
         if isinstance(expected, str) and expected.startswith(("EXC", "complex")):
             continue
@@ -146,11 +165,14 @@ def test_agrees(profile: str, name: str, file: str, key: str, rel: float, tiny: 
     assert compared >= 10
 
 
-def test_qabf_in_double_precision() -> None:
+def test_qabf_in_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cddfuse.metrics.edge_preservation.loops", lambda *images: None)
     for label, values in reference(OFFICIAL).items():
-        images = case(label)
-        kept = edge_preservation(images.fused.double(), *images.sources.double()).item()
-        assert kept == pytest.approx(float(values["Qabf"]), rel=1e-10, nan_ok=True), label
+        images, wanted = case(label), float(values["Qabf"])
+        single = edge_preservation(images.fused, *images.sources).item()
+        assert single == pytest.approx(wanted, rel=2e-7, nan_ok=True), label
+        double = edge_preservation(images.fused.double(), *images.sources.double()).item()
+        assert double == pytest.approx(wanted, rel=1e-10, nan_ok=True), label
 
 
 def test_what_the_reference_cannot_do_is_undefined_or_refused() -> None:

@@ -35,6 +35,25 @@ def test_results_are_in_order_and_made_by_threads_with_one_each() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
+def test_pieces_are_made_when_they_are_needed() -> None:
+    made: list[int] = []
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        done.append(number)
+        return number
+
+    def pieces() -> Iterator[int]:
+        for number in range(20):
+            made.append(number)
+            yield number
+            assert len(made) - len(done) <= 4
+
+    with a_band_each():
+        assert over(work, pieces()) == list(range(20))
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_an_error_leaves_the_setting_as_it_was() -> None:
     def fail(number: int) -> None:
         raise ArithmeticError

@@ -30,6 +30,11 @@ def test_blur_is_a_convolution(image: torch.Tensor, step: int) -> None:
         torch.testing.assert_close(blur(kind, weights, step).flatten(0, 1)[:, None], expected)
 
 
+def test_a_blur_with_steps_keeps_nothing_else_alive(image: torch.Tensor) -> None:
+    sums = blur(image, [1.0, 2.0, 1.0], 2)
+    assert sums.untyped_storage().nbytes() == sums.numel() * sums.itemsize
+
+
 def test_bands_with_a_frame_are_those_of_the_framed_image(image: torch.Tensor) -> None:
     image = image.repeat(1, 1, 8, 100)
     expected = list(bands(F.pad(image, (2, 2, 2, 2)), 5))

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag, load_network, progress, stderr
+from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, report
 from cddfuse.evaluate import evaluate as score_pairs
@@ -16,6 +16,7 @@ from cddfuse.io import pair_folders
 from cddfuse.metrics import PAPER_EIGHT, chosen
 from cddfuse.models import FusionModel
 from cddfuse.models.exported import is_exported
+from cddfuse.runtime import Limits
 from cddfuse.runtime.allocator import keep_memory
 
 _WIDE = 160  # columns of a table that goes to a file
@@ -39,6 +40,9 @@ def evaluate(
     limit: int | None = None,
     device: str = "auto",
     backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
+    tile: int = 0,
+    memory: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
     overwrite: Flag = False,
     json: Flag = False,
     quiet: Flag = False,
@@ -62,11 +66,16 @@ def evaluate(
             default what the network was first made for.
         residual: As for fuse: for checkpoints of cddfuse that do not say.
         metrics: Names of metrics.
-        profile: The dialect of the metrics: paper, matlab, spreadsheet, vifb, corrected.
+        profile: The dialect of the metrics: paper, matlab, spreadsheet, vifb, ivif_zoo,
+            corrected.
         output: A folder for per_image.csv, summary.md, summary.tex and summary.json.
         limit: Stop after so many pairs.
         device: Where the network runs: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
         backend: What runs the network, as for fuse.
+        tile: Side of tiles in pixels, for images that are large; one piece by default.
+        memory: That feature maps may take, such as 2GB; most of what is free by default. What does
+            not fit is fused in tiles.
+        precision: Of the arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere.
         overwrite: Replace a report that exists.
         json: Print the summary as JSON, and the tables on stderr.
         quiet: Print nothing but errors.
@@ -75,7 +84,8 @@ def evaluate(
     chosen(metrics, profile)
     if output:
         report.require_place(output, overwrite=overwrite)
-    if fused and (model or weights or residual or backend):
+    limits = Limits(tile, byte_count(memory), precision)
+    if fused and (model or weights or residual or backend or limits != Limits()):
         raise InputError("score a folder of results or a network: leave out one of the two.")
     network = model or (weights is not None and is_exported(weights))
     if not fused and not network:
@@ -94,7 +104,9 @@ def evaluate(
             rate = f"{speed:.2f} pairs/s" if speed else ""
             bar.update(shown, advance=1, total=total, description=name, rate=rate)
 
-        scores = score_pairs(method, pairs, metrics, profile, limit=limit, after=after)
+        scores = score_pairs(
+            method, pairs, metrics, profile, limit=limit, limits=limits, after=after
+        )
     scores.unmatched[:0] = unpaired
     _print(scores, console if json else Console(highlight=False, quiet=quiet))
     problems = stderr(quiet=False)

@@ -17,6 +17,7 @@ from cddfuse.io import read_image
 from cddfuse.metrics import PAPER_EIGHT, Metric, chosen, levels
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
+from cddfuse.runtime import Limits
 
 __all__ = ["TRIVIAL", "Scores", "Summary", "evaluate", "published_grey"]
 
@@ -38,6 +39,7 @@ def evaluate(
     profile: str = "paper",
     *,
     limit: int | None = None,
+    limits: Limits | None = None,
     after: Callable[[str, int], None] = lambda name, total: None,
 ) -> Scores:
     """Score a method by the protocol of the published tables, beside the trivial methods.
@@ -52,6 +54,7 @@ def evaluate(
         metrics: names of the profile.
         profile: which dialect of the metrics, see `cddfuse.metrics.PROFILES`.
         limit: stop after so many pairs.
+        limits: tiles, memory and precision of the network, if they are not to be chosen.
         after: called with its name, and the number of all, when a pair is out of the way.
     """
     records = chosen(dict.fromkeys(metrics), profile)
@@ -67,7 +70,7 @@ def evaluate(
         tasks = [_Task(p.name, p, files[p.name]) for p in pairs if p.name in files]
     tasks = tasks[:limit]
     network = method if isinstance(method, FusionModel) else None
-    for name, result in _results(network, tasks, records):
+    for name, result in _results(network, limits, tasks, records):
         if isinstance(result, InputError):
             scores.failed[name] = str(result)
         else:
@@ -89,7 +92,7 @@ def _add(scores: Scores, name: str, result: _Result) -> None:
 
 
 def _results(
-    network: FusionModel | None, tasks: list[_Task], metrics: list[Metric]
+    network: FusionModel | None, limits: Limits | None, tasks: list[_Task], metrics: list[Metric]
 ) -> Iterator[tuple[str, _Result | InputError]]:
     """In the order of the tasks; the next pairs are read and fused while others are scored."""
     workers = min(4, os.cpu_count() or 1)
@@ -98,7 +101,7 @@ def _results(
         for task, images in _read_ahead(reader, tasks):
             try:
                 first, second, *fused = images.result()
-                tables = _tables(network, task, first, second, *fused)
+                tables = _tables(network, limits, task, first, second, *fused)
                 future = scorers.submit(_scored, task, tables, first, second, metrics)
                 scoring.append((task.name, future))
             except InputError as error:
@@ -148,12 +151,18 @@ def _read(task: _Task) -> list[Tensor]:
 
 
 def _tables(
-    network: FusionModel | None, task: _Task, first: Tensor, second: Tensor, *fused: Tensor
+    network: FusionModel | None,
+    limits: Limits | None,
+    task: _Task,
+    first: Tensor,
+    second: Tensor,
+    *fused: Tensor,
 ) -> dict[str, Rows]:
     with trouble(f"fuse {task.name}"):
         if network is None:
             return {"saved": rows(fused[0], first, second)}
-        images = (fuse(network, ImagePair(first, second, task.name)), first, second)
+        result = fuse(network, ImagePair(first, second, task.name), limits=limits)
+        images = (result, first, second)
         return {"stretched": stretched_rows(*images), "plain": rows(*images)}
 
 

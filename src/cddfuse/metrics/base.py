@@ -37,7 +37,9 @@ def levels(fused: Tensor, first: Tensor, second: Tensor) -> Levels:
                 f"{tuple(fused.shape)}, but {name} is {tuple(image.shape)}. "
                 "Take the brightness of colour images with cddfuse.colour.luma."
             )
-    grey = torch.stack([_rounded(image.detach()) for image in images.values()])
+    grey = torch.empty(3, *fused.shape, dtype=torch.float32, device=fused.device)
+    for place, image in zip(grey, images.values(), strict=True):
+        _round(image.detach(), place)
     if grey.numel() == 0:
         raise InputError(f"Scores need images with pixels: got shape {tuple(fused.shape)}.")
     low, high = grey.aminmax()
@@ -49,12 +51,10 @@ def levels(fused: Tensor, first: Tensor, second: Tensor) -> Levels:
     return Levels(grey[0], grey[1:])
 
 
-def _rounded(image: Tensor) -> Tensor:
+def _round(image: Tensor, levels: Tensor) -> None:
     """In parts, so that little is in float64 at a time."""
-    whole = torch.empty_like(image, dtype=torch.float32)
-    for place, part in zip(whole.split(_ROWS, -2), image.split(_ROWS, -2), strict=True):
+    for part, place in zip(image.split(_ROWS, -2), levels.split(_ROWS, -2), strict=True):
         place.copy_(part.double().mul(_WHITE).round_())
-    return whole
 
 
 @dataclass(frozen=True)

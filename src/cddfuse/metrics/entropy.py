@@ -6,6 +6,7 @@ procedures using entropy, image quality, and multispectral classification", 2008
 """
 
 import math
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -18,6 +19,11 @@ def entropy(image: Tensor) -> Tensor:
     return nats(histogram(image)) / math.log(2)
 
 
+def _offset(image: Tensor) -> Tensor:
+    shares = histogram(image)
+    return -(shares * (shares + 1e-7).log2()).sum(-1)
+
+
 EN = Metric(
     "EN",
     "Entropy",
@@ -28,4 +34,8 @@ EN = Metric(
     range=(0, 8),
     better="higher",
     source="Roberts, van Aardt and Ahmed, J. Appl. Remote Sens. 2, 023522 (2008)",
+)
+
+EN_OFFSET = replace(
+    EN, formula=_offset, range=(-1e-6, 8), note="With 1e-7 added in the logarithm, 5e-6 lower."
 )

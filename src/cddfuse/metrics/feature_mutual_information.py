@@ -5,15 +5,17 @@ Source: Haghighat, Aghagolzadeh and Seyedarabi, "A non-reference image fusion me
 information of image features", 2011; Haghighat and Razian, "Fast-FMI", 2014.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
+from cddfuse.metrics.compiled import loops, of_each
 from cddfuse.metrics.gradients import framed, sobel
 
 _CHUNK = 4096  # windows at once; each has 81 pairs of pixels
@@ -35,7 +37,11 @@ def feature_mutual_information(
     Returns:
         (..., B).
     """
-    x, y = _windows(feature(x.double())), _windows(feature(y.double()))
+    x, y = feature(x.double()), feature(y.double())
+    if compiled := loops(x, y):
+        total = of_each(compiled.window_information, x, y).squeeze(-1)
+        return total / ((x.shape[-2] - 2) * (x.shape[-1] - 2))
+    x, y = _windows(x), _windows(y)
     x = x.expand_as(y)
     other = (x != y).any(-1)
     shares = torch.ones_like(other, dtype=torch.float64)
@@ -78,6 +84,46 @@ def _cosine_matrix(size: int, like: Tensor) -> Tensor:
     matrix = (torch.pi / size * place[:, None] * (place + 0.5)).cos() * (2 / size) ** 0.5
     matrix[0] /= 2**0.5
     return matrix
+
+
+def wavelet(image: Tensor) -> Tensor:
+    """One level of Meyer's discrete wavelet, both ways, brought to [0, 1].
+
+    The parts [cA cH; cV cD] of MATLAB's `dwt2` with "dmey": cH, at the top right, is high from row
+    to row. Each has half of the image's sides and 50 more, for the border is mirrored.
+    """
+    sides = [_half_band(image.mT, high).mT for high in (False, True)]
+    parts = torch.cat(
+        [torch.cat([_half_band(side, high) for side in sides], -1) for high in (False, True)], -2
+    )
+    low = parts.amin((-2, -1), keepdim=True)
+    span = parts.amax((-2, -1), keepdim=True) - low
+    return (parts - low) / span.where(span > 0, 1)
+
+
+def _half_band(image: Tensor, high: bool) -> Tensor:
+    """Every second value of the rows (..., W) after the filter: (..., (W + 101) // 2)."""
+    taps = _meyer()
+    if high:
+        taps = [-tap if place % 2 else tap for place, tap in enumerate(reversed(taps))]
+    size, count = image.shape[-1], (image.shape[-1] + len(taps) - 1) // 2
+    places = torch.arange(2 - len(taps), 2 * count, device=image.device) % (2 * size)
+    mirrored = image[..., torch.where(places < size, places, 2 * size - 1 - places)]
+    total = torch.zeros_like(mirrored[..., :count])
+    # In the same order everywhere, so that what is flat stays flat to the last bit.
+    for start, tap in enumerate(taps):
+        total = total + tap * mirrored[..., start : start + 2 * count - 1 : 2]
+    return total
+
+
+@cache
+def _meyer() -> list[float]:
+    """The 102 taps of MATLAB's "dmey", of which the last is 0; PyWavelets has another one of 62."""
+    circle = torch.arange(-4096, 4096, dtype=torch.float64) * (math.pi / 4096)
+    x = (3 * circle.abs() / math.pi - 1).clamp(0, 1)
+    response = (math.pi / 2 * x**4 * (35 - 84 * x + 70 * x**2 - 20 * x**3)).cos()
+    waves = (torch.arange(-50, 51)[:, None] * circle).cos()
+    return [*(2**0.5 * (response * waves).mean(1)).tolist(), 0.0]
 
 
 def _windows(feature: Tensor) -> Tensor:
@@ -164,4 +210,12 @@ FMI_DCT = replace(
     name="FMI_dct",
     formula=partial(feature_mutual_information, feature=cosines),
     note="Of the cosine transform of the whole image.",
+)
+
+FMI_WAVELET = replace(
+    FMI,
+    name="FMI_wavelet",
+    formula=partial(feature_mutual_information, feature=wavelet),
+    smallest=1,
+    note="Of one level of Meyer's discrete wavelet, with the filter of MATLAB's dmey.",
 )

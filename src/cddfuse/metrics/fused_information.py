@@ -14,7 +14,6 @@ from torch import Tensor
 
 from cddfuse.metrics.base import Metric
 from cddfuse.metrics.visual_information_fidelity import information, scales
-from cddfuse.metrics.windows import bands
 from cddfuse.threads import over
 
 _WEIGHTS = (1, 0, 0.15, 1)  # of the scales
@@ -33,13 +32,11 @@ def fused_information(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     Returns:
         (B,). 1 where both sources are flat.
     """
-    planes = torch.stack([fused, first, second]).squeeze(2)
     value = fused.new_zeros((), dtype=torch.float64)
-    for weight, (scaled, size, window) in zip(_WEIGHTS, scales(planes.double()), strict=True):
+    images = (image[None] for image in (fused, first, second))
+    for weight, (scaled, _, window) in zip(_WEIGHTS, scales(*images), strict=True):
         if weight:
-            seen, shown = torch.stack(over(partial(_sums, window=window), bands(scaled, size))).sum(
-                0
-            )
+            seen, shown = torch.stack(over(partial(_sums, window=window), scaled)).sum(0)
             value = value + weight / sum(_WEIGHTS) * seen / shown
     return value
 

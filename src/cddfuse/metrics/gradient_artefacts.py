@@ -10,6 +10,7 @@ Not for losses: at the mirrored border angles have no derivative.
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,16 +24,19 @@ _ANGLE = (0.9995, 22, 0.5)
 _FAINT, _FAINT_WEIGHT, _POWER = 2, 0.001, 1.5
 
 
-def gradient_artefacts(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def gradient_artefacts(
+    fused: Tensor, first: Tensor, second: Tensor, *, faint: float = _FAINT_WEIGHT
+) -> Tensor:
     """What is lost of both sources where the fused image has the strongest edge, by their weight.
 
     Args:
         fused: (B, 1, H, W), grey levels, at least 2 x 2.
         first: like fused.
         second: like fused.
+        faint: the weight of edges weaker than 2.
 
     Returns:
-        (B,).
+        (B,). NaN where both sources are so faint everywhere that nothing has a weight.
     """
     invented = there = fused.new_zeros((), dtype=torch.float64)
     planes = torch.stack([fused, first, second]).squeeze(2).double()
@@ -40,7 +44,7 @@ def gradient_artefacts(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
         down, left = (gradient / 8 for gradient in sobel(band))
         strength = (down * down + left * left).sqrt()
         image, sources = strength[:1], strength[1:]
-        weight = torch.where(sources < _FAINT, _FAINT_WEIGHT, sources**_POWER)
+        weight = torch.where(sources < _FAINT, faint, sources**_POWER)
         ratio = torch.minimum(image, sources) / torch.maximum(image, sources)
         angle = torch.where(strength == 0, 0, (left / down).atan())
         aligned = ((angle[1:] - angle[:1]).abs() - math.pi / 2).abs() / (math.pi / 2)
@@ -77,4 +81,10 @@ NABF_WRONG_ORDER = replace(
     NABF,
     formula=_wrong_order,
     note="The toolbox hands over its images in a wrong order: this scores the second source.",
+)
+
+NABF_WITHOUT_FAINT = replace(
+    NABF,
+    formula=partial(gradient_artefacts, faint=0),
+    note="Faint edges of the sources weigh nothing instead of 0.001.",
 )

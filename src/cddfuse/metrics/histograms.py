@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from cddfuse.metrics.compiled import loops, of_each
 from cddfuse.threads import over
 
 _LEVELS = 256
@@ -15,12 +16,18 @@ _LEVELS = 256
 
 def histogram(image: Tensor) -> Tensor:
     """Share of pixels at each whole level 0 to 255: (..., B, 1, H, W) to (..., B, 256)."""
+    if compiled := loops(image):
+        return _normalised(of_each(compiled.counts, image))
     return _shares(image, _LEVELS)
 
 
 def joint_histogram(x: Tensor, y: Tensor) -> Tensor:
     """Share of pixels at each pair of levels: (..., B, 256, 256), levels of x first."""
-    return _shares(x * _LEVELS + y, _LEVELS**2).unflatten(-1, (_LEVELS, _LEVELS))
+    if compiled := loops(x, y):
+        shares = _normalised(of_each(compiled.pair_counts, x, y))
+    else:
+        shares = _shares(x * _LEVELS + y, _LEVELS**2)
+    return shares.unflatten(-1, (_LEVELS, _LEVELS))
 
 
 def pair_entropies(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,4 +53,8 @@ def nats(shares: Tensor) -> Tensor:
 def _shares(cells: Tensor, size: int) -> Tensor:
     flat = cells.flatten(-3).int()
     counts = over(partial(torch.bincount, minlength=size), flat.reshape(-1, flat.shape[-1]))
-    return torch.stack(counts).unflatten(0, flat.shape[:-1]).double() / flat.shape[-1]
+    return _normalised(torch.stack(counts).unflatten(0, flat.shape[:-1]).double())
+
+
+def _normalised(counts: Tensor) -> Tensor:
+    return counts / counts.sum(-1, keepdim=True)

@@ -6,6 +6,7 @@ assessment", 2003.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,24 +17,25 @@ from cddfuse.metrics.structural_similarity import luminance_and_structure
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
-def multi_scale_similarity(x: Tensor, y: Tensor) -> Tensor:
-    """MS-SSIM of grey levels with constants for 255.
+def multi_scale_similarity(x: Tensor, y: Tensor, *, white: float = 255) -> Tensor:
+    """MS-SSIM of grey levels.
 
     Structures that are opposite on the average of a scale count as none at all.
 
     Args:
         x: (B, 1, H, W), at least 161 x 161.
         y: like x, or with more dimensions in front: (..., B, 1, H, W).
+        white: the range of grey levels that the constants are made for.
 
     Returns:
         (..., B).
     """
     value = x.new_ones(())
     for weight in _WEIGHTS[:-1]:
-        _, structure = luminance_and_structure(x, y)
+        _, structure = luminance_and_structure(x, y, white)
         value = value * structure.clamp(min=0) ** weight
         x, y = _halved(x), _halved(y)
-    whole, _ = luminance_and_structure(x, y)
+    whole, _ = luminance_and_structure(x, y, white)
     return value * whole.clamp(min=0) ** _WEIGHTS[-1]
 
 
@@ -58,3 +60,9 @@ MS_SSIM = Metric(
 )
 
 MS_SSIM_MEAN = replace(MS_SSIM, combine="mean", range=(0, 1), note="A mean over both sources.")
+
+MS_SSIM_OF_1 = replace(
+    MS_SSIM,
+    formula=partial(multi_scale_similarity, white=1),
+    note="A sum, with constants for grey levels up to 1 although they go to 255 here.",
+)

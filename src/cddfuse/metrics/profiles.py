@@ -11,22 +11,34 @@ from cddfuse.metrics.contrast_preservation import Q_CB
 from cddfuse.metrics.correlation import CC
 from cddfuse.metrics.correlations_of_differences import SCD
 from cddfuse.metrics.cross_entropy import CE
-from cddfuse.metrics.edge_intensity import EI
+from cddfuse.metrics.edge_intensity import EI, EI_FRAMED
 from cddfuse.metrics.edge_preservation import QABF, QABF_FOLDED
-from cddfuse.metrics.entropy import EN
-from cddfuse.metrics.feature_mutual_information import FMI, FMI_DCT, FMI_GRADIENT, FMI_PIXEL
+from cddfuse.metrics.entropy import EN, EN_OFFSET
+from cddfuse.metrics.feature_mutual_information import (
+    FMI,
+    FMI_DCT,
+    FMI_GRADIENT,
+    FMI_PIXEL,
+    FMI_WAVELET,
+)
 from cddfuse.metrics.fused_information import VIFF
-from cddfuse.metrics.gradient_artefacts import NABF, NABF_WRONG_ORDER
+from cddfuse.metrics.gradient_artefacts import NABF, NABF_WITHOUT_FAINT, NABF_WRONG_ORDER
 from cddfuse.metrics.mean_squared_error import MSE, MSE_UNIT
 from cddfuse.metrics.multi_exposure_similarity import MEF_MS_SSIM
-from cddfuse.metrics.multi_scale_similarity import MS_SSIM, MS_SSIM_MEAN
+from cddfuse.metrics.multi_scale_similarity import MS_SSIM, MS_SSIM_MEAN, MS_SSIM_OF_1
 from cddfuse.metrics.mutual_information import MI, MI_BITS, MI_SATURATED, MI_STRETCHED
-from cddfuse.metrics.normalised_mutual_information import NMI
+from cddfuse.metrics.normalised_mutual_information import NMI, NMI_OF_SOURCES
 from cddfuse.metrics.peak_signal_to_noise import PSNR, PSNR_255, PSNR_65025, PSNR_ROOT
 from cddfuse.metrics.perceived_difference import Q_CV
 from cddfuse.metrics.spatial_frequency import SF, SF_OVER_PIXELS, SF_UNIT
 from cddfuse.metrics.standard_deviation import SD, SD_SATURATED
-from cddfuse.metrics.structural_similarity import SSIM, SSIM_MATLAB, SSIM_MEAN, SSIM_SUM
+from cddfuse.metrics.structural_similarity import (
+    SSIM,
+    SSIM_MATLAB,
+    SSIM_MEAN,
+    SSIM_SUM,
+    SSIM_SUM_OF_1,
+)
 from cddfuse.metrics.visual_information_fidelity import (
     VIF,
     VIF_MEAN,
@@ -52,12 +64,12 @@ PROFILES = {
         "Tables of CDDFuse and of papers that use its evaluator; it has twelve of these metrics, "
         "the others are as in the programs they are usually computed with.",
         EN, SD, SF, AG, MI, NMI, MSE, PSNR, CC, SCD, VIF, VIFF, QABF, NABF, SSIM, MS_SSIM,
-        FMI, FMI_GRADIENT, FMI_DCT, Q_CB, Q_CV, CE, EI,
+        FMI, FMI_GRADIENT, FMI_DCT, FMI_WAVELET, Q_CB, Q_CV, CE, EI,
     ),
     "matlab": Profile(
         "Tables made with Linfeng Tang's MATLAB scripts as they are today, slips included.",
         EN, SD, SF, AG_PER_STEP, MI_SATURATED, MSE_UNIT, PSNR_65025, CC, SCD, VIF_STRICT, QABF,
-        NABF_WRONG_ORDER, SSIM_MATLAB, MEF_MS_SSIM, FMI, FMI_DCT,
+        NABF_WRONG_ORDER, SSIM_MATLAB, MEF_MS_SSIM, FMI, FMI_DCT, FMI_WAVELET,
     ),
     "spreadsheet": Profile(
         "Tables made with an older state of those scripts, in 8-bit arithmetic: SD of 8 to 10.",
@@ -69,11 +81,17 @@ PROFILES = {
         EN, SD, SF_OVER_PIXELS, AG_PER_STEP, MI_STRETCHED, PSNR_ROOT, QABF, SSIM_SUM, Q_CB, Q_CV,
         CE, EI,
     ),
+    "ivif_zoo": Profile(
+        "Tables made with the program of the collection IVIF_ZOO, which works in float32: equal to "
+        "about 1e-4. Its VIF, CE, Q_CB, Q_Y, Q_NCIE and Q_TE are not here.",
+        EN_OFFSET, SD, SF, AG, MI_BITS, NMI_OF_SOURCES, MSE_UNIT, PSNR_65025, CC, SCD, QABF,
+        NABF_WITHOUT_FAINT, SSIM_SUM_OF_1, MS_SSIM_OF_1, EI_FRAMED,
+    ),
     "corrected": Profile(
         "Definitions as their papers state them; no published table has these numbers.",
         EN, SD, SF_OVER_PIXELS, AG, MI_BITS, NMI, MSE, PSNR_255, CC, SCD, VIF_MEAN, VIFF,
-        QABF_FOLDED, NABF, SSIM_MEAN, MS_SSIM_MEAN, FMI_PIXEL, FMI_GRADIENT, FMI_DCT, Q_CB, Q_CV,
-        CE, EI,
+        QABF_FOLDED, NABF, SSIM_MEAN, MS_SSIM_MEAN, FMI_PIXEL, FMI_GRADIENT, FMI_DCT, FMI_WAVELET,
+        Q_CB, Q_CV, CE, EI,
     ),
 }
 # fmt: on

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
+from cddfuse.metrics.compiled import loops, of_each
 
 _IMAGE = (-3, -2, -1)
 
@@ -20,12 +21,13 @@ def spatial_frequency(image: Tensor) -> Tensor:
     Each mean is over the steps there are, H (W - 1) and (H - 1) W. A line of pixels has none in
     one direction and its value is NaN.
     """
-    down, right = (_squares(image, dim).mean(_IMAGE, dtype=torch.float64) for dim in (-2, -1))
-    return (down + right).sqrt()
+    height, width = image.shape[-2:]
+    down, right = _steps(image)
+    return (down / ((height - 1) * width) + right / (height * (width - 1))).sqrt()
 
 
 def _over_pixels(image: Tensor) -> Tensor:
-    down, right = (_squares(image, dim).sum(_IMAGE, dtype=torch.float64) for dim in (-2, -1))
+    down, right = _steps(image)
     return ((down + right) / (image.shape[-2] * image.shape[-1])).sqrt()
 
 
@@ -33,8 +35,13 @@ def _of_unit_range(image: Tensor) -> Tensor:
     return spatial_frequency(image) / 255
 
 
-def _squares(image: Tensor, dim: int) -> Tensor:
-    return image.diff(dim=dim).square()
+def _steps(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of the squared steps down and to the right, each (..., B)."""
+    if compiled := loops(image):
+        down, right = of_each(compiled.steps, image).unbind(-1)
+        return down, right
+    down, right = (image.diff(dim=dim).square() for dim in (-2, -1))
+    return down.sum(_IMAGE, dtype=torch.float64), right.sum(_IMAGE, dtype=torch.float64)
 
 
 SF = Metric(

@@ -9,14 +9,14 @@ from dataclasses import replace
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
+from cddfuse.metrics.moments import variations
 
 _IMAGE = (-3, -2, -1)
 
 
 def standard_deviation(image: Tensor) -> Tensor:
     """Deviation of the population (divided by H W) of images (..., B, 1, H, W): (..., B)."""
-    image = image.double()
-    return (image - image.mean(_IMAGE, keepdim=True)).square().mean(_IMAGE).sqrt()
+    return (variations(image)[..., 0, 0] / (image.shape[-2] * image.shape[-1])).sqrt()
 
 
 def _saturated(image: Tensor) -> Tensor:

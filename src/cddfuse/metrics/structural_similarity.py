@@ -172,3 +172,9 @@ SSIM_SUM = replace(
 SSIM_MEAN = replace(
     SSIM_SUM, combine="mean", range=(-1, 1), note="The paper's definition; a mean over both."
 )
+
+SSIM_SUM_OF_1 = replace(
+    SSIM_SUM,
+    formula=partial(gaussian_similarity, white=1),
+    note="A sum, Gaussian windows inside the image, constants for levels up to 1 instead of 255.",
+)

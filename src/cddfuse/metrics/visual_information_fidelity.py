@@ -37,24 +37,33 @@ def visual_information_fidelity(
         (..., B). NaN for a flat reference, which shows nothing.
     """
     shape = reference.shape[:-3]
-    planes = torch.cat([image[None], reference.reshape(-1, *image.shape)]).squeeze(2)
     seen = shown = image.new_zeros((), dtype=torch.float64)
-    for scaled, size, window in scales(planes.double()):
+    for scaled, size, window in scales(image[None], reference.reshape(-1, *image.shape)):
         top = 255 if saturate and size == _WINDOWS[0] else math.inf
         work = partial(_sums, window=window, top=top)
-        for left, all_of_it in over(work, bands(scaled, size)):
+        for left, all_of_it in over(work, scaled):
             seen, shown = seen + left, shown + all_of_it
     return (seen / shown).view(shape)
 
 
-def scales(planes: Tensor) -> Iterator[tuple[Tensor, int, list[float]]]:
-    """Images (..., H, W) on four scales, with the side and the weights of the windows there."""
+def scales(*images: Tensor) -> Iterator[tuple[Iterator[Tensor], int, list[float]]]:
+    """Bands of images on four scales, with the side and the weights of the windows there.
+
+    Images (N, B, 1, H, W), one after the other in bands (sum of N, B, rows, W), which alone are in
+    float64: whole images would take twice the memory.
+    """
+    planes = tuple(image.squeeze(2) for image in images)
     for size in _WINDOWS:
         window = gaussian(size, size / 5)
         if size < _WINDOWS[0]:
             halved = partial(blur, weights=window, step=2)
-            planes = torch.cat(over(halved, bands(planes, size)), -2)
-        yield planes, size, window
+            planes = (torch.cat(over(halved, _together(planes, size)), -2),)
+        yield _together(planes, size), size, window
+
+
+def _together(planes: tuple[Tensor, ...], size: int) -> Iterator[Tensor]:
+    for band in zip(*(bands(image, size) for image in planes), strict=True):
+        yield torch.cat([image.double() for image in band])
 
 
 def _sums(planes: Tensor, window: list[float], top: float) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,10 @@ def _blur_without_gradient(image: Tensor, weights: Sequence[float], step: int) -
         # Starting at the pixel itself; where a window reaches beyond the image is cut off below.
         cv2.sepFilter2D(plane, -1, window, window, place, (0, 0), 0, cv2.BORDER_CONSTANT)
     height, width = (side - len(weights) + 1 for side in image.shape[-2:])
-    return sums[:, :height:step, :width:step].unflatten(0, image.shape[:-2] or (1,))
+    sums = sums[:, :height:step, :width:step]
+    if step > 1:
+        sums = sums.contiguous()  # without keeping those between alive
+    return sums.unflatten(0, image.shape[:-2] or (1,))
 
 
 def _blur(image: Tensor, weights: Sequence[float], step: int) -> Tensor:
