@@ -266,7 +266,7 @@ def test_mark_follows_the_direction() -> None:
         "fused": {"EN": [2.0, 2.0], "MSE": [5.0, 5.0]},
         "first": {"EN": [2.5, 2.0], "MSE": [6.0, 5.0]},
         "second": {"EN": [1.0, 2.0], "MSE": [4.0, 5.0]},
-        "mean": {"EN": [2.0, 2.0], "MSE": [5.0, 5.0]},
+        "mean": {"EN": [2.0, 2.0 + 1e-12], "MSE": [5.0, 5.0 - 1e-12]},  # the same but for rounding
         "max": {"EN": [math.nan, 3.0], "MSE": [math.nan, math.nan]},
     }
     scores = Scores("m", "paper", [METRICS["EN"], METRICS["MSE"]], ["a", "b"], {"saved": table})

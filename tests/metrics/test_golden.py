@@ -74,7 +74,7 @@ REFERENCES = [
     ("vifb", "SSIM", VIFB, "Ssim", 1e-10, 1e-12),
     ("vifb", "Qabf", VIFB, "Qabf", 1e-8, 0),
     # that program works in float32, where its SSIM loses most: 1e-4 on 16 of the 23 images, 1e-4 to
-    # 4e-4 on five, more on the two dark ones that are left out (the same in float32 here)
+    # 4e-4 on five, more on the two dark ones that are left out
     ("ivif_zoo", "SSIM", ZOO, "SSIM", 5e-4, 0),
     ("ivif_zoo", "MS-SSIM", ZOO, "MS_SSIM", 3e-4, 0),
     *[

@@ -116,4 +116,5 @@ class Scores:
         if not both.any():
             return False
         mine, theirs = fused[both].mean(), other[both].mean()
-        return bool(theirs > mine if metric.better == "higher" else theirs < mine)
+        lead = theirs - mine if metric.better == "higher" else mine - theirs
+        return bool(lead > 1e-9 * abs(mine))  # less is rounding
