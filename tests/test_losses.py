@@ -98,6 +98,9 @@ def test_intensity_worked_by_hand() -> None:
     )
     # From 0.7, 0.2, 0.4 and 1.0 it is 0.2, 0.3, 0.4 and 0.0 away.
     assert losses.intensity(fused, first, second).item() == pytest.approx(0.225)
+    errors = (fused - torch.maximum(first, second)).flatten().tolist()
+    squared = sum(error**2 for error in errors) / len(errors)
+    assert losses.brightness(fused, first, second).item() == pytest.approx(squared)
 
 
 def test_gradient_agrees_with_a_transcription(images: Tensor) -> None:
@@ -166,7 +169,9 @@ def test_likeness_is_what_is_missing_in_both_similarities(images: Tensor) -> Non
     assert losses.likeness(first, first, first).item() == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("term", [losses.intensity, losses.gradient, losses.directed])
+@pytest.mark.parametrize(
+    "term", [losses.intensity, losses.brightness, losses.gradient, losses.directed]
+)
 def test_fusion_terms_are_blind_to_the_order_of_the_sources(term, images: Tensor) -> None:  # type: ignore[no-untyped-def]
     fused, first, second = images
     torch.testing.assert_close(term(fused, first, second), term(fused, second, first))

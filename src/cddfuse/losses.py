@@ -65,6 +65,11 @@ def intensity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return F.l1_loss(fused, torch.maximum(first, second))
 
 
+def brightness(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The same, squared: large errors, whole regions that are too dark, count most."""
+    return F.mse_loss(fused, torch.maximum(first, second))
+
+
 def gradient(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """The fused image must have the stronger of the sources' gradients (paper, eq. 10)."""
     strongest = torch.maximum(_strength(first), _strength(second))

@@ -124,6 +124,7 @@ def test_presets_of_cddfuse() -> None:
         "decomposition": 2,
         "common": 0,
         "intensity": 1,
+        "brightness": 0,
         "gradient": 10,
         "directed": 0,
         "likeness": 0,
@@ -146,6 +147,7 @@ def test_every_weight_is_on_its_own_term() -> None:
         common=17,
         intensity=15,
         gradient=16,
+        brightness=20,
         directed=18,
         likeness=19,
     )
@@ -165,13 +167,14 @@ def test_every_weight_is_on_its_own_term() -> None:
     assert set(fuse.parts) == {"encoder", "decoder", "base_fusion", "detail_fusion"}
     assert fuse.weights == {
         "intensity": 15,
+        "brightness": 20,
         "gradient": 16,
         "directed": 18,
         "likeness": 19,
         "decomposition": 14,
         "correlation_base": -17,
     }
-    unasked = {"directed", "likeness", "correlation_base"}
+    unasked = {"brightness", "directed", "likeness", "correlation_base"}
     assert RELEASED.stages()[1].weights.keys() == fuse.weights.keys() - unasked
     (alone,) = replace(recipe, single_stage=True).stages()
     assert (alone.name, alone.epochs, alone.parts) == ("fuse", 7, fuse.parts)
@@ -221,6 +224,7 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
     before = terms_of(0, model, pair)
     expected = {
         "intensity": losses.intensity(fused, pair.first, pair.second),
+        "brightness": losses.brightness(fused, pair.first, pair.second),
         "gradient": losses.gradient(fused, pair.first, pair.second),
         "directed": losses.directed(fused, pair.first, pair.second),
         "likeness": losses.likeness(fused, pair.first, pair.second),

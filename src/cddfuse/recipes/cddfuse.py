@@ -44,6 +44,9 @@ class CDDFuseRecipe(Recipe):
     gradient: float = 10.0
     """Weight of the gradient loss, stage two."""
 
+    brightness: float = 0.0
+    """Weight of the squared intensity loss, stage two; no paper has it."""
+
     directed: float = 0.0
     """Weight of a gradient loss that minds directions too, stage two; no paper has it."""
 
@@ -85,6 +88,7 @@ class CDDFuseRecipe(Recipe):
         }
         fuse = {
             "intensity": self.intensity,
+            "brightness": self.brightness,
             "gradient": self.gradient,
             "directed": self.directed,
             "likeness": self.likeness,
@@ -123,6 +127,7 @@ def fusion(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     fused = model.decoder(features.fused, model.residual_image(pair.first, pair.second))
     return {
         "intensity": losses.intensity(fused, pair.first, pair.second),
+        "brightness": losses.brightness(fused, pair.first, pair.second),
         "gradient": losses.gradient(fused, pair.first, pair.second),
         "directed": losses.directed(fused, pair.first, pair.second),
         "likeness": losses.likeness(fused, pair.first, pair.second),
