@@ -65,7 +65,9 @@ def test_losses_follow_the_release(
 ) -> None:
     for stored, result, bound in zip(golden["steps"], run[1], LOSSES, strict=True):
         expected = {ours: stored[theirs] for theirs, ours in TERMS.items() if theirs in stored}
-        assert result.losses == pytest.approx(expected, rel=bound)
+        # What the release has no name for is only watched.
+        found = {name: result.losses[name] for name in expected}
+        assert found == pytest.approx(expected, rel=bound)
 
 
 def test_gradient_norms_follow_the_release(

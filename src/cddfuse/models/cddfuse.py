@@ -284,27 +284,47 @@ class CDDFuse(FusionModel):
         ),
         weights={
             "ivf": Weights(
+                location="cddfuse-ivf-3.safetensors",
+                sha256="ffc904eac1b9733b9391869d3ee49e8cab27558b1cde7de28af4bd8757e25664",
+                licence="Apache-2.0; the data are for research",
+                trained_on="RoadScene, 160 pairs",
+                options={"residual": "first"},
+                training="2000 steps in all: docs/weights.md",
+            ),
+            "mif": Weights(
+                location="cddfuse-mif-2.safetensors",
+                sha256="baad6ee3f6e4f2ad906f84a56bb58e582af7fe8978bc62712969d7af32332c27",
+                licence="Apache-2.0; the data are for research",
+                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
+                task="medical",
+                options={"residual": "none"},
+                training="1218 steps in all: docs/weights.md",
+            ),
+            # Superseded.
+            "ivf-2": Weights(
                 location="cddfuse-ivf-2.safetensors",
                 sha256="0fc89c150612214e9a5dc221eaef0e56a2e6a433a220f7ada5f8eef528208891",
                 licence="Apache-2.0; the data are for research",
                 trained_on="RoadScene, 160 pairs",
                 options={"residual": "first"},
+                training="640 steps from ivf-1",
             ),
-            "mif": Weights(
-                location="cddfuse-mif-1.safetensors",
-                sha256="9f8d0926896096e91eebc45703d8005aa88b51771047c063865dbc475719b592",
-                licence="Apache-2.0; the data are for research",
-                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
-                task="medical",
-                options={"residual": "none"},
-            ),
-            # Superseded.
             "ivf-1": Weights(
                 location="cddfuse-ivf-1.safetensors",
                 sha256="52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
                 licence="Apache-2.0; the data are for research",
                 trained_on="RoadScene, 160 pairs",
                 options={"residual": "first"},
+                training="640 steps",
+            ),
+            "mif-1": Weights(
+                location="cddfuse-mif-1.safetensors",
+                sha256="9f8d0926896096e91eebc45703d8005aa88b51771047c063865dbc475719b592",
+                licence="Apache-2.0; the data are for research",
+                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
+                task="medical",
+                options={"residual": "none"},
+                training="650 steps",
             ),
         },
     )
