@@ -66,7 +66,7 @@ def intensity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 def brightness(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """The same, squared: large errors, whole regions that are too dark, count most."""
+    """`intensity` with squared errors: regions that are far too dark count most."""
     return F.mse_loss(fused, torch.maximum(first, second))
 
 

@@ -271,9 +271,9 @@ class Layer:
         self.over_rows(x, patch, finish)
 
     def over_rows(self, x: Tensor, patch: Patch, finish: Callable[[Tensor, int], None]) -> None:
-        """Hand over rows of what is wide, with one more on each side, and which row is the first.
+        """Hand over rows of what is wide, with one more on each side, and their place in the map.
 
-        The row that is handed over as the first is in the map; the one above it comes before it.
+        That is the first row which `finish` has a result for; what is wide begins one row above it.
         """
         rows, columns = patch.bottom - patch.top + 2, patch.right - patch.left + 2
         wide = self.room("wide", rows, columns, self.width)
