@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from cddfuse import losses
+from cddfuse import losses, metrics
 from cddfuse.filters import sobel
 
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) * 1.0
@@ -167,6 +168,30 @@ def test_likeness_is_what_is_missing_in_both_similarities(images: Tensor) -> Non
     ]
     assert rest == pytest.approx(2 - np.mean(values), abs=1e-6)
     assert losses.likeness(first, first, first).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(41, 41), (48, 64)])
+def test_fidelity_and_difference_are_what_is_missing_in_the_scores(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    rough = torch.rand(3, 2, 1, *shape, generator=generator)
+    fused, first, second = F.avg_pool2d(rough.flatten(0, 1), 3, 1, 1).view(rough.shape)
+    fused = (fused + first + 2 * second) / 4
+    levels = [255 * image for image in (fused, first, second)]
+    seen = metrics.visual_information_fidelity(levels[0], torch.stack(levels[1:])).sum(0).mean()
+    added = metrics.correlations_of_differences(*levels).mean()
+    assert losses.fidelity(fused, first, second).item() == pytest.approx(2 - seen.item(), abs=1e-4)
+    left = losses.difference(fused, first, second).item()
+    assert left == pytest.approx(2 - added.item(), abs=1e-5)
+    for term in (losses.fidelity, losses.difference):
+        torch.testing.assert_close(term(fused, first, second), term(fused, second, first))
+
+
+def test_fidelity_of_small_images_does_without_large_scales() -> None:
+    one, two = torch.rand(2, 1, 1, 41, 41, generator=torch.Generator().manual_seed(4))
+    for side in (17, 26, 34, 40):
+        small = [image[..., :side, :side] for image in (one, one, two)]
+        assert losses.fidelity(*small).item() < 1.5
+    assert losses.fidelity(*(image[..., :16, :16] for image in (one, one, two))).item() == 2
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,8 @@ def test_presets_of_cddfuse() -> None:
         "gradient": 10,
         "directed": 0,
         "likeness": 0,
+        "fidelity": 0,
+        "difference": 0,
         "residual": "first",
         "base": "transformer",
         "detail": "invertible",
@@ -150,6 +152,8 @@ def test_every_weight_is_on_its_own_term() -> None:
         brightness=20,
         directed=18,
         likeness=19,
+        fidelity=21,
+        difference=22,
     )
     separate, fuse = recipe.stages()
     assert (separate.name, separate.epochs) == ("separate", 3)
@@ -171,10 +175,12 @@ def test_every_weight_is_on_its_own_term() -> None:
         "gradient": 16,
         "directed": 18,
         "likeness": 19,
+        "fidelity": 21,
+        "difference": 22,
         "decomposition": 14,
         "correlation_base": -17,
     }
-    unasked = {"brightness", "directed", "likeness", "correlation_base"}
+    unasked = {"brightness", "directed", "likeness", "fidelity", "difference", "correlation_base"}
     assert RELEASED.stages()[1].weights.keys() == fuse.weights.keys() - unasked
     (alone,) = replace(recipe, single_stage=True).stages()
     assert (alone.name, alone.epochs, alone.parts) == ("fuse", 7, fuse.parts)
@@ -217,7 +223,7 @@ def test_terms_of_stage_one_compare_each_image_with_its_own_reconstruction() -> 
 
 @pytest.mark.parametrize("residual", ["first", "sum", "none"])
 def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
-    model, pair = released_model(residual), images(2, 1, 9, 11)
+    model, pair = released_model(residual), images(2, 1, 18, 20)
     terms = terms_of(1, model, pair)
     with torch.no_grad():
         fused = model(pair.first, pair.second)
@@ -228,6 +234,8 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
         "gradient": losses.gradient(fused, pair.first, pair.second),
         "directed": losses.directed(fused, pair.first, pair.second),
         "likeness": losses.likeness(fused, pair.first, pair.second),
+        "fidelity": losses.fidelity(fused, pair.first, pair.second),
+        "difference": losses.difference(fused, pair.first, pair.second),
         **{name: before[name] for name in before if name.startswith(("decomp", "correl"))},
     }
     torch.testing.assert_close(terms, expected)

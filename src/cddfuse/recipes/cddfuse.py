@@ -53,6 +53,12 @@ class CDDFuseRecipe(Recipe):
     likeness: float = 0.0
     """Weight of what is missing in SSIM with both sources, stage two; no paper has it."""
 
+    fidelity: float = 0.0
+    """Weight of what is missing in VIF with both sources, stage two; no paper has it."""
+
+    difference: float = 0.0
+    """Weight of what is missing in SCD, stage two; no paper has it."""
+
     residual: Literal["first", "sum", "none"] = "first"
     """What the decoder's output is added to: first for infrared + visible, none for medical."""
 
@@ -92,6 +98,8 @@ class CDDFuseRecipe(Recipe):
             "gradient": self.gradient,
             "directed": self.directed,
             "likeness": self.likeness,
+            "fidelity": self.fidelity,
+            "difference": self.difference,
             "decomposition": self.decomposition,
             "correlation_base": -self.common,
         }
@@ -131,6 +139,8 @@ def fusion(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
         "gradient": losses.gradient(fused, pair.first, pair.second),
         "directed": losses.directed(fused, pair.first, pair.second),
         "likeness": losses.likeness(fused, pair.first, pair.second),
+        "fidelity": losses.fidelity(fused, pair.first, pair.second),
+        "difference": losses.difference(fused, pair.first, pair.second),
         **_decomposition(features.first, features.second),
     }
 
