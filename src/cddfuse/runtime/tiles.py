@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from cddfuse.models.base import FusionModel
-from cddfuse.runtime.exact import Fast, Patch, patches
+from cddfuse.runtime.exact import Fast
+from cddfuse.runtime.patches import Patch, patches
 
 HALO = 27  # pixels around one that CDDFuse looks at: 9 shallow, 6 detail, 2 fusion, 8 decoder, 2
 SMALLEST = 64
@@ -102,7 +103,7 @@ def _around(
 ) -> Iterator[tuple[Patch, Patch]]:
     """Tiles of an image, and each with what lies around it, whose sides divide by `multiple`."""
     height, width = shape
-    for tile in patches(height, width, side):
+    for tile in patches(height, width, side, side):
         top, left = max(tile.top - halo, 0), max(tile.left - halo, 0)
         below, right = min(tile.bottom + halo, height), min(tile.right + halo, width)
         # The image divides, so there is always room to widen a tile.
