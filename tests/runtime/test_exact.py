@@ -77,6 +77,16 @@ def test_given_matrices_take_the_place_of_the_pairs_own() -> None:
     assert (fast(*pair, given=foreign) - whole).abs().max() > 1e-4
 
 
+def test_sums_may_be_taken_from_parts_of_an_image() -> None:
+    model, pair = released_model(), images(24, 30)
+    fast, everywhere, halves, corner = Fast(model), *(list[Tensor]() for _ in range(3))
+    fast(*pair, found=everywhere)
+    fast(*pair, found=halves, counted=patches(24, 30, 12, 30))
+    fast(*pair, found=corner, counted=patches(24, 30, 12, 15)[:1])
+    torch.testing.assert_close(halves, everywhere, atol=1e-5, rtol=0)
+    assert (corner[0] - everywhere[0]).abs().max() > 1e-4
+
+
 def test_ablations_and_other_precisions_have_no_fast_form() -> None:
     assert Fast.suits(CDDFuse())
     for model in (CDDFuse(base="invertible"), CDDFuse(detail="transformer"), CDDFuse().double()):

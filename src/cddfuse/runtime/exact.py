@@ -31,6 +31,7 @@ SIDE = (
 )
 # the nearer cache (L2) of a processor.
 Result = TypeVar("Result")
+Progress = Callable[[float], None]
 
 
 class Fast:
@@ -85,6 +86,8 @@ class Fast:
         second: Tensor,
         given: Sequence[Tensor] | None = None,
         found: list[Tensor] | None = None,
+        counted: Sequence[Patch] | None = None,
+        progress: Progress | None = None,
     ) -> Tensor:
         """Fuse a pair (1, 1, H, W).
 
@@ -93,10 +96,13 @@ class Fast:
             second: the second image.
             given: the matrices of all attentions, where they are not to be those of this pair.
             found: receives the matrices of this pair.
+            counted: where sums for these matrices are taken; everywhere if None.
+            progress: told which share is done, again and again.
         """
         with a_band_each():
             height, width = first.shape[-2:]
-            run = Run(patches(height, width, self._side, self._side // 2), given, found)
+            run = Run(patches(height, width, self._side, self._side // 2), given, found, counted)
+            run.report(progress, self._passes(given is None))
             x, spare, base = (first.new_empty(height, width, CHANNELS) for _ in range(3))
             x, spare = self._shallow(run, first, x, spare)
             run.through(self._base, x, spare, into=base)
@@ -120,6 +126,13 @@ class Fast:
         fused = image.permute(2, 0, 1)[None]
         return (fused if residual is None else fused + residual).sigmoid()
 
+    def _passes(self, own: bool) -> int:
+        """How often all patches are gone through; attention with matrices of its own does twice."""
+        shallow = [self._embed, *self._blocks, *self._base, *self._detail]
+        fusion = [*self._fuse_base, *self._fuse_detail, self._merge]
+        steps = [*shallow, *shallow, *fusion, *self._decode, self._narrow, self._draw]
+        return len(steps) + own * sum(isinstance(step, Attention) for step in steps)
+
     def _shallow(
         self, run: "Run", image: Tensor, x: Tensor, spare: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -142,15 +155,33 @@ class Run:
     """One pair on its way through the network."""
 
     def __init__(
-        self, cut: list[Patch], given: Sequence[Tensor] | None, found: list[Tensor] | None
+        self,
+        cut: list[Patch],
+        given: Sequence[Tensor] | None,
+        found: list[Tensor] | None,
+        counted: Sequence[Patch] | None,
     ) -> None:
         self._cut = cut
+        self._counted = counted or cut
         self._given: Iterator[Tensor] | None = None if given is None else iter(given)
         self._found = found
+        self._progress: Progress = lambda share: None
+        self._passes, self._done = 1, 0
 
-    def everywhere(self, work: Callable[[Patch], Result]) -> list[Result]:
-        """Do something with every patch, several at a time."""
-        return over(torch.inference_mode()(work), self._cut)  # a mode holds for one thread only
+    def report(self, progress: Progress | None, passes: int) -> None:
+        """Say after each of so many passes over all patches which share is done."""
+        if progress:
+            self._progress, self._passes = progress, passes
+
+    def everywhere(
+        self, work: Callable[[Patch], Result], cut: Sequence[Patch] | None = None
+    ) -> list[Result]:
+        """Do something with every patch, or those of another cut, several at a time."""
+        # A mode holds for one thread only.
+        results = over(torch.inference_mode()(work), cut or self._cut)
+        self._done += 1
+        self._progress(self._done / self._passes)
+        return results
 
     def through(
         self,
@@ -189,7 +220,7 @@ class Run:
     def _matrix(self, layer: "Attention", x: Tensor) -> Tensor:
         if self._given is not None:
             return next(self._given)
-        sums = self.everywhere(lambda patch: layer.sums(x, patch))
+        sums = self.everywhere(lambda patch: layer.sums(x, patch), self._counted)
         matrix = layer.matrix(*(torch.stack(parts).sum(0) for parts in zip(*sums, strict=True)))
         if self._found is not None:
             self._found.append(matrix)
