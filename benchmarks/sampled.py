@@ -1,13 +1,16 @@
 """Tiles with sampled attention against the exact result: `python -m benchmarks.sampled`.
 
 Differences in grey levels of 255, on pairs of the test sets in --data, for several sizes of the
-sample. The margin is what is not counted at the edges of its squares. Every pair is fused in one
+sample; "all, far apart" is the whole image cut into squares and put together in another order, so
+that every square has foreign neighbours. The margin is what is not counted at the edges of squares
+that come from afar. Every pair is fused in one
 piece with the matrices of the sample, which is what tiles give, only faster.
 """
 
 import argparse
 import statistics
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from torch import Tensor
@@ -19,6 +22,14 @@ from cddfuse.runtime import tiles
 from cddfuse.runtime.exact import Fast
 
 SETS = {"roadscene": 6, "tno": 4}
+
+
+def apart(length: int, side: int) -> list[tuple[int, int]]:
+    """The whole of a line in pieces of 64, neighbours far apart: as in an image far larger."""
+    count = -(-length // 64)
+    edges = [length * index // count for index in range(count + 1)]
+    pieces = list(pairwise(edges))
+    return pieces[::2] + pieces[1::2]
 
 
 def brightness(place: Path, count: int) -> list[tuple[Tensor, Tensor]]:
@@ -34,31 +45,34 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sides", type=int, nargs="*", default=(256, 320))
     parser.add_argument("--margins", type=int, nargs="*", default=(0, 8))
+    parser.add_argument("--pairs", type=int, nargs=2, default=tuple(SETS.values()))
     arguments = parser.parse_args()
+    arguments.sets = dict(zip(SETS, arguments.pairs, strict=True))
     model = create_model("cddfuse", "ivf")
     assert isinstance(model, CDDFuse)
     fast = Fast(model)
-    lines: dict[tuple[str, int, int], list[tuple[float, float, float]]] = {}
-    for name, count in SETS.items():
+    lines: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
+    samples = {f"{side}x{side}": (side, tiles._spread) for side in arguments.sides}
+    samples["all, far apart"] = (0, apart)
+    for name, count in arguments.sets.items():
         for pair in brightness(arguments.data / name / "test", count):
             exact = fast(*pair)
-            for side in arguments.sides:
-                for margin in arguments.margins:
-                    tiles._MARGIN = margin
+            for label, (side, tiles._spread) in samples.items():
+                for tiles._MARGIN in arguments.margins:
                     matrices = list[Tensor]()
                     one, two, counted = tiles.sample(*pair, side)
                     fast(one, two, found=matrices, counted=counted)
                     off = 255 * (fast(*pair, given=matrices) - exact).abs()
-                    figures = (float(off.max()), float(off.mean()), one.numel() / exact.numel())
-                    lines.setdefault((name, side, margin), []).append(figures)
-                    sys.stderr.write(f"{name} {side} {margin}: {figures}\n")
-    print("| set | pairs | sample | of the image | margin | largest | median of largest | mean |")
-    print("| - | - | - | - | - | - | - | - |")
-    for (name, side, margin), found in lines.items():
-        largest, mean, share = zip(*found, strict=True)
-        cells = [name, len(found), f"{side}x{side}", f"{statistics.mean(share):.0%}", margin]
-        cells += [f"{max(largest):.1f}", f"{statistics.median(largest):.1f}"]
-        print("| " + " | ".join(map(str, [*cells, f"{statistics.mean(mean):.2f}"])) + " |")
+                    figures = float(off.max()), float(off.mean())
+                    lines.setdefault((name, label, tiles._MARGIN), []).append(figures)
+                    sys.stderr.write(f"{name}, {label}, {tiles._MARGIN}: {figures}\n")
+    print("| set | pairs | sample | margin | largest | median of largest | mean |")
+    print("| - | - | - | - | - | - | - |")
+    for (name, label, margin), found in lines.items():
+        largest, mean = zip(*found, strict=True)
+        cells = [name, len(found), label, margin, f"{max(largest):.1f}"]
+        cells += [f"{statistics.median(largest):.1f}", f"{statistics.mean(mean):.2f}"]
+        print("| " + " | ".join(map(str, cells)) + " |")
 
 
 if __name__ == "__main__":

@@ -105,11 +105,17 @@ def _spread(length: int, side: int) -> list[tuple[int, int]]:
 
 
 def _genuine(spans: list[tuple[int, int]], length: int) -> Iterator[tuple[int, int]]:
-    """Parts of spans that lie one after another, without what is close to a cut."""
+    """Parts of spans that lie one after another, without what is close to a hard cut.
+
+    Squares that are close to each other in the image fit well enough: more of them is better then.
+    """
+    far = len(spans) > 1 and abs(spans[1][0] - spans[0][0]) > 1.5 * _PIECE
     place = 0
     for start, stop in spans:
         after = place + stop - start
-        yield place + _MARGIN * (start > 0), after - _MARGIN * (stop < length)
+        before = _MARGIN if far and start > 0 else 0
+        behind = _MARGIN if far and stop < length else 0
+        yield place + before, after - behind
         place = after
 
 
