@@ -115,7 +115,9 @@ def _fuse_one(
         shown = bar.add_task(job.name, total=100, rate="%")
 
         def after_part(share: float) -> None:
-            bar.update(shown, completed=int(100 * share))
+            speed = bar.tasks[0].speed
+            rate = f"%, {60 * speed:.0f} %/min" if speed else "%"
+            bar.update(shown, completed=int(100 * share), rate=rate)
 
         limits = replace(options.limits or Limits(), progress=after_part)
         summary = fuse_files(network, [job], replace(options, limits=limits))
