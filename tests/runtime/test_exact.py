@@ -1,18 +1,19 @@
 """The fast form gives what the plain graph gives, in a fraction of its memory."""
 
-from collections.abc import Callable
-from copy import deepcopy
-from typing import Any
-
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from released import released_model
 from torch import Tensor
 
 from benchmarks.plain import plain
 from cddfuse.models.cddfuse import CDDFuse, Residual
-from cddfuse.runtime.exact import Fast, patches
-from cddfuse.runtime.loops import _TORCH, loops
+from cddfuse.runtime import compiled, kernels, products, windows
+from cddfuse.runtime.exact import Fast
+from cddfuse.runtime.patches import patches
+
+Array = NDArray[np.float32]
 
 
 def images(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -43,13 +44,6 @@ def test_every_residual_equals_the_plain_graph(residual: Residual) -> None:
 def test_the_cut_into_patches_does_not_matter(side: int) -> None:
     model, pair = released_model(), images(41, 70)
     torch.testing.assert_close(Fast(model, side)(*pair), Fast(model, 31)(*pair), atol=1e-5, rtol=0)
-
-
-def test_rows_that_come_in_several_steps_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, pair = released_model(), images(30, 25)
-    whole = Fast(model)(*pair)
-    monkeypatch.setattr("cddfuse.runtime.exact._CACHE", 1)
-    torch.testing.assert_close(Fast(model)(*pair), whole, atol=1e-5, rtol=0)
 
 
 def test_threads_do_not_matter() -> None:
@@ -83,6 +77,16 @@ def test_given_matrices_take_the_place_of_the_pairs_own() -> None:
     assert (fast(*pair, given=foreign) - whole).abs().max() > 1e-4
 
 
+def test_sums_may_be_taken_from_parts_of_an_image() -> None:
+    model, pair = released_model(), images(24, 30)
+    fast, everywhere, halves, corner = Fast(model), *(list[Tensor]() for _ in range(3))
+    fast(*pair, found=everywhere)
+    fast(*pair, found=halves, counted=patches(24, 30, 12, 30))
+    fast(*pair, found=corner, counted=patches(24, 30, 12, 15)[:1])
+    torch.testing.assert_close(halves, everywhere, atol=1e-5, rtol=0)
+    assert (corner[0] - everywhere[0]).abs().max() > 1e-4
+
+
 def test_ablations_and_other_precisions_have_no_fast_form() -> None:
     assert Fast.suits(CDDFuse())
     for model in (CDDFuse(base="invertible"), CDDFuse(detail="transformer"), CDDFuse().double()):
@@ -91,59 +95,57 @@ def test_ablations_and_other_precisions_have_no_fast_form() -> None:
 
 def test_patches_cover_every_pixel_once() -> None:
     seen = torch.zeros(50, 31)
-    for patch in patches(50, 31, 12):
+    for patch in patches(50, 31, 12, 7):
         patch.of(seen).add_(1)
-        assert max(patch.of(seen).shape) <= 12
+        rows, columns = patch.of(seen).shape
+        assert rows <= 12
+        assert columns <= 7
     assert (seen == 1).all()
 
 
-def filled(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+def filled(*shape: int) -> Array:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
-CASES: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
-    "norm": ((filled(5, 6, 64), -1, -2, filled(64), filled(64) + 1), (4, 9, 64)),
-    "load": ((filled(5, 6, 8), -1, 3, False), (7, 4, 8)),
-    "load mirrored": ((filled(5, 6, 8), -1, 3, True), (7, 4, 8)),
-    "bend": ((4 * filled(16), 9), (30, 16)),
-    "couple": ((filled(7, 8, 16), 2, 1, filled(5, 6, 8), filled(5, 6, 8) + 1), (5, 6, 16)),
-    "put": ((filled(2, 3, 16), filled(5, 6, 16), 1, 2, False, False), (5, 6, 16)),
-    "put added": ((filled(2, 3, 16), filled(5, 6, 16), 1, 2, False, True), (5, 6, 16)),
-    "put shortcut": ((filled(2, 3, 16), filled(5, 6, 16), 1, 2, True, False), (5, 6, 16)),
-    "put shortcut added": ((filled(2, 3, 16), filled(5, 6, 16), 1, 2, True, True), (5, 6, 16)),
-    "depthwise": ((filled(7, 8, 16), filled(9, 16)), (5, 6, 16)),
-    "depthwise_relu6": ((4 * filled(7, 8, 16), filled(9, 16)), (5, 6, 16)),
-    "gate": ((filled(7, 8, 2, 16), filled(9, 2, 16)), (5, 6, 16)),
-    "gate_pairs": ((filled(7, 8, 2, 2, 8), filled(9, 2, 2, 2, 8)), (5, 6, 2, 8)),
-    "add_squares": ((filled(30, 16),), (16,)),
-}
+@pytest.mark.parametrize("count", [1, 5, 6, 7, 13])
+def test_products_are_right_for_every_count(count: int) -> None:
+    x, matrix, out = filled(count, 12), filled(7, 20), np.full((count + 1, 32), 9, np.float32)
+    products.multiply(x, 3, products.panels(matrix), out, count)
+    np.testing.assert_allclose(out[:-1, :20], x[:, 3:10] @ matrix, atol=1e-5)
+    assert (out[:-1, 20:] == 0).all()
+    assert (out[-1] == 9).all()
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_compiled_loops_equal_those_in_pytorch(name: str) -> None:
-    arguments, shape = CASES[name]
-    results = []
-    for kind in (loops("cpu"), _TORCH):
-        out = torch.ones(shape)
-        work: Callable[..., None] = getattr(kind, name.split()[0])
-        work(*(deepcopy(argument) for argument in arguments), out)
-        results.append(out)
-    torch.testing.assert_close(*results, atol=2e-5, rtol=1e-5)
+@pytest.mark.parametrize("count", [2, 6, 9])
+def test_products_of_three_rows_are_a_convolution(count: int) -> None:
+    rows, weight = filled(3, count + 2, 5), torch.from_numpy(filled(16, 5, 3, 3))
+    out = np.empty((count, 16), np.float32)
+    products.multiply_three(rows[0], rows[1], rows[2], compiled.kernel(weight), out, count)
+    image = torch.from_numpy(rows).permute(2, 0, 1)[None]
+    expected = torch.nn.functional.conv2d(image, weight)[0, :, 0].t()
+    torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-5, rtol=0)
 
 
-def test_compiled_loops_know_gelu_over_its_whole_range() -> None:
+def test_products_of_heads() -> None:
+    x, out = filled(9, 32), np.empty((2, 8, 8), np.float32)
+    products.squares_of_heads(x, 7, out)
+    query, key = x[:7].reshape(7, 2, 2, 8).transpose(1, 2, 0, 3)
+    np.testing.assert_allclose(out, query.swapaxes(1, 2) @ key, atol=1e-5)
+
+
+def test_gelu_is_right_over_its_whole_range() -> None:
     values = torch.linspace(-9, 9, 4000)
-    x = torch.zeros(3, 3, 2, 4000)
-    x[1, 1, 0], x[1, 1, 1] = values, 1
-    weight = torch.zeros(9, 2, 4000)
+    rows = np.zeros((3, 4, 8000), np.float32)
+    rows[1, 1, :4000], rows[1, 1, 4000:] = values, 1
+    weight, out = np.zeros((9, 2, 4000), np.float32), np.empty((2, 4000), np.float32)
     weight[4] = 1
-    out = torch.empty(1, 1, 4000)
-    loops("cpu").gate(x, weight, out)
-    torch.testing.assert_close(out[0, 0], torch.nn.functional.gelu(values), atol=2e-6, rtol=0)
+    kernels.gate_row(rows[0], rows[1], rows[2], weight, out)
+    expected = torch.nn.functional.gelu(values)
+    torch.testing.assert_close(torch.from_numpy(out[0]), expected, atol=2e-6, rtol=0)
 
 
 def test_without_numba_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, pair = released_model(), images(30, 41)
-    compiled = Fast(model, 20)(*pair)
-    monkeypatch.setattr("cddfuse.runtime.exact.loops", lambda device: _TORCH)
-    torch.testing.assert_close(Fast(model, 20)(*pair), compiled, atol=1e-5, rtol=0)
+    with_numba = Fast(model, 20)(*pair)
+    monkeypatch.setattr("cddfuse.runtime.exact._form", lambda device: windows)
+    torch.testing.assert_close(Fast(model, 20)(*pair), with_numba, atol=1e-5, rtol=0)

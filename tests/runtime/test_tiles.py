@@ -14,6 +14,7 @@ from cddfuse.models import Card, FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import Limits, run, tiles
 from cddfuse.runtime.exact import Fast
+from cddfuse.runtime.patches import patches
 
 
 def images(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -21,29 +22,38 @@ def images(height: int, width: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
+def whole(first: Tensor, second: Tensor, side: int) -> tiles.Sample:
+    return tiles.Sample(first, second, patches(first.shape[-2], first.shape[-1], 64, 64))
+
+
 def test_tiles_with_given_matrices_join_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     fast, pair = Fast(released_model()), images(150, 130)
-    monkeypatch.setattr(tiles, "sample", lambda first, second, side: (first, second))
+    monkeypatch.setattr(tiles, "sample", whole)
     fused = tiles.Frozen(fast, 64)(*pair)
     torch.testing.assert_close(fused, fast(*pair), atol=1e-6, rtol=0)
 
 
 def test_a_halo_that_is_too_small_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     fast, pair = Fast(released_model()), images(150, 130)
-    monkeypatch.setattr(tiles, "sample", lambda first, second, side: (first, second))
+    monkeypatch.setattr(tiles, "sample", whole)
     monkeypatch.setattr(tiles, "HALO", 8)
     assert (tiles.Frozen(fast, 64)(*pair) - fast(*pair)).abs().max() > 1e-4
 
 
 def test_a_sample_is_made_of_pieces_from_all_over_the_image() -> None:
     first = torch.arange(600.0 * 900).reshape(1, 1, 600, 900)
-    one, two = tiles.sample(first, -first, 300)
+    one, two, counted = tiles.sample(first, -first, 300)
     assert one.shape[-2:] == (4 * 64, 4 * 64)
     assert torch.equal(two, -one)
     assert one.min() == 0
     assert one.max() == first.max()
-    whole = tiles.sample(first, -first, 1000)
-    assert torch.equal(whole[0], first)
+    assert len(counted) == 16
+    assert counted[0] == (0, 0, 56, 56)  # the image itself ends above and left
+    assert counted[5] == (72, 72, 120, 120)
+    assert counted[15] == (200, 200, 256, 256)
+    entire = tiles.sample(first, -first, 1000)
+    assert torch.equal(entire.first, first)
+    assert entire.counted == [(0, 0, 600, 900)]
 
 
 class Echo(FusionModel):
@@ -161,3 +171,12 @@ def test_a_batch_is_fused_image_by_image() -> None:
         one = run(model, first[index : index + 1], second[index : index + 1])
         assert torch.equal(fused[index : index + 1], one)
     assert runtime.Limits() == Limits()
+
+
+@pytest.mark.parametrize("limits", [{}, {"tile": 64}], ids=["patches", "tiles"])
+def test_progress_is_told_and_ends_at_one(limits: dict[str, Any]) -> None:
+    told = list[float]()
+    run(released_model(), *images(70, 90), Limits(**limits, progress=told.append))
+    assert told == sorted(told)
+    assert len(told) > 40
+    assert told[-1] == pytest.approx(1)

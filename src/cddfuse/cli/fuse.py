@@ -4,6 +4,7 @@ import json as json_format
 import os
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -110,7 +111,16 @@ def fuse(
 def _fuse_one(
     network: FusionModel, job: Job, options: Options, console: Console, json: bool
 ) -> int:
-    summary = fuse_files(network, [job], options)
+    with progress(console) as bar:
+        shown = bar.add_task(job.name, total=100, rate="%")
+
+        def after_part(share: float) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"%, {60 * speed:.0f} %/min" if speed else "%"
+            bar.update(shown, completed=int(100 * share), rate=rate)
+
+        limits = replace(options.limits or Limits(), progress=after_part)
+        summary = fuse_files(network, [job], replace(options, limits=limits))
     if summary.kept:
         raise InputError(
             f"{job.output} exists already: choose another name, or --overwrite to replace it."

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, cast
 
@@ -15,7 +15,7 @@ from cddfuse.errors import InputError
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import tiles
-from cddfuse.runtime.exact import BYTES_PER_PIXEL, Fast
+from cddfuse.runtime.exact import BYTES_PER_PIXEL, Fast, Progress
 
 _log = logging.getLogger(__name__)
 _SHARE = 0.7  # of the free memory that a run may take
@@ -34,6 +34,9 @@ class Limits:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the arithmetic; auto is bf16 for CDDFuse on GPUs that have it, fp32 elsewhere. Norms and
     exponents stay in fp32."""
+
+    progress: Progress | None = field(default=None, compare=False)
+    """Told again and again which share of an image is done. For CDDFuse in patches or tiles."""
 
     def __post_init__(self) -> None:
         if self.tile < 0 or 0 < self.tile < tiles.SMALLEST:
@@ -100,11 +103,14 @@ def _ways(
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             return model(first, second).float()
 
+    progress = limits.progress or (lambda share: None)
+
     def patches() -> Tensor:
-        return _each(Fast(cast(CDDFuse, model)), first, second)
+        fast = Fast(cast(CDDFuse, model))
+        return _each(partial(fast, progress=progress), first, second)
 
     def frozen(side: int) -> Tensor:
-        return _each(tiles.Frozen(Fast(cast(CDDFuse, model)), side), first, second)
+        return _each(tiles.Frozen(Fast(cast(CDDFuse, model)), side, progress), first, second)
 
     def blended(side: int) -> Tensor:
         return tiles.blended(model, whole, first, second, side)

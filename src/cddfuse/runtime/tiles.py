@@ -1,18 +1,21 @@
 """Images that do not fit the memory, in tiles that join without seams."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cddfuse.models.base import FusionModel
-from cddfuse.runtime.exact import Fast, Patch, patches
+from cddfuse.runtime.exact import Fast, Progress
+from cddfuse.runtime.patches import Patch, patches
 
 HALO = 27  # pixels around one that CDDFuse looks at: 9 shallow, 6 detail, 2 fusion, 8 decoder, 2
 SMALLEST = 64
 _OVERLAP = 32  # pixels on each side over which tiles of other networks are blended
 _SAMPLE = 512  # least side of the sample that attention is taken from
 _PIECE = 64  # side of the squares it is made of
+_MARGIN = 8  # pixels at their edges that are not counted
 
 
 class Frozen:
@@ -25,41 +28,95 @@ class Frozen:
     Args:
         fast: the network.
         side: of a tile, without what lies around it.
+        progress: told which share is done, again and again.
     """
 
-    def __init__(self, fast: Fast, side: int) -> None:
+    def __init__(self, fast: Fast, side: int, progress: Progress = lambda share: None) -> None:
         self._fast = fast
         self._side = side
+        self._progress = progress
 
     @torch.inference_mode()
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse a pair (1, 1, H, W)."""
         matrices: list[Tensor] = []
         side = max(self._side + 2 * HALO, _SAMPLE)
-        self._fast(*sample(first, second, side), found=matrices)
         fused = torch.empty_like(first)
-        for tile, around in _around(first.shape[-2:], self._side, HALO):
-            result = self._fast(_cut(first, around), _cut(second, around), given=matrices)
+        tiles = list(_around(first.shape[-2:], self._side, HALO))
+        share = _Shares(self._progress, len(tiles) + 1)
+        one, two, counted = sample(first, second, side)
+        self._fast(one, two, found=matrices, counted=counted, progress=share.of_next())
+        for tile, around in tiles:
+            one, two = _cut(first, around), _cut(second, around)
+            result = self._fast(one, two, given=matrices, progress=share.of_next())
             _cut(fused, tile)[:] = _cut(result, _within(tile, around))
         return fused
 
 
-def sample(first: Tensor, second: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Squares of both images, evenly spread over them, put together to at most `side` x `side`."""
+class _Shares:
+    """Progress of several parts, one after another, as progress of the whole."""
+
+    def __init__(self, progress: Progress, parts: int) -> None:
+        self._progress = progress
+        self._parts = parts
+        self._next = 0
+
+    def of_next(self) -> Progress:
+        """Progress of the next part."""
+        before = self._next
+        self._next += 1
+        return lambda share: self._progress((before + share) / self._parts)
+
+
+class Sample(NamedTuple):
+    """Squares of both images, put together."""
+
+    first: Tensor
+    second: Tensor
+    counted: list[Patch]
+    """Where statistics are taken: not at edges that only the sample has."""
+
+
+def sample(first: Tensor, second: Tensor, side: int) -> Sample:
+    """Squares evenly spread over both images, at most `side` x `side` together."""
     height, width = first.shape[-2:]
     rows, columns = _spread(height, side), _spread(width, side)
-    chosen = (..., torch.cat(rows)[:, None], torch.cat(columns))
-    return first[chosen], second[chosen]
+    chosen = (
+        ...,
+        torch.cat([torch.arange(*row) for row in rows])[:, None],
+        torch.cat([torch.arange(*column) for column in columns]),
+    )
+    counted = [
+        Patch(top, left, bottom, right)
+        for top, bottom in _genuine(rows, height)
+        for left, right in _genuine(columns, width)
+    ]
+    return Sample(first[chosen], second[chosen], counted)
 
 
-def _spread(length: int, side: int) -> list[Tensor]:
-    """Where the squares lie along one direction."""
+def _spread(length: int, side: int) -> list[tuple[int, int]]:
+    """Where the squares begin and end along one direction."""
     if length <= side:
-        return [torch.arange(length)]
+        return [(0, length)]
     piece = min(_PIECE, side)
     count = side // piece
     steps = [(length - piece) * index // max(count - 1, 1) for index in range(count)]
-    return [torch.arange(piece) + step for step in steps]
+    return [(step, step + piece) for step in steps]
+
+
+def _genuine(spans: list[tuple[int, int]], length: int) -> Iterator[tuple[int, int]]:
+    """Parts of spans that lie one after another, without what is close to a hard cut.
+
+    Squares that are close to each other in the image fit well enough: more of them is better then.
+    """
+    far = len(spans) > 1 and abs(spans[1][0] - spans[0][0]) > 1.5 * _PIECE
+    place = 0
+    for start, stop in spans:
+        after = place + stop - start
+        before = _MARGIN if far and start > 0 else 0
+        behind = _MARGIN if far and stop < length else 0
+        yield place + before, after - behind
+        place = after
 
 
 def blended(
@@ -102,7 +159,7 @@ def _around(
 ) -> Iterator[tuple[Patch, Patch]]:
     """Tiles of an image, and each with what lies around it, whose sides divide by `multiple`."""
     height, width = shape
-    for tile in patches(height, width, side):
+    for tile in patches(height, width, side, side):
         top, left = max(tile.top - halo, 0), max(tile.left - halo, 0)
         below, right = min(tile.bottom + halo, height), min(tile.right + halo, width)
         # The image divides, so there is always room to widen a tile.

@@ -1,0 +1,79 @@
+"""Tiles with sampled attention against the exact result: `python -m benchmarks.sampled`.
+
+Differences in grey levels of 255, on pairs of the test sets in --data, for several sizes of the
+sample; "all, far apart" is the whole image cut into squares and put together in another order, so
+that every square has foreign neighbours. The margin is what is not counted at the edges of squares
+that come from afar. Every pair is fused in one
+piece with the matrices of the sample, which is what tiles give, only faster.
+"""
+
+import argparse
+import statistics
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+from torch import Tensor
+
+from cddfuse import colour, create_model
+from cddfuse.io import pair_folders, read_pair
+from cddfuse.models.cddfuse import CDDFuse
+from cddfuse.runtime import tiles
+from cddfuse.runtime.exact import Fast
+
+SETS = {"roadscene": 6, "tno": 4}
+
+
+def apart(length: int, side: int) -> list[tuple[int, int]]:
+    """The whole of a line in pieces of 64, neighbours far apart: as in an image far larger."""
+    count = -(-length // 64)
+    edges = [length * index // count for index in range(count + 1)]
+    pieces = list(pairwise(edges))
+    return pieces[::2] + pieces[1::2]
+
+
+def brightness(place: Path, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Some pairs of a test set, evenly spread."""
+    files = pair_folders(place / "vi", place / "ir")[0]
+    chosen = [files[len(files) * index // count] for index in range(count)]
+    pairs = [read_pair(one.first, one.second) for one in chosen]
+    return [(colour.split(p.first)[0][None], colour.split(p.second)[0][None]) for p in pairs]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--sides", type=int, nargs="*", default=(256, 320))
+    parser.add_argument("--margins", type=int, nargs="*", default=(0, 8))
+    parser.add_argument("--pairs", type=int, nargs=2, default=tuple(SETS.values()))
+    arguments = parser.parse_args()
+    arguments.sets = dict(zip(SETS, arguments.pairs, strict=True))
+    model = create_model("cddfuse", "ivf")
+    assert isinstance(model, CDDFuse)
+    fast = Fast(model)
+    lines: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
+    samples = {f"{side}x{side}": (side, tiles._spread) for side in arguments.sides}
+    samples["all, far apart"] = (0, apart)
+    for name, count in arguments.sets.items():
+        for pair in brightness(arguments.data / name / "test", count):
+            exact = fast(*pair)
+            for label, (side, tiles._spread) in samples.items():
+                for tiles._MARGIN in arguments.margins:
+                    matrices = list[Tensor]()
+                    one, two, counted = tiles.sample(*pair, side)
+                    fast(one, two, found=matrices, counted=counted)
+                    off = 255 * (fast(*pair, given=matrices) - exact).abs()
+                    figures = float(off.max()), float(off.mean())
+                    lines.setdefault((name, label, tiles._MARGIN), []).append(figures)
+                    sys.stderr.write(f"{name}, {label}, {tiles._MARGIN}: {figures}\n")
+    print("| set | pairs | sample | margin | largest | median of largest | mean |")
+    print("| - | - | - | - | - | - | - |")
+    for (name, label, margin), found in lines.items():
+        largest, mean = zip(*found, strict=True)
+        cells = [name, len(found), label, margin, f"{max(largest):.1f}"]
+        cells += [f"{statistics.median(largest):.1f}", f"{statistics.mean(mean):.2f}"]
+        print("| " + " | ".join(map(str, cells)) + " |")
+
+
+if __name__ == "__main__":
+    main()
