@@ -81,6 +81,7 @@ def test_table_and_json_list_every_model(monkeypatch: pytest.MonkeyPatch, capsys
     by_name = {row["model"]: row for row in rows}
     assert by_name["cddfuse"]["weights"] == ["ivf", "mif", "ivf-2", "ivf-1", "mif-1"]
     assert by_name["reconet"]["weights"] == ["ivf", "ivf-1"]
+    assert by_name["emfusion"]["weights"] == ["mif", "mif-1"]
     assert by_name["max"]["multiply_adds"] is None
     assert by_name["sdnet"]["licence"] == "MIT"
     published = by_name["tardal"]["published"]
