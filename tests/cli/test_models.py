@@ -80,6 +80,8 @@ def test_table_and_json_list_every_model(monkeypatch: pytest.MonkeyPatch, capsys
     assert [row["model"] for row in rows] == list(MODELS)
     by_name = {row["model"]: row for row in rows}
     assert by_name["cddfuse"]["weights"] == ["ivf", "mif", "ivf-2", "ivf-1", "mif-1"]
+    assert by_name["reconet"]["weights"] == ["ivf", "ivf-1"]
+    assert by_name["emfusion"]["weights"] == ["mif", "mif-1"]
     assert by_name["max"]["multiply_adds"] is None
     assert by_name["sdnet"]["licence"] == "MIT"
     published = by_name["tardal"]["published"]
@@ -185,6 +187,23 @@ def test_task_decides_where_weights_do_not_say(
         output = tmp_path / f"{other}.png"
         assert fuse(pair, output, *sdnet, str(ours), "--task", other) == 0
         assert output.read_bytes() == (tmp_path / "a.png").read_bytes()
+
+
+def test_weights_that_train_wrote_are_imported_with_what_they_say(
+    tmp_path: Path, pair: list[str], capsys: Say
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(create_model("rfnnest"), path)
+    assert fuse(pair, tmp_path / "a.png", "--model", "rfnnest", "--weights", str(path)) == 0
+    assert import_weights("rfnnest", path, "--name", "ours") == 0
+    assert fuse(pair, tmp_path / "b.png", "--model", "rfnnest") == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert import_weights("defusion", path) == 2
+    assert complaint(capsys) == f"{path} holds weights of rfnnest, not of defusion."
+    save_weights(create_model("sdnet", leading="first"), path)
+    assert import_weights("sdnet", path, "--name", "ours") == 0
+    model: Any = create_model("sdnet", "ours")
+    assert model.leads == "first"
 
 
 @pytest.mark.parametrize(

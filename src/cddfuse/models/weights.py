@@ -69,7 +69,7 @@ def load_weights(
     if os.path.isfile(path):
         tensors, header = _read(path)
         _check_kind(kind, header, path)
-        stored = _parsed(header.get("cddfuse.options", "{}"), path)
+        stored = _stored_options(header, path)
         state, implied = _converted(kind, tensors, path)
         return _built(kind, {**defaults, **implied, **stored, **options}, state, path)
     if path.suffix or str(source).count("/") != 1:
@@ -90,7 +90,7 @@ def load_weights(
 def load_converted(
     kind: type[FusionModel], paths: Sequence[Path], defaults: Mapping[str, Any]
 ) -> FusionModel:
-    """Build a network from files of its authors.
+    """Build a network from files of its authors, or of ours.
 
     Args:
         kind: class of the network.
@@ -100,9 +100,11 @@ def load_converted(
     state: dict[str, Tensor] = {}
     options = dict(defaults)
     for path in paths:
-        converted, implied = _converted(kind, _foreign(path), path)
+        tensors, header = _foreign(path)
+        _check_kind(kind, header, path)
+        converted, implied = _converted(kind, tensors, path)
         state |= converted
-        options |= implied
+        options |= {**implied, **_stored_options(header, path)}
     return _built(kind, options, state, paths[0])
 
 
@@ -130,8 +132,8 @@ def network_of(path: Path) -> str | None:
     return _read(path)[1].get("cddfuse.model")
 
 
-def _foreign(path: Path) -> dict[str, Any]:
-    """What a file of the authors holds: of PyTorch, safetensors, or TensorFlow."""
+def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a file of PyTorch, safetensors, or TensorFlow holds, and its header if it has one."""
     if path.with_name(f"{path.name}.index").is_file():
         try:
             from tensorflow.train import load_checkpoint  # an extra that hardly anybody needs
@@ -141,10 +143,10 @@ def _foreign(path: Path) -> dict[str, Any]:
             ) from error
         reader = load_checkpoint(str(path))
         names = reader.get_variable_to_shape_map()
-        return {name: torch.as_tensor(reader.get_tensor(name)) for name in names}
+        return {name: torch.as_tensor(reader.get_tensor(name)) for name in names}, {}
     if not path.is_file():
         raise InputError(f"there is no file {path}: check the name.")
-    return _read(path)[0]
+    return _read(path)
 
 
 def _options(model: FusionModel) -> dict[str, Any]:
@@ -189,6 +191,11 @@ def _from_folder(kind: type[FusionModel], folder: Path, options: Mapping[str, An
         )
     stored = _parsed(config.read_text(errors="replace"), config) if config.is_file() else {}
     return _built(kind, {**stored, **options}, _read(file)[0], file)
+
+
+def _stored_options(header: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Constructor arguments that a file of ours was saved with."""
+    return _parsed(header.get("cddfuse.options", "{}"), path)
 
 
 def _parsed(options: str, path: Path) -> dict[str, Any]:
