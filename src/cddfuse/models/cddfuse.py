@@ -284,23 +284,31 @@ class CDDFuse(FusionModel):
         ),
         weights={
             "ivf": Weights(
+                location="cddfuse-ivf-4.safetensors",
+                sha256="c4228488c77bc1c3f6c0d357a2d1af7f14bf4542f590f31dec82e8f57499fcf4",
+                licence="Apache-2.0; the data are for research",
+                trained_on="RoadScene, 160 pairs",
+                options={"residual": "first"},
+                training="3600 steps in all: docs/weights.md",
+            ),
+            "mif": Weights(
+                location="cddfuse-mif-3.safetensors",
+                sha256="1027ed8cf38381a1fcc4bf67fa430f12fc23c6b8f0ae03be2e525516708a0e07",
+                licence="Apache-2.0; the data are for research",
+                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
+                task="medical",
+                options={"residual": "none"},
+                training="2180 steps in all: docs/weights.md",
+            ),
+            # Superseded.
+            "ivf-3": Weights(
                 location="cddfuse-ivf-3.safetensors",
                 sha256="ffc904eac1b9733b9391869d3ee49e8cab27558b1cde7de28af4bd8757e25664",
                 licence="Apache-2.0; the data are for research",
                 trained_on="RoadScene, 160 pairs",
                 options={"residual": "first"},
-                training="2000 steps in all: docs/weights.md",
+                training="721 steps from ivf-2, four runs blended",
             ),
-            "mif": Weights(
-                location="cddfuse-mif-2.safetensors",
-                sha256="baad6ee3f6e4f2ad906f84a56bb58e582af7fe8978bc62712969d7af32332c27",
-                licence="Apache-2.0; the data are for research",
-                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
-                task="medical",
-                options={"residual": "none"},
-                training="1218 steps in all: docs/weights.md",
-            ),
-            # Superseded.
             "ivf-2": Weights(
                 location="cddfuse-ivf-2.safetensors",
                 sha256="0fc89c150612214e9a5dc221eaef0e56a2e6a433a220f7ada5f8eef528208891",
@@ -316,6 +324,15 @@ class CDDFuse(FusionModel):
                 trained_on="RoadScene, 160 pairs",
                 options={"residual": "first"},
                 training="640 steps",
+            ),
+            "mif-2": Weights(
+                location="cddfuse-mif-2.safetensors",
+                sha256="baad6ee3f6e4f2ad906f84a56bb58e582af7fe8978bc62712969d7af32332c27",
+                licence="Apache-2.0; the data are for research",
+                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
+                task="medical",
+                options={"residual": "none"},
+                training="568 steps from mif-1",
             ),
             "mif-1": Weights(
                 location="cddfuse-mif-1.safetensors",
