@@ -80,6 +80,15 @@ class SDNet(FusionModel):
                 trained_on="RoadScene, 160 pairs",
                 training="1,886 steps, 4 CPU minutes",
             ),
+            "mif": Weights(
+                location="sdnet-mif-1.safetensors",
+                sha256="fdd12b13def40a2c8117ee5301629d81bb3298f9d0f6c56b2df0f8dfef5ee860",
+                licence="Apache-2.0; the data are for research",
+                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
+                task="medical",
+                options={"leading": "first"},
+                training="1,886 steps, 2.9 CPU minutes",
+            ),
         },
     )
 

@@ -42,6 +42,14 @@ class U2Fusion(FusionModel):
                 trained_on="RoadScene, 160 pairs",
                 training="350 steps, 4 CPU minutes",
             ),
+            "mif": Weights(
+                location="u2fusion-mif-1.safetensors",
+                sha256="3be242705fc215fc83651757fff3d71ce475cce476213799b016cbde52a0f8aa",
+                licence="Apache-2.0; the data are for research",
+                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
+                task="medical",
+                training="350 steps, 4.8 CPU minutes",
+            ),
         },
     )
 
