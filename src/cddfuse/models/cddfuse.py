@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cddfuse.errors import InputError
-from cddfuse.models.base import Card, FusionModel, Published, Weights
+from cddfuse.models.base import Card, FusionModel, Published
+from cddfuse.models.shipped import harvard, roadscene
 
 Residual = Literal["first", "sum", "none"]
 Branch = Literal["transformer", "invertible"]
@@ -283,65 +284,48 @@ class CDDFuse(FusionModel):
             norms="layer",
         ),
         weights={
-            "ivf": Weights(
-                location="cddfuse-ivf-4.safetensors",
-                sha256="c4228488c77bc1c3f6c0d357a2d1af7f14bf4542f590f31dec82e8f57499fcf4",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                options={"residual": "first"},
-                training="3600 steps in all: docs/weights.md",
+            "ivf": roadscene(
+                "cddfuse-ivf-4.safetensors",
+                "c4228488c77bc1c3f6c0d357a2d1af7f14bf4542f590f31dec82e8f57499fcf4",
+                "3600 steps in all: docs/weights.md",
+                residual="first",
             ),
-            "mif": Weights(
-                location="cddfuse-mif-3.safetensors",
-                sha256="1027ed8cf38381a1fcc4bf67fa430f12fc23c6b8f0ae03be2e525516708a0e07",
-                licence="Apache-2.0; the data are for research",
-                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
-                task="medical",
-                options={"residual": "none"},
-                training="2180 steps in all: docs/weights.md",
+            "mif": harvard(
+                "cddfuse-mif-3.safetensors",
+                "1027ed8cf38381a1fcc4bf67fa430f12fc23c6b8f0ae03be2e525516708a0e07",
+                "2180 steps in all: docs/weights.md",
+                residual="none",
             ),
             # Superseded.
-            "ivf-3": Weights(
-                location="cddfuse-ivf-3.safetensors",
-                sha256="ffc904eac1b9733b9391869d3ee49e8cab27558b1cde7de28af4bd8757e25664",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                options={"residual": "first"},
-                training="721 steps from ivf-2, four runs blended",
+            "ivf-3": roadscene(
+                "cddfuse-ivf-3.safetensors",
+                "ffc904eac1b9733b9391869d3ee49e8cab27558b1cde7de28af4bd8757e25664",
+                "721 steps from ivf-2, four runs blended",
+                residual="first",
             ),
-            "ivf-2": Weights(
-                location="cddfuse-ivf-2.safetensors",
-                sha256="0fc89c150612214e9a5dc221eaef0e56a2e6a433a220f7ada5f8eef528208891",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                options={"residual": "first"},
-                training="640 steps from ivf-1",
+            "ivf-2": roadscene(
+                "cddfuse-ivf-2.safetensors",
+                "0fc89c150612214e9a5dc221eaef0e56a2e6a433a220f7ada5f8eef528208891",
+                "640 steps from ivf-1",
+                residual="first",
             ),
-            "ivf-1": Weights(
-                location="cddfuse-ivf-1.safetensors",
-                sha256="52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                options={"residual": "first"},
-                training="640 steps",
+            "ivf-1": roadscene(
+                "cddfuse-ivf-1.safetensors",
+                "52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
+                "640 steps",
+                residual="first",
             ),
-            "mif-2": Weights(
-                location="cddfuse-mif-2.safetensors",
-                sha256="baad6ee3f6e4f2ad906f84a56bb58e582af7fe8978bc62712969d7af32332c27",
-                licence="Apache-2.0; the data are for research",
-                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
-                task="medical",
-                options={"residual": "none"},
-                training="568 steps from mif-1",
+            "mif-2": harvard(
+                "cddfuse-mif-2.safetensors",
+                "baad6ee3f6e4f2ad906f84a56bb58e582af7fe8978bc62712969d7af32332c27",
+                "568 steps from mif-1",
+                residual="none",
             ),
-            "mif-1": Weights(
-                location="cddfuse-mif-1.safetensors",
-                sha256="9f8d0926896096e91eebc45703d8005aa88b51771047c063865dbc475719b592",
-                licence="Apache-2.0; the data are for research",
-                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
-                task="medical",
-                options={"residual": "none"},
-                training="650 steps",
+            "mif-1": harvard(
+                "cddfuse-mif-1.safetensors",
+                "9f8d0926896096e91eebc45703d8005aa88b51771047c063865dbc475719b592",
+                "650 steps",
+                residual="none",
             ),
         },
     )

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from cddfuse.errors import InputError
 from cddfuse.layers import conv
 from cddfuse.layers.convolutions import Border
-from cddfuse.models.base import Card, FusionModel, Published, Weights
+from cddfuse.models.base import Card, FusionModel, Published
 from cddfuse.models.foreign import inner, translated
+from cddfuse.models.shipped import roadscene
 
 Rule = Literal["sum", "average", "activity"]
 
@@ -98,12 +99,10 @@ class DIDFuse(FusionModel):
             norms="batch, running",
         ),
         weights={
-            "ivf": Weights(
-                location="didfuse-ivf-1.safetensors",
-                sha256="7515cc2a3c70a0ad5e7b2f01870b5bf287749cd65b693720284f37174c740dc1",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                training="307 steps, 4 CPU minutes",
+            "ivf": roadscene(
+                "didfuse-ivf-1.safetensors",
+                "7515cc2a3c70a0ad5e7b2f01870b5bf287749cd65b693720284f37174c740dc1",
+                "307 steps, 4 CPU minutes",
             ),
         },
     )

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from cddfuse.layers import DenseBlock, UnitTanh, conv, leaky
-from cddfuse.models.base import Card, FusionModel, Published, Weights
+from cddfuse.models.base import Card, FusionModel, Published
 from cddfuse.models.foreign import translated
+from cddfuse.models.shipped import harvard
 
 _GROWTH = 32
 
@@ -62,22 +63,16 @@ class EMFusion(FusionModel):
             weights="3200.ckpt for CT and MRI (TensorFlow 1)",
         ),
         weights={
-            "mif": Weights(
-                location="emfusion-mif-2.safetensors",
-                sha256="9494ec491a398bdc527e389c80d0c3ecc612622ebfda38f8c6abc73466bce07b",
-                licence="Apache-2.0; the data are for research",
-                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
-                training="375 steps, 4.1 CPU minutes",
-                task="medical",
+            "mif": harvard(
+                "emfusion-mif-2.safetensors",
+                "9494ec491a398bdc527e389c80d0c3ecc612622ebfda38f8c6abc73466bce07b",
+                "375 steps, 4.1 CPU minutes",
             ),
             # Superseded.
-            "mif-1": Weights(
-                location="emfusion-mif-1.safetensors",
-                sha256="0633a177837042b1f5a94c51cdfdb31ffdfc403f32afbf9dcb17334563b481e8",
-                licence="Apache-2.0; the data are for research",
-                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
-                training="236 steps, 2.6 CPU minutes",
-                task="medical",
+            "mif-1": harvard(
+                "emfusion-mif-1.safetensors",
+                "0633a177837042b1f5a94c51cdfdb31ffdfc403f32afbf9dcb17334563b481e8",
+                "236 steps, 2.6 CPU minutes",
             ),
         },
     )

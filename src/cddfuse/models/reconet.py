@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from cddfuse.layers import conv
-from cddfuse.models.base import Card, FusionModel, Published, Weights
+from cddfuse.models.base import Card, FusionModel, Published
 from cddfuse.models.foreign import translated
+from cddfuse.models.shipped import roadscene
 
 _RECURRENCES = 3
 
@@ -47,20 +48,16 @@ class ReCoNet(FusionModel):
             norms="batch, running",
         ),
         weights={
-            "ivf": Weights(
-                location="reconet-ivf-2.safetensors",
-                sha256="c6165d918d24352cc0e5aa04bb73cac725553c1321ec37a2746eb93a573d97a4",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                training="1,330 steps, 4.8 CPU minutes",
+            "ivf": roadscene(
+                "reconet-ivf-2.safetensors",
+                "c6165d918d24352cc0e5aa04bb73cac725553c1321ec37a2746eb93a573d97a4",
+                "1,330 steps, 4.8 CPU minutes",
             ),
             # Superseded.
-            "ivf-1": Weights(
-                location="reconet-ivf-1.safetensors",
-                sha256="2720b1a6be840ea111086d3c269f5b1c305ee3ebc6ce961b3c5ddfa83ab2ca5b",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                training="398 steps, 1.1 CPU minutes",
+            "ivf-1": roadscene(
+                "reconet-ivf-1.safetensors",
+                "2720b1a6be840ea111086d3c269f5b1c305ee3ebc6ce961b3c5ddfa83ab2ca5b",
+                "398 steps, 1.1 CPU minutes",
             ),
         },
     )

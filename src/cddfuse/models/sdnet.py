@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from cddfuse.errors import InputError
 from cddfuse.layers import DenseBlock, conv, leaky
-from cddfuse.models.base import Card, FusionModel, Published, Weights
+from cddfuse.models.base import Card, FusionModel, Published
 from cddfuse.models.foreign import translated
+from cddfuse.models.shipped import harvard, roadscene
 
 Leading = Literal["first", "second"]
 
@@ -73,21 +74,16 @@ class SDNet(FusionModel):
             weights="one per task (TensorFlow 1)",
         ),
         weights={
-            "ivf": Weights(
-                location="sdnet-ivf-1.safetensors",
-                sha256="724ba23913457d860b1e4d4fb439ee0f30a45461a14c40ca309b002beb7dd25e",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                training="1,886 steps, 4 CPU minutes",
+            "ivf": roadscene(
+                "sdnet-ivf-1.safetensors",
+                "724ba23913457d860b1e4d4fb439ee0f30a45461a14c40ca309b002beb7dd25e",
+                "1,886 steps, 4 CPU minutes",
             ),
-            "mif": Weights(
-                location="sdnet-mif-1.safetensors",
-                sha256="fdd12b13def40a2c8117ee5301629d81bb3298f9d0f6c56b2df0f8dfef5ee860",
-                licence="Apache-2.0; the data are for research",
-                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
-                task="medical",
-                options={"leading": "first"},
-                training="1,886 steps, 2.9 CPU minutes",
+            "mif": harvard(
+                "sdnet-mif-1.safetensors",
+                "fdd12b13def40a2c8117ee5301629d81bb3298f9d0f6c56b2df0f8dfef5ee860",
+                "1,886 steps, 2.9 CPU minutes",
+                leading="first",
             ),
         },
     )

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from cddfuse.errors import InputError
 from cddfuse.layers import DenseBlock, conv
-from cddfuse.models.base import Card, FusionModel, Published, Weights
+from cddfuse.models.base import Card, FusionModel, Published
 from cddfuse.models.foreign import inner, translated
+from cddfuse.models.shipped import roadscene
 
 Statistics = Literal["running", "image"]
 
@@ -61,12 +62,10 @@ class TarDAL(FusionModel):
             norms="batch: running, or of each image alone (DT)",
         ),
         weights={
-            "ivf": Weights(
-                location="tardal-ivf-1.safetensors",
-                sha256="7eca578dd3b51812c8750372baeebadf545e7842f50b42cfdf44cb577b37bffa",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                training="639 steps, 4 CPU minutes",
+            "ivf": roadscene(
+                "tardal-ivf-1.safetensors",
+                "7eca578dd3b51812c8750372baeebadf545e7842f50b42cfdf44cb577b37bffa",
+                "639 steps, 4 CPU minutes",
             ),
         },
     )

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cddfuse.layers import DenseBlock, UnitTanh, conv, leaky
-from cddfuse.models.base import Card, FusionModel, Published, Weights
+from cddfuse.models.base import Card, FusionModel, Published
 from cddfuse.models.foreign import translated
+from cddfuse.models.shipped import harvard, roadscene
 
 _GROWTH, _DEPTH = 44, 5
 
@@ -35,20 +36,15 @@ class U2Fusion(FusionModel):
             weights="model.ckpt, one for all tasks (TensorFlow 1)",
         ),
         weights={
-            "ivf": Weights(
-                location="u2fusion-ivf-1.safetensors",
-                sha256="6d9fbc9222dc6204f23dbff16f1779cd6a94298cff9ba0fe206e4901f09656e6",
-                licence="Apache-2.0; the data are for research",
-                trained_on="RoadScene, 160 pairs",
-                training="350 steps, 4 CPU minutes",
+            "ivf": roadscene(
+                "u2fusion-ivf-1.safetensors",
+                "6d9fbc9222dc6204f23dbff16f1779cd6a94298cff9ba0fe206e4901f09656e6",
+                "350 steps, 4 CPU minutes",
             ),
-            "mif": Weights(
-                location="u2fusion-mif-1.safetensors",
-                sha256="3be242705fc215fc83651757fff3d71ce475cce476213799b016cbde52a0f8aa",
-                licence="Apache-2.0; the data are for research",
-                trained_on="Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI",
-                task="medical",
-                training="350 steps, 4.8 CPU minutes",
+            "mif": harvard(
+                "u2fusion-mif-1.safetensors",
+                "3be242705fc215fc83651757fff3d71ce475cce476213799b016cbde52a0f8aa",
+                "350 steps, 4.8 CPU minutes",
             ),
         },
     )

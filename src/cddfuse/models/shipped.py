@@ -1,0 +1,19 @@
+"""Weights of ours, by the data that they learned from: what is said of all of them, said once."""
+
+from typing import Any
+
+from cddfuse.models.base import Weights
+
+_LICENCE = "Apache-2.0; the data are for research"
+
+
+def roadscene(location: str, sha256: str, training: str, **options: Any) -> Weights:
+    """Weights for infrared and visible pairs; fields as in `Weights`."""
+    data = "RoadScene, 160 pairs"
+    return Weights(location, sha256, _LICENCE, data, options, training=training)
+
+
+def harvard(location: str, sha256: str, training: str, **options: Any) -> Weights:
+    """Weights for medical pairs; fields as in `Weights`."""
+    data = "Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI"
+    return Weights(location, sha256, _LICENCE, data, options, task="medical", training=training)
