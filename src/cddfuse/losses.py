@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 
-from cddfuse.filters import sobel
+from cddfuse.filters import gaussian_window, sobel
 
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -126,9 +126,7 @@ def fidelity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 def _smooth(image: Tensor, size: int) -> Tensor:
     """Gaussian of `size` taps and a fifth of that as sigma, where the window lies inside."""
-    place = torch.arange(size, device=image.device) - (size - 1) / 2
-    line = torch.exp(-(place**2) / (2 * (size / 5) ** 2))
-    line = (line / line.sum()).to(image)
+    line = gaussian_window(size, size / 5).to(image)
     return F.conv2d(F.conv2d(image, line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1))
 
 
