@@ -26,10 +26,9 @@ from cddfuse.threads import a_band_each, over
 
 CHANNELS = 64
 BYTES_PER_PIXEL = 4 * 4 * CHANNELS + 64  # four maps, and the images
-SIDE = (
-    128  # rows of a patch. It has half as many columns: what is wide of three rows should stay in
-)
-# the nearer cache (L2) of a processor.
+# Rows of a patch. It has half as many columns: what is wide of three rows should stay in the nearer
+# cache (L2) of a processor.
+SIDE = 128
 Result = TypeVar("Result")
 Progress = Callable[[float], None]
 

@@ -208,6 +208,12 @@ def _even(count):
     return count + count % 2
 
 
+@njit(inline="always")
+def _three(rows, i):
+    """Rows i - 2, i - 1 and i, the latest."""
+    return rows[(i + 1) % 3], rows[(i + 2) % 3], rows[(i + 3) % 3]
+
+
 @njit(nogil=True, cache=True)
 def feed_forward(x, patch, norm, expand, mix, project, add, out):
     """Norm, gated feed-forward, shortcut; mix as in `gate_row`."""
@@ -222,7 +228,8 @@ def feed_forward(x, patch, norm, expand, mix, project, add, out):
         norm_row(x, i, left - 1, norm[0], norm[1], normed)
         multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
         if i > top:
-            gate_row(rows[(i + 1) % 3], rows[(i + 2) % 3], rows[(i + 3) % 3], mix, mixed)
+            above, here, below = _three(rows, i)
+            gate_row(above, here, below, mix, mixed)
             multiply(mixed, 0, project, result, columns)
             put_row(result, x, i - 1, left, right, True, add, out)
 
@@ -257,9 +264,8 @@ def sums(x, patch, norm, expand, mix, products, squares):
         norm_row(x, i, left - 1, norm[0], norm[1], normed)
         multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
         if i > top:
-            depthwise_row(
-                rows[(i + 1) % 3], rows[(i + 2) % 3], rows[(i + 3) % 3], mix, False, mixed
-            )
+            above, here, below = _three(rows, i)
+            depthwise_row(above, here, below, mix, False, mixed)
             _add_sums(mixed, right - left, of_heads, products, squares)
 
 
@@ -276,9 +282,8 @@ def attend(x, patch, norm, expand, mix, project, add, out):
         norm_row(x, i, left - 1, norm[0], norm[1], normed)
         multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
         if i > top:
-            depthwise_row(
-                rows[(i + 1) % 3], rows[(i + 2) % 3], rows[(i + 3) % 3], mix, False, mixed
-            )
+            above, here, below = _three(rows, i)
+            depthwise_row(above, here, below, mix, False, mixed)
             multiply(mixed, 0, project, result, columns)
             put_row(result, x, i - 1, left, right, True, add, out)
 
@@ -294,8 +299,8 @@ def dense_sums(x, patch, norm, kernel, products, squares):
     for i in range(top - 1, bottom + 1):
         norm_row(x, i, left - 1, norm[0], norm[1], rows[(i + 3) % 3])
         if i > top:
-            a, b, c = rows[(i + 1) % 3], rows[(i + 2) % 3], rows[(i + 3) % 3]
-            multiply_three(a, b, c, kernel, mixed, columns)
+            above, here, below = _three(rows, i)
+            multiply_three(above, here, below, kernel, mixed, columns)
             _add_sums(mixed, right - left, of_heads, products, squares)
 
 
@@ -309,8 +314,8 @@ def dense_attend(x, patch, norm, kernel, add, out):
     for i in range(top - 1, bottom + 1):
         norm_row(x, i, left - 1, norm[0], norm[1], rows[(i + 3) % 3])
         if i > top:
-            a, b, c = rows[(i + 1) % 3], rows[(i + 2) % 3], rows[(i + 3) % 3]
-            multiply_three(a, b, c, kernel, result, columns)
+            above, here, below = _three(rows, i)
+            multiply_three(above, here, below, kernel, result, columns)
             put_row(result, x, i - 1, left, right, True, add, out)
 
 
@@ -324,8 +329,8 @@ def convolution(x, patch, kernel, slope, add, out):
     for i in range(top - 1, bottom + 1):
         load_row(x, i, left - 1, False, rows[(i + 3) % 3])
         if i > top:
-            a, b, c = rows[(i + 1) % 3], rows[(i + 2) % 3], rows[(i + 3) % 3]
-            multiply_three(a, b, c, kernel, result, columns)
+            above, here, below = _three(rows, i)
+            multiply_three(above, here, below, kernel, result, columns)
             for p in range(columns):
                 for k in range(wide):
                     result[p, k] = max(result[p, k], result[p, k] * slope)
@@ -356,12 +361,12 @@ def couple_one(x, patch, expand, bias, mix, project, add, out):
             for k in range(channels, 2 * channels):
                 row[c, k] += bias[k]
         if i > top:
-            middle = rows[(i + 2) % 3]
-            depthwise_row(rows[(i + 1) % 3], middle, row, mix, True, mixed)
+            above, here, below = _three(rows, i)
+            depthwise_row(above, here, below, mix, True, mixed)
             multiply(mixed, 0, project, change, columns)
             for c in range(columns):
                 for k in range(channels):
-                    result[c, k] = middle[c + 1, channels + k]
+                    result[c, k] = here[c + 1, channels + k]
                 for k in range(half):
                     result[c, half + k] += change[c, k]
             put_row(result, x, i - 1, left, right, False, add, out)
@@ -387,7 +392,8 @@ def couple_two(x, patch, expand, mix, scaling, shifting, add, out):
             for k in range(2 * channels):
                 row[c, k] = _relu6(row[c, k])
         if i > top:
-            depthwise_row(rows[(i + 1) % 3], rows[(i + 2) % 3], row, mix, True, mixed)
+            above, here, below = _three(rows, i)
+            depthwise_row(above, here, below, mix, True, mixed)
             multiply(mixed, 0, scaling, scale, columns)
             multiply(mixed, channels, shifting, shift, columns)
             for c in range(right - left):
