@@ -1,4 +1,4 @@
-"""Fixed windows and gradients that losses and metrics share."""
+"""Fixed windows and gradients that losses and models share."""
 
 from typing import Literal
 
