@@ -2,9 +2,9 @@
 
 Differences in grey levels of 255, on pairs of the test sets in --data, for several sizes of the
 sample; "all, far apart" is the whole image cut into squares and put together in another order, so
-that every square has foreign neighbours. The margin is what is not counted at the edges of squares
-that come from afar. Every pair is fused in one
-piece with the matrices of the sample, which is what tiles give, only faster.
+that every square has foreign neighbours; --mosaic makes one large image of many. The margin is what
+is not counted at the edges of squares that come from afar. Every pair is fused in one piece with
+the matrices of the sample, which is what tiles give, only faster.
 """
 
 import argparse
@@ -13,6 +13,8 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cddfuse import colour, create_model
@@ -40,22 +42,41 @@ def brightness(place: Path, count: int) -> list[tuple[Tensor, Tensor]]:
     return [(colour.split(p.first)[0][None], colour.split(p.second)[0][None]) for p in pairs]
 
 
+def mosaic(pairs: list[tuple[Tensor, Tensor]], side: int) -> tuple[Tensor, Tensor]:
+    """One image of `side` x `side` pairs, each drawn to twice the size of the first."""
+    shape = [2 * length for length in pairs[0][0].shape[-2:]]
+
+    def joined(images: list[Tensor]) -> Tensor:
+        drawn = [F.interpolate(x, shape, mode="bicubic", antialias=True) for x in images]
+        rows = [torch.cat(drawn[at : at + side], -1) for at in range(0, side * side, side)]
+        return torch.cat(rows, -2).clamp(0, 1)
+
+    first, second = ([pair[which] for pair in pairs] for which in (0, 1))
+    return joined(first), joined(second)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sides", type=int, nargs="*", default=(256, 320))
     parser.add_argument("--margins", type=int, nargs="*", default=(0, 8))
     parser.add_argument("--pairs", type=int, nargs=2, default=tuple(SETS.values()))
+    parser.add_argument("--mosaic", type=int, help="one image of so many pairs, squared, instead")
     arguments = parser.parse_args()
-    arguments.sets = dict(zip(SETS, arguments.pairs, strict=True))
     model = create_model("cddfuse", "ivf")
     assert isinstance(model, CDDFuse)
     fast = Fast(model)
     lines: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
     samples = {f"{side}x{side}": (side, tiles._spread) for side in arguments.sides}
-    samples["all, far apart"] = (0, apart)
-    for name, count in arguments.sets.items():
-        for pair in brightness(arguments.data / name / "test", count):
+    if arguments.mosaic:
+        pairs = brightness(arguments.data / "roadscene" / "test", arguments.mosaic**2)
+        sets = {"mosaic": [mosaic(pairs, arguments.mosaic)]}
+    else:
+        samples["all, far apart"] = (0, apart)
+        counts = zip(SETS, arguments.pairs, strict=True)
+        sets = {name: brightness(arguments.data / name / "test", count) for name, count in counts}
+    for name, pairs in sets.items():
+        for pair in pairs:
             exact = fast(*pair)
             for label, (side, tiles._spread) in samples.items():
                 for tiles._MARGIN in arguments.margins:

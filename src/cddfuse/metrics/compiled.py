@@ -21,9 +21,11 @@ def loops(*images: Tensor) -> ModuleType | None:
 @cache
 def _kernels() -> ModuleType | None:
     try:
+        from cddfuse.compiling import announce
         from cddfuse.metrics import kernels
     except (ImportError, RuntimeError):  # no Numba for a new Python yet, or no place for its files
         return None
+    announce()
     return kernels
 
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cddfuse.compiling import announce
 from cddfuse.models.cddfuse import (
     ChannelAttention,
     ChannelNorm,
@@ -21,6 +22,7 @@ from cddfuse.runtime.products import panels
 
 Array = NDArray[np.float32]
 HEADS, OF_HEAD = 8, 8
+announce()
 
 
 def steps(block: nn.Module) -> list[Step]:

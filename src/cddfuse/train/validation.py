@@ -14,12 +14,14 @@ from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import Stage
 
-_SIDE = 160  # larger images are looked at through a window in the middle
+# Larger images are looked at through a window in the middle. It holds a medical image: attention
+# depends on how much of it is background.
+_SIDE = 256
 _PAIRS, _SHOWN = 16, 4
 
 
 class Validation:
-    """At most sixteen pairs, evenly spread over those given; the middle 160 pixels of each."""
+    """At most sixteen pairs, evenly spread over those given; the middle 256 pixels of each."""
 
     def __init__(self, pairs: Sequence[ImagePair]) -> None:
         every = -(-len(pairs) // _PAIRS) or 1
