@@ -60,6 +60,16 @@ def test_threads_do_not_matter() -> None:
     torch.testing.assert_close(three, one, atol=1e-6, rtol=0)
 
 
+def test_images_leave_nothing_in_memory_that_others_get_again() -> None:
+    model, sizes = released_model(), [(24, 30), (20, 31), (40, 30), (24, 30)]
+    fast, places = Fast(model), set[int]()
+    for size in sizes:
+        pair = images(*size)
+        torch.testing.assert_close(fast(*pair), expected(model, *pair), atol=1e-5, rtol=0)
+        places.add(fast._maps(pair[0])[0].data_ptr())
+    assert len(places) <= 2  # new ones for the largest only
+
+
 def test_flat_images_give_numbers() -> None:
     pair = (torch.zeros(1, 1, 20, 20), torch.zeros(1, 1, 20, 20))
     model = released_model()

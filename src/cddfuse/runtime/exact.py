@@ -60,6 +60,7 @@ class Fast:
 
     def __init__(self, model: CDDFuse, side: int = SIDE) -> None:
         self._side = side
+        self._room: list[Tensor] = []
         form = _form(model.decoder.reduce.weight.device)
 
         def steps(blocks: Iterable[nn.Module]) -> list[Step]:
@@ -102,28 +103,37 @@ class Fast:
             height, width = first.shape[-2:]
             run = Run(patches(height, width, self._side, self._side // 2), given, found, counted)
             run.report(progress, self._passes(given is None))
-            x, spare, base = (first.new_empty(height, width, CHANNELS) for _ in range(3))
+            x, spare, base, other = self._maps(first)
             x, spare = self._shallow(run, first, x, spare)
             run.through(self._base, x, spare, into=base)
             detail, spare = run.through(self._detail, x, spare)
             # Of the second image the sums are all that is needed: four maps at most.
-            x, other = self._shallow(run, second, spare, torch.empty_like(spare))
+            x, other = self._shallow(run, second, spare, other)
             run.through(self._base, x, other, into=base, add=True)
             run.through(self._detail, x, other, into=detail, add=True)
-            spare = x
-            del x, other
-            base, spare = run.through(self._fuse_base, base, spare)
+            base, spare = run.through(self._fuse_base, base, x)
             detail, spare = run.through(self._fuse_detail, detail, spare)
             run.everywhere(partial(self._merge, base, detail, spare))
-            x, _ = run.through(self._decode, spare, base)
-            del base, detail, spare
-            narrow = x.new_empty(*x.shape[:2], CHANNELS // 2)
+            x, spare = run.through(self._decode, spare, base)
+            narrow = spare.view(-1)[: x.numel() // 2].view(height, width, CHANNELS // 2)
             run.each(self._narrow, x, narrow)
-            image = x.new_empty(*x.shape[:2], 1)
+            image = x.new_empty(height, width, 1)
             run.each(self._draw, narrow, image)
         residual = self._residual_image(first, second)
         fused = image.permute(2, 0, 1)[None]
         return (fused if residual is None else fused + residual).sigmoid()
+
+    def _maps(self, image: Tensor) -> list[Tensor]:
+        """Four maps for an image.
+
+        Tiles get the same memory again: they differ a little in size, so that an allocator would
+        find new room for many of them.
+        """
+        length = image.shape[-2] * image.shape[-1] * CHANNELS
+        if not self._room or len(self._room[0]) < length:
+            self._room.clear()  # the old ones go first
+            self._room += [image.new_empty(length) for _ in range(4)]
+        return [room[:length].view(*image.shape[-2:], CHANNELS) for room in self._room]
 
     def _passes(self, own: bool) -> int:
         """How often all patches are gone through; attention with matrices of its own does twice."""
