@@ -134,6 +134,7 @@ def test_presets_of_cddfuse() -> None:
         "base": "transformer",
         "detail": "invertible",
         "single_stage": False,
+        "freeze_encoder": False,
     }
     assert asdict(released) == {**facts, "seed": 0}
     assert asdict(paper) == {**facts, "seed": 0, "batch": 16, "structural": 10, "edges": 0}
@@ -185,6 +186,11 @@ def test_every_weight_is_on_its_own_term() -> None:
     (alone,) = replace(recipe, single_stage=True).stages()
     assert (alone.name, alone.epochs, alone.parts) == ("fuse", 7, fuse.parts)
     assert alone.weights == fuse.weights
+    rest = replace(recipe, freeze_encoder=True).stages()
+    assert [set(stage.parts) for stage in rest] == [
+        {"encoder", "decoder"},
+        {"decoder", "base_fusion", "detail_fusion"},
+    ]
 
 
 def test_network_is_built_with_the_settings() -> None:

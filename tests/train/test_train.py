@@ -267,6 +267,22 @@ def test_parts_of_a_stage_alone_learn_and_are_clipped_alone() -> None:
         assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(1e-3, rel=1e-2)
 
 
+def test_an_encoder_that_is_frozen_after_stage_one_stays_and_costs_no_gradients() -> None:
+    recipe = small(freeze_encoder=True, warmup=0)
+    subject = trainer(recipe)
+    subject.standing.plan = (1, 2)
+    moved = []
+    for step in range(3):
+        before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+        subject.step(batches(recipe, PAIRS).batch(step))
+        after = subject.model.state_dict()
+        moved.append({n.split(".")[0] for n in after if not torch.equal(after[n], before[n])})
+    later = {"decoder", "base_fusion", "detail_fusion"}
+    assert moved == [{"encoder", "decoder"}, later, later]
+    assert not any(p.requires_grad for p in subject.parts["encoder"].parameters())
+    assert all(p.requires_grad for p in subject.parts["decoder"].parameters())
+
+
 def test_half_precision_stays_close(tmp_path: Path) -> None:
     recipe = small()
     data = batches(recipe, PAIRS)

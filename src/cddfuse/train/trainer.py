@@ -92,6 +92,7 @@ class Trainer:
         self.model = model.train()
         self.fabric = fabric
         self.parts = dict(model.named_children())
+        self._awake: Stage | None = None
         groups = [
             {"params": list(part.parameters()), "name": name} for name, part in self.parts.items()
         ]
@@ -121,6 +122,7 @@ class Trainer:
         number = self.standing.stage()[0]
         stage = self.stages[number]
         self._set_learning_rates()
+        self._wake(stage)
         self.optimizer.zero_grad()
         terms = self.objective(*self._share(batch), number)
         total = torch.stack([weight * terms[name] for name, weight in stage.weights.items()]).sum()
@@ -135,6 +137,16 @@ class Trainer:
         self._advance(finite)
         rate = max(group["lr"] for group in self.optimizer.param_groups)
         return StepResult(losses, norms, rate, finite)
+
+    def _wake(self, stage: Stage) -> None:
+        """Spare what does not learn in a stage its gradients.
+
+        With several processes all have them: what is exchanged is settled before the first step.
+        """
+        if stage is not self._awake and self.fabric.world_size == 1:
+            for name, part in self.parts.items():
+                part.requires_grad_(name in stage.parts)
+        self._awake = stage
 
     def _share(self, batch: ImagePair) -> tuple[Tensor, Tensor]:
         """What this process takes of a global batch, on its device."""
