@@ -109,8 +109,8 @@ class CDDFuseRecipe(Recipe):
             "decomposition": self.decomposition,
             "correlation_base": -self.common,
         }
-        learn = ("decoder", "base_fusion", "detail_fusion")
-        learn = learn if self.freeze_encoder else ("encoder", *learn)
+        rest = ("decoder", "base_fusion", "detail_fusion")
+        learn = rest if self.freeze_encoder else ("encoder", *rest)
         separate, fuse = ({k: w for k, w in terms.items() if w} for terms in (separate, fuse))
         if self.single_stage:
             return (Stage("fuse", sum(self.epochs), learn, fusion, fuse),)
