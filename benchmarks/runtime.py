@@ -171,10 +171,13 @@ def measure(sizes: list[tuple[int, int]], names: list[str], turns: int, output: 
 
 def read(output: Path) -> dict[str, Any]:
     """What is in the file, if it is of this machine and these versions."""
+    here = machine()
     if not output.exists():
-        return {**machine(), "runs": []}
+        return {**here, "runs": []}
     results = json.loads(output.read_text())
-    if {name: results[name] for name in machine()} != machine():
+    here["packages"] = {**results["packages"], **here["packages"]}  # some come later
+    results["packages"] = {**here["packages"], **results["packages"]}
+    if {name: results[name] for name in here} != here:
         raise SystemExit(f"{output} is of another machine or other versions: name another --output")
     return dict(results)
 
