@@ -102,6 +102,7 @@ def test_a_step_depends_on_the_seed_and_its_number_alone(sampling: Any) -> None:
             sampling=sampling,
             flips=True,
             jitter=0.2,
+            dimming=0.3,
             seed=seed,
         )
 
@@ -245,6 +246,20 @@ def test_jitter_stays_in_the_range() -> None:
         batch = crops.batch(step)
         assert min(batch.first.min(), batch.second.min()) >= 0
         assert max(batch.first.max(), batch.second.max()) <= 1
+
+
+def test_dimming_darkens_each_image_by_its_share_and_keeps_black() -> None:
+    levels = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0))
+    levels[:, :4] = 0
+    crops = Crops([ImagePair(levels, levels, "a")], size=16, batch=1, dimming=0.6)
+    batches = [crops.batch(step) for step in range(200)]
+    shares = np.array([[float(x.max() / levels.max()) for x in b[:2]] for b in batches])
+    for step, of_step in enumerate(shares):
+        for image, share in zip(batches[step][:2], of_step, strict=True):
+            torch.testing.assert_close(image[0], levels * share)
+    assert 0.4 - 1e-4 <= shares.min() < 0.43
+    assert 0.97 < shares.max() <= 1
+    assert abs(np.corrcoef(shares.T)[0, 1]) < 0.2
 
 
 # Refused

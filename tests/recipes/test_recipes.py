@@ -70,7 +70,7 @@ def test_every_stage_has_a_loss_that_its_parts_learn_from(method: str) -> None:
 
 
 def test_recipe_survives_its_file(recipe: Recipe, tmp_path: Path) -> None:
-    changed = replace(recipe, seed=7, jitter=0.125)
+    changed = replace(recipe, seed=7, jitter=0.125, dimming=0.25)
     write_recipe(tmp_path / "new" / "recipe.yaml", "any", changed)
     settings = read_settings(tmp_path / "new" / "recipe.yaml")
     assert settings.pop("method") == "any"
@@ -103,6 +103,7 @@ def test_presets_of_cddfuse() -> None:
         "min_contrast": 0.1,
         "flips": False,
         "jitter": 0,
+        "dimming": 0,
         "batch": 8,
         "epochs": (40, 80),
         "steps": 0,

@@ -43,7 +43,8 @@ class Crops:
         min_contrast: least (p90 - p10) / p90 of a crop, in both images.
         flips: mirror at random in both directions.
         jitter: largest share by which contrast and brightness of an image change at random.
-        seed: of the order, the places, the flips and the jitter.
+        dimming: largest share by which an image is darkened at random; black stays black.
+        seed: of the order, the places, the flips, the jitter and the dimming.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Crops:
         min_contrast: float = 0.0,
         flips: bool = False,
         jitter: float = 0.0,
+        dimming: float = 0.0,
         seed: int = 0,
     ) -> None:
         self._pairs = pairs
@@ -65,6 +67,7 @@ class Crops:
         self._min_contrast = min_contrast
         self._flips = flips
         self._jitter = jitter
+        self._dimming = dimming
         self._seed = seed
         small = [pair.name for pair in pairs if min(pair.first.shape[-2:]) < size]
         if small:
@@ -111,6 +114,9 @@ class Crops:
         first, second = (image.flip(flipped) for image in (crop.first, crop.second))
         if self._jitter:
             first, second = (_jittered(image, self._jitter, random) for image in (first, second))
+        if self._dimming:
+            dark, darker = 1 - random.uniform(0, self._dimming, 2)
+            first, second = first * float(dark), second * float(darker)
         return ImagePair(first, second, pair.name)
 
     def _random_crop(self, pair: ImagePair, random: np.random.Generator) -> ImagePair:

@@ -65,6 +65,9 @@ class Recipe:
     jitter: float = 0.0
     """Largest random change of contrast and brightness of each image, as a share: 0.2 is 20 %."""
 
+    dimming: float = 0.0
+    """Darken each image at random, by this share at most; black stays black, unlike with jitter."""
+
     batch: int = 8
     """Pairs per step, over all devices together."""
 

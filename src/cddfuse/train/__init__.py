@@ -98,6 +98,7 @@ def batches(recipe: Recipe, pairs: Sequence[ImagePair]) -> Crops:
         min_contrast=recipe.min_contrast,
         flips=recipe.flips,
         jitter=recipe.jitter,
+        dimming=recipe.dimming,
         seed=recipe.seed,
     )
 
