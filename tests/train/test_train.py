@@ -80,6 +80,22 @@ def test_weights_carry_facts_and_load(whole: Path) -> None:
     assert all(torch.equal(model.state_dict()[k], v) for k, v in load_file(whole / WEIGHTS).items())
 
 
+def test_a_run_killed_in_its_last_look_has_its_weights(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cddfuse.train.validation.Validation.losses", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, validation=PAIRS[:2])
+    assert_same_weights(tmp_path, whole)
+    run(tmp_path, validation=PAIRS[:2], resume=True)
+    assert_same_weights(tmp_path, whole)
+    assert (tmp_path / BEST).is_file()
+
+
 def test_a_run_learns(tmp_path: Path) -> None:
     run(tmp_path, small(steps=40, flips=False, sampling="grid", stride=16, batch=4))
     losses = [(row["stage"], float(row["total"])) for row in rows(tmp_path) if row["total"]]

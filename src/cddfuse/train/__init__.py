@@ -197,9 +197,10 @@ class _Run:
             if self._agreed(not useless and now - saved > 60 * self.running.save_every):
                 self._save(log)
                 saved = time.monotonic()
-        if standing.done:
-            self._look(log)
         self._save(log)
+        if standing.done:
+            self._look(log)  # minutes in which a run may be killed
+            self._save(log)
         if standing.done and self.trainer.fabric.is_global_zero:
             log.draw()
 
