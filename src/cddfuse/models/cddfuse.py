@@ -291,9 +291,9 @@ class CDDFuse(FusionModel):
                 residual="first",
             ),
             "mif": harvard(
-                "cddfuse-mif-3.safetensors",
-                "1027ed8cf38381a1fcc4bf67fa430f12fc23c6b8f0ae03be2e525516708a0e07",
-                "2180 steps in all: docs/weights.md",
+                "cddfuse-mif-4.safetensors",
+                "a7dcf762373dfc5d0782b834576187f299c22eedb0536cb4c23ce8d342847528",
+                "3070 steps in all: docs/weights.md",
                 residual="none",
             ),
             # Superseded.
@@ -314,6 +314,12 @@ class CDDFuse(FusionModel):
                 "52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
                 "640 steps",
                 residual="first",
+            ),
+            "mif-3": harvard(
+                "cddfuse-mif-3.safetensors",
+                "1027ed8cf38381a1fcc4bf67fa430f12fc23c6b8f0ae03be2e525516708a0e07",
+                "962 steps from mif-2, two runs blended",
+                residual="none",
             ),
             "mif-2": harvard(
                 "cddfuse-mif-2.safetensors",
