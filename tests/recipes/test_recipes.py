@@ -361,6 +361,7 @@ def test_of_three_lengths_the_one_that_is_set_counts() -> None:
         ({"edges": -1}, "edges is -1.0: it must be at least 0."),
         ({"learning_rate": float("nan")}, "learning_rate is nan: it must be at least 0."),
         ({"ema": 1}, "ema is 1.0: it must be below 1."),
+        ({"dimming": 1.5}, "dimming is 1.5: it is a share, at most 1."),
         ({"epochs": [0, 1]}, "epochs is (0.0, 1.0): each stage needs more than 0."),
         ({"epochs": [40]}, "epochs is (40.0,): CDDFuse has two stages, so two are needed."),
     ],

@@ -115,8 +115,8 @@ class Crops:
         if self._jitter:
             first, second = (_jittered(image, self._jitter, random) for image in (first, second))
         if self._dimming:
-            dark, darker = 1 - random.uniform(0, self._dimming, 2)
-            first, second = first * float(dark), second * float(darker)
+            one, two = (float(share) for share in random.uniform(0, self._dimming, 2))
+            first, second = first * (1 - one), second * (1 - two)
         return ImagePair(first, second, pair.name)
 
     def _random_crop(self, pair: ImagePair, random: np.random.Generator) -> ImagePair:

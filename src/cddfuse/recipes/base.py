@@ -124,6 +124,8 @@ class Recipe:
                 raise InputError(f"{name} is {value}: it must be at least {least.get(name, 0)}.")
         if not self.epochs or min(self.epochs) <= 0:
             raise InputError(f"epochs is {self.epochs}: each stage needs more than 0.")
+        if self.dimming > 1:
+            raise InputError(f"dimming is {self.dimming}: it is a share, at most 1.")
         if self.ema >= 1:
             raise InputError(f"ema is {self.ema}: it must be below 1.")
 

@@ -201,8 +201,8 @@ class _Run:
         if standing.done:
             self._look(log)  # minutes in which a run may be killed
             self._save(log)
-        if standing.done and self.trainer.fabric.is_global_zero:
-            log.draw()
+            if self.trainer.fabric.is_global_zero:
+                log.draw()
 
     def _agreed(self, wish: bool) -> bool:
         """All processes do what any of them wishes: clocks and signals differ."""

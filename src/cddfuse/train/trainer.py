@@ -92,7 +92,6 @@ class Trainer:
         self.model = model.train()
         self.fabric = fabric
         self.parts = dict(model.named_children())
-        self._awake: Stage | None = None
         groups = [
             {"params": list(part.parameters()), "name": name} for name, part in self.parts.items()
         ]
@@ -143,10 +142,9 @@ class Trainer:
 
         With several processes all have them: what is exchanged is settled before the first step.
         """
-        if stage is not self._awake and self.fabric.world_size == 1:
+        if self.fabric.world_size == 1:
             for name, part in self.parts.items():
                 part.requires_grad_(name in stage.parts)
-        self._awake = stage
 
     def _share(self, batch: ImagePair) -> tuple[Tensor, Tensor]:
         """What this process takes of a global batch, on its device."""
