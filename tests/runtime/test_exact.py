@@ -9,9 +9,10 @@ from torch import Tensor
 
 from benchmarks.plain import plain
 from cddfuse.models.cddfuse import CDDFuse, Residual
-from cddfuse.runtime import compiled, kernels, products, windows
+from cddfuse.runtime import compiled, depthwise, kernels, products, windows, winograd
 from cddfuse.runtime.exact import Fast
 from cddfuse.runtime.patches import patches
+from cddfuse.runtime.winograd import PAIRS
 
 Array = NDArray[np.float32]
 
@@ -117,7 +118,7 @@ def filled(*shape: int) -> Array:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("count", [1, 5, 6, 7, 13])
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 6, 7, 10, 13])
 def test_products_are_right_for_every_count(count: int) -> None:
     x, matrix, out = filled(count, 12), filled(7, 20), np.full((count + 1, 32), 9, np.float32)
     products.multiply(x, 3, products.panels(matrix), out, count)
@@ -143,15 +144,75 @@ def test_products_of_heads() -> None:
     np.testing.assert_allclose(out, query.swapaxes(1, 2) @ key, atol=1e-5)
 
 
+def conv2d(rows: Array, weight: Array, groups: int = 1) -> Array:
+    """Of rows (rows, columns, channels), without what lies at their edges."""
+    image = torch.from_numpy(rows).permute(2, 0, 1)[None].double()
+    result = torch.nn.functional.conv2d(image, torch.from_numpy(weight).double(), groups=groups)
+    return result[0].permute(1, 2, 0).float().numpy()
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(5, 32), (64, 16)])
+def test_a_convolution_with_few_multiplications_is_one(inputs: int, outputs: int) -> None:
+    rows, weight = filled(2 * PAIRS + 2, 12, inputs), filled(outputs, inputs, 3, 3)
+    spread, parts = (np.empty((4, PAIRS, 5, size), np.float32) for size in (inputs, outputs))
+    out = np.full((PAIRS, 2, 10, outputs), np.nan, np.float32)
+    matrices = winograd.transformed(torch.from_numpy(weight))
+    winograd.convolve_rows(rows, matrices, spread, parts, out)
+    np.testing.assert_allclose(out.reshape(-1, 10, outputs), conv2d(rows, weight), atol=1e-4)
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_depthwise_convolution(*, limited: bool) -> None:
+    rows, weight = 3 * filled(3, 9, 32), filled(24, 1, 3, 3)
+    out = np.full((7, 40), 9, np.float32)
+    by_lanes = depthwise.lanes(weight.reshape(24, 9).T)
+    depthwise.depthwise_row(rows[0], rows[1], rows[2], by_lanes, limited, out)
+    expected = conv2d(np.ascontiguousarray(rows[..., :24]), weight, groups=24)[0]
+    if limited:
+        expected = expected.clip(0, 6)
+    np.testing.assert_allclose(out[:, :24], expected, atol=1e-5)
+    assert (out[:, 24:] == 9).all()
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_gate_of_groups(inputs: int) -> None:
+    """Of two halves, the first of which opens the second one."""
+    half, blocks = 16 * inputs, 2
+    rows, weight = filled(3, 9, 2 * half + 3), filled(2 * half, inputs, 3, 3)
+    sorted_weight = weight.reshape(2, blocks, 8, inputs, inputs, 9).transpose(0, 3, 1, 4, 5, 2)
+    sorted_weight = np.ascontiguousarray(sorted_weight)
+    out, room = np.full((7, half + 5), 9, np.float32), np.empty((7, 8), np.float32)
+    depthwise.gate_row(rows[0], rows[1], rows[2], sorted_weight, room, out)
+    # The first channels of all groups lie before the second ones.
+    order = np.arange(2 * half).reshape(2, inputs, -1).swapaxes(1, 2).ravel()
+    convolved = conv2d(np.ascontiguousarray(rows[..., order]), weight, groups=2 * half // inputs)
+    opening, value = torch.from_numpy(convolved[0]).split(half, dim=1)
+    expected = (torch.nn.functional.gelu(opening) * value).numpy()
+    back = np.arange(half).reshape(-1, inputs).swapaxes(0, 1).ravel()
+    np.testing.assert_allclose(out[:, :half], expected[:, back], atol=1e-4)
+    assert (out[:, half:] == 9).all()
+
+
 def test_gelu_is_right_over_its_whole_range() -> None:
     values = torch.linspace(-9, 9, 4000)
-    rows = np.zeros((3, 4, 8000), np.float32)
-    rows[1, 1, :4000], rows[1, 1, 4000:] = values, 1
-    weight, out = np.zeros((9, 2, 4000), np.float32), np.empty((2, 4000), np.float32)
-    weight[4] = 1
-    kernels.gate_row(rows[0], rows[1], rows[2], weight, out)
-    expected = torch.nn.functional.gelu(values)
-    torch.testing.assert_close(torch.from_numpy(out[0]), expected, atol=2e-6, rtol=0)
+    values[7] = torch.nan
+    rows = np.zeros((3, 4002, 16), np.float32)
+    rows[1, 1:-1, :8], rows[1, 1:-1, 8:] = values[:, None], 1
+    weight = np.zeros((2, 1, 1, 1, 9, 8), np.float32)
+    weight[..., 4, :] = 1
+    out = np.empty((4000, 8), np.float32)
+    depthwise.gate_row(rows[0], rows[1], rows[2], weight, np.empty((4000, 8), np.float32), out)
+    expected = torch.nn.functional.gelu(values)[:, None].expand(-1, 8)
+    assert np.isnan(out[7]).all()
+    out[6:9] = expected[6:9]  # what is not a number reaches its neighbours
+    torch.testing.assert_close(torch.from_numpy(out), expected, atol=2e-6, rtol=0, equal_nan=True)
+
+
+def test_exponentials_are_right() -> None:
+    values = np.linspace(-87, 88, 100_000, dtype=np.float32)
+    one, out = np.ones((len(values), 1), np.float32), np.empty((len(values), 2), np.float32)
+    kernels._couple(np.hstack([one, one]), 0, len(values), values[:, None], 0 * one, out)
+    np.testing.assert_allclose(out[:, 0], np.exp(values.astype(float)), rtol=3e-7)
 
 
 def test_without_numba_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,10 @@ from cddfuse.models.cddfuse import (
     TransformerBlock,
 )
 from cddfuse.runtime import kernels
+from cddfuse.runtime.depthwise import lanes
 from cddfuse.runtime.patches import Attention, Layer, Patch, Step
-from cddfuse.runtime.products import panels
+from cddfuse.runtime.products import LANES, panels
+from cddfuse.runtime.winograd import transformed
 
 Array = NDArray[np.float32]
 HEADS, OF_HEAD = 8, 8
@@ -64,17 +66,17 @@ def _attention(block: TransformerBlock) -> Attention:
 
         def dense(matrix: Tensor) -> Layer:
             composed = torch.einsum("om,mihw->oihw", matrix, value)
-            return _layer(kernels.dense_attend, norm, kernel(composed))
+            return _layer(kernels.dense_attend, norm, transformed(composed))
 
-        return Attention(module, _sums(kernels.dense_sums, norm, kernel(both)), dense)
+        return Attention(module, _sums(kernels.dense_sums, norm, transformed(both)), dense)
     parts = np.split(_matrix(module.expand), 3, axis=1), np.split(_places(module.mix), 3, axis=1)
     (query, key, expand), (of_query, of_key, mix) = parts
-    expand, mix = panels(expand), mix.copy()
+    expand, mix = panels(expand), lanes(mix)
 
     def values(matrix: Tensor) -> Layer:
         return _layer(kernels.attend, norm, expand, mix, panels(matrix.t().numpy()))
 
-    weights = panels(np.hstack([query, key])), np.hstack([of_query, of_key])
+    weights = panels(np.hstack([query, key])), lanes(np.hstack([of_query, of_key]))
     return Attention(module, _sums(kernels.sums, norm, *weights), values)
 
 
@@ -93,13 +95,12 @@ def _feed_forward(block: TransformerBlock) -> Layer:
     assert isinstance(module, GatedFeedForward)
     expand, project = _matrix(module.expand), _matrix(module.project)
     hidden = len(project)
-    if module.mix.groups == 2 * hidden:
-        mix = _places(module.mix).reshape(9, 2, hidden)
-        return _layer(kernels.feed_forward, norm, panels(expand), mix, panels(project))
-    # Channels are sorted so that even and odd ones lie together, which compiled loops like.
-    order = np.arange(2 * hidden).reshape(2, -1, 2).swapaxes(1, 2).ravel()
-    pairs = module.mix.weight.detach().view(2, -1, 2, 2, 9)  # halves, groups, out, in, places
-    mix = pairs.permute(4, 0, 3, 2, 1).contiguous().numpy()
+    # Channels are sorted so that the first ones of all groups lie together.
+    of_group = 2 * hidden // module.mix.groups
+    order = np.arange(2 * hidden).reshape(2, -1, of_group).swapaxes(1, 2).ravel()
+    weight = module.mix.weight.detach().view(2, -1, LANES, of_group, of_group, 9)
+    # From halves, blocks, groups, out, in, places
+    mix = weight.permute(0, 3, 1, 4, 5, 2).contiguous().numpy()
     expand, project = panels(expand[:, order]), panels(project[order[:hidden]])
     return _layer(kernels.feed_forward, norm, expand, mix, project)
 
@@ -112,9 +113,9 @@ def _coupled(node: DetailNode) -> list[Step]:
     # Shuffle and the first convolution of phi are one matrix.
     both = panels(np.hstack([shuffle[:, :half] @ expand, shuffle]))
     bias = np.hstack([shift[:half] @ expand, shift])
-    one = _layer(kernels.couple_one, both, bias, mix, panels(project))
+    one = _layer(kernels.couple_one, both, bias, lanes(mix), panels(project))
     expands, mixes, projects = zip(_bottleneck(node.rho), _bottleneck(node.eta), strict=True)
-    weights = panels(np.hstack(expands)), np.hstack(mixes), *map(panels, projects)
+    weights = panels(np.hstack(expands)), lanes(np.hstack(mixes)), *map(panels, projects)
     return [one, _layer(kernels.couple_two, *weights)]
 
 

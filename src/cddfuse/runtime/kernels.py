@@ -12,32 +12,32 @@ import math
 
 import numpy as np
 from numba import njit
-from numpy.polynomial import chebyshev
 
-from cddfuse.runtime.products import multiply, multiply_three, squares_of_heads
+from cddfuse.runtime.depthwise import PAD, depthwise_row, gate_row
+from cddfuse.runtime.products import LANES, multiply, multiply_three, squares_of_heads
+from cddfuse.runtime.winograd import PAIRS, convolve_rows
 
 # Sums may be reordered and products fused; NaN and infinity keep their meaning.
 _MATH = {"reassoc", "contract", "nsz", "arcp"}
 _ONE, _HALF, _SIX, _ZERO = (np.float32(value) for value in (1, 0.5, 6, 0))
 _TINY = np.float32(1e-5)
 
-# erf(z) / z as a polynomial of z^2 in [0, 4^2], to 3e-7 of erf: libraries have no fast erf.
-_EDGE = np.float32(4)
-_POINTS = (1 - np.cos(np.pi * (np.arange(256) + 0.5) / 256)) / 2 * 16
-_ROOTS = np.sqrt(_POINTS)
-_ERF = [math.erf(z) / z for z in _ROOTS]
-_FIT = chebyshev.cheb2poly(chebyshev.chebfit(_POINTS / 8 - 1, _ERF, 14)).astype(np.float32)
-(_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7, _P8, _P9, _P10, _P11, _P12, _P13, _P14) = _FIT
-_HALF_ROOT, _EIGHTH = np.float32(math.sqrt(0.5)), np.float32(0.125)
+# exp(x) = 2^n exp(r): n a whole number, put where the exponent of a float32 is, r small.
+_LOG2_E = np.float32(math.log2(math.e))
+_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(math.log(2) - 0.693359375)
+_E7, _E6, _E5, _E4, _E3 = (np.float32(1 / math.factorial(n)) for n in (7, 6, 5, 4, 3))
+_LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # beyond, it stays as it is there
 
 
 @njit(inline="always", fastmath=_MATH)
-def _gelu(x):
-    z = min(max(x * _HALF_ROOT, -_EDGE), _EDGE)
-    t = z * z * _EIGHTH - _ONE
-    p = ((((((_P14 * t + _P13) * t + _P12) * t + _P11) * t + _P10) * t + _P9) * t + _P8) * t + _P7
-    p = ((((((p * t + _P6) * t + _P5) * t + _P4) * t + _P3) * t + _P2) * t + _P1) * t + _P0
-    return x * _HALF * (_ONE + z * p)
+def _exp(x):
+    """To 1e-7 of the result; libraries have no fast one that compiled loops can call."""
+    x = min(max(x, _LOWEST), _HIGHEST)
+    n = np.rint(x * _LOG2_E)
+    r = x - n * _LN2_HIGH - n * _LN2_LOW
+    p = ((((((_E7 * r + _E6) * r + _E5) * r + _E4) * r + _E3) * r + _HALF) * r + _ONE) * r + _ONE
+    power = (np.int32(n) + np.int32(127)) << np.int32(23)
+    return p * np.int32(power).view(np.float32)
 
 
 @njit(inline="always", fastmath=_MATH)
@@ -115,97 +115,7 @@ def put_row(result, x, i, left, right, shortcut, add, out):
                 out[i, j, k] = result[c, k]
 
 
-@njit(inline="always", fastmath=_MATH)
-def _two(x, y, z, weight, c, h, k):
-    """Depthwise 3x3 convolution at two columns, which share what they load."""
-    x1, x2 = x[c + 1, h, k], x[c + 2, h, k]
-    y1, y2 = y[c + 1, h, k], y[c + 2, h, k]
-    z1, z2 = z[c + 1, h, k], z[c + 2, h, k]
-    w0, w1, w2 = weight[0, h, k], weight[1, h, k], weight[2, h, k]
-    w3, w4, w5 = weight[3, h, k], weight[4, h, k], weight[5, h, k]
-    w6, w7, w8 = weight[6, h, k], weight[7, h, k], weight[8, h, k]
-    one = x[c, h, k] * w0 + x1 * w1 + x2 * w2 + y[c, h, k] * w3 + y1 * w4 + y2 * w5
-    two = x1 * w0 + x2 * w1 + x[c + 3, h, k] * w2 + y1 * w3 + y2 * w4 + y[c + 3, h, k] * w5
-    one += z[c, h, k] * w6 + z1 * w7 + z2 * w8
-    two += z1 * w6 + z2 * w7 + z[c + 3, h, k] * w8
-    return one, two
-
-
-@njit(nogil=True, cache=True, fastmath=_MATH)
-def depthwise_row(x, y, z, weight, limited, out):
-    """Depthwise 3x3 convolution of three rows, perhaps followed by ReLU6; weight (9, channels)."""
-    columns, wide, channels = len(out), x.shape[1], weight.shape[1]
-    x, y, z = (
-        x.reshape((columns + 2, 1, wide)),
-        y.reshape((columns + 2, 1, wide)),
-        z.reshape((columns + 2, 1, wide)),
-    )
-    weight = weight.reshape((9, 1, channels))
-    for c in range(0, columns, 2):
-        for k in range(channels):
-            one, two = _two(x, y, z, weight, c, 0, k)
-            if limited:
-                one, two = _relu6(one), _relu6(two)
-            out[c, k] = one
-            out[c + 1, k] = two
-
-
-@njit(nogil=True, cache=True)
-def gate_row(x, y, z, weight, out):
-    """3x3 convolution, then GELU of the first half of the channels times the second half.
-
-    weight is (9, 2 halves, channels), or (9, 2 halves, 2 in, 2 out, groups) for groups of two, of
-    which the first channels lie before the second ones.
-    """
-    columns, half = out.shape
-    if weight.ndim == 3:
-        shape = (columns + 2, 2, half)
-        _gate(x.reshape(shape), y.reshape(shape), z.reshape(shape), weight, out)
-    else:
-        pairs = (columns + 2, 2, 2, half // 2)
-        out = out.reshape((columns, 2, half // 2))
-        _gate_pairs(x.reshape(pairs), y.reshape(pairs), z.reshape(pairs), weight, out)
-
-
-@njit(nogil=True, cache=True, fastmath=_MATH)
-def _gate(x, y, z, weight, out):
-    columns, channels = out.shape
-    for c in range(0, columns, 2):
-        for k in range(channels):
-            one, two = _two(x, y, z, weight, c, 0, k)
-            value_one, value_two = _two(x, y, z, weight, c, 1, k)
-            out[c, k] = _gelu(one) * value_one
-            out[c + 1, k] = _gelu(two) * value_two
-
-
-@njit(inline="always", fastmath=_MATH)
-def _pair(x, y, z, weight, c, h, q, k):
-    total = _ZERO
-    for j in range(3):
-        for p in range(2):
-            total += x[c + j, h, p, k] * weight[j, h, p, q, k]
-            total += y[c + j, h, p, k] * weight[3 + j, h, p, q, k]
-            total += z[c + j, h, p, k] * weight[6 + j, h, p, q, k]
-    return total
-
-
-@njit(nogil=True, cache=True, fastmath=_MATH)
-def _gate_pairs(x, y, z, weight, out):
-    columns, _, groups = out.shape
-    for c in range(columns):
-        for q in range(2):
-            for k in range(groups):
-                opening = _gelu(_pair(x, y, z, weight, c, 0, q, k))
-                out[c, q, k] = opening * _pair(x, y, z, weight, c, 1, q, k)
-
-
-# Layers. Of three rows in turn, the one of row i of the map is i % 3. Rows have an even number of
-# columns, as convolutions take two at a time; the last one may be of the next patch.
-
-
-@njit(inline="always")
-def _even(count):
-    return count + count % 2
+# Layers. Of three rows in turn, the one of row i of the map is i % 3.
 
 
 @njit(inline="always")
@@ -218,18 +128,19 @@ def _three(rows, i):
 def feed_forward(x, patch, norm, expand, mix, project, add, out):
     """Norm, gated feed-forward, shortcut; mix as in `gate_row`."""
     top, left, bottom, right = patch
-    columns, channels = _even(right - left), x.shape[2]
+    columns, channels = right - left, x.shape[2]
     wide = expand.shape[0] * expand.shape[2]
     normed = np.empty((columns + 2, channels), np.float32)
-    rows = np.empty((3, columns + 2, wide), np.float32)
-    mixed = np.empty((columns, wide // 2), np.float32)
+    rows = np.empty((3, columns + 2, wide + PAD), np.float32)
+    room = np.empty((columns, LANES), np.float32)
+    mixed = np.empty((columns, wide // 2 + PAD), np.float32)
     result = np.empty((columns, channels), np.float32)
     for i in range(top - 1, bottom + 1):
         norm_row(x, i, left - 1, norm[0], norm[1], normed)
         multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
         if i > top:
             above, here, below = _three(rows, i)
-            gate_row(above, here, below, mix, mixed)
+            gate_row(above, here, below, mix, room, mixed)
             multiply(mixed, 0, project, result, columns)
             put_row(result, x, i - 1, left, right, True, add, out)
 
@@ -237,7 +148,7 @@ def feed_forward(x, patch, norm, expand, mix, project, add, out):
 @njit(nogil=True, cache=True)
 def _add_sums(mixed, columns, of_heads, products, squares):
     """Add the sums of a row, (columns, 2 * channels); over the image they are in float64."""
-    channels = mixed.shape[1]
+    channels = len(squares)
     squares_of_heads(mixed, columns, of_heads)
     for h in range(products.shape[0]):
         for i in range(products.shape[1]):
@@ -255,10 +166,10 @@ def _add_sums(mixed, columns, of_heads, products, squares):
 def sums(x, patch, norm, expand, mix, products, squares):
     """Norm, 1x1, depthwise 3x3; of the queries and keys that these are, sums over all pixels."""
     top, left, bottom, right = patch
-    columns, wide = _even(right - left), mix.shape[1]
+    columns, wide = right - left, LANES * len(mix)
     normed = np.empty((columns + 2, x.shape[2]), np.float32)
-    rows = np.empty((3, columns + 2, wide), np.float32)
-    mixed = np.empty((columns, wide), np.float32)
+    rows = np.empty((3, columns + 2, wide + PAD), np.float32)
+    mixed = np.empty((columns, wide + PAD), np.float32)
     of_heads = np.empty(products.shape, np.float32)
     for i in range(top - 1, bottom + 1):
         norm_row(x, i, left - 1, norm[0], norm[1], normed)
@@ -273,10 +184,10 @@ def sums(x, patch, norm, expand, mix, products, squares):
 def attend(x, patch, norm, expand, mix, project, add, out):
     """Norm, 1x1, depthwise 3x3, 1x1, shortcut."""
     top, left, bottom, right = patch
-    columns, wide = _even(right - left), mix.shape[1]
+    columns, wide = right - left, LANES * len(mix)
     normed = np.empty((columns + 2, x.shape[2]), np.float32)
-    rows = np.empty((3, columns + 2, wide), np.float32)
-    mixed = np.empty((columns, wide), np.float32)
+    rows = np.empty((3, columns + 2, wide + PAD), np.float32)
+    mixed = np.empty((columns, wide + PAD), np.float32)
     result = np.empty((columns, x.shape[2]), np.float32)
     for i in range(top - 1, bottom + 1):
         norm_row(x, i, left - 1, norm[0], norm[1], normed)
@@ -288,42 +199,63 @@ def attend(x, patch, norm, expand, mix, project, add, out):
             put_row(result, x, i - 1, left, right, True, add, out)
 
 
+# Full 3x3 convolutions make two columns at a time; the last one may be of the next patch.
+
+
+@njit(inline="always")
+def _even(count):
+    return count + count % 2
+
+
 @njit(nogil=True, cache=True)
-def dense_sums(x, patch, norm, kernel, products, squares):
+def dense_sums(x, patch, norm, matrices, products, squares):
     """Norm and a full 3x3 convolution; of the queries and keys that these are, sums."""
     top, left, bottom, right = patch
-    columns = _even(right - left)
-    rows = np.empty((3, columns + 2, x.shape[2]), np.float32)
-    mixed = np.empty((columns, squares.shape[0]), np.float32)
+    columns, channels, wide = _even(right - left), x.shape[2], squares.shape[0]
+    rows = np.empty((2 * PAIRS + 2, columns + 2, channels), np.float32)
+    spread = np.empty((4, PAIRS, columns // 2, channels), np.float32)
+    parts = np.empty((4, PAIRS, columns // 2, wide), np.float32)
+    mixed = np.empty((PAIRS, 2, columns, wide), np.float32)
     of_heads = np.empty(products.shape, np.float32)
-    for i in range(top - 1, bottom + 1):
-        norm_row(x, i, left - 1, norm[0], norm[1], rows[(i + 3) % 3])
-        if i > top:
-            above, here, below = _three(rows, i)
-            multiply_three(above, here, below, kernel, mixed, columns)
-            _add_sums(mixed, right - left, of_heads, products, squares)
+    for i in range(top, bottom, 2 * PAIRS):
+        _norm_rows(x, i, i == top, left - 1, norm, rows)
+        convolve_rows(rows, matrices, spread, parts, mixed)
+        for r in range(min(2 * PAIRS, bottom - i)):
+            _add_sums(mixed[r // 2, r % 2], right - left, of_heads, products, squares)
 
 
 @njit(nogil=True, cache=True)
-def dense_attend(x, patch, norm, kernel, add, out):
+def dense_attend(x, patch, norm, matrices, add, out):
     """Norm, a full 3x3 convolution, shortcut."""
     top, left, bottom, right = patch
-    columns = _even(right - left)
-    rows = np.empty((3, columns + 2, x.shape[2]), np.float32)
-    result = np.empty((columns, x.shape[2]), np.float32)
-    for i in range(top - 1, bottom + 1):
-        norm_row(x, i, left - 1, norm[0], norm[1], rows[(i + 3) % 3])
-        if i > top:
-            above, here, below = _three(rows, i)
-            multiply_three(above, here, below, kernel, result, columns)
-            put_row(result, x, i - 1, left, right, True, add, out)
+    columns, channels = _even(right - left), x.shape[2]
+    rows = np.empty((2 * PAIRS + 2, columns + 2, channels), np.float32)
+    spread = np.empty((4, PAIRS, columns // 2, channels), np.float32)
+    parts = np.empty((4, PAIRS, columns // 2, channels), np.float32)
+    result = np.empty((PAIRS, 2, columns, channels), np.float32)
+    for i in range(top, bottom, 2 * PAIRS):
+        _norm_rows(x, i, i == top, left - 1, norm, rows)
+        convolve_rows(rows, matrices, spread, parts, result)
+        for r in range(min(2 * PAIRS, bottom - i)):
+            put_row(result[r // 2, r % 2], x, i + r, left, right, True, add, out)
+
+
+@njit(nogil=True, cache=True)
+def _norm_rows(x, i, first, left, norm, rows):
+    """Rows i - 1, ... for `convolve_rows`, of which two are those that were there before."""
+    last = len(rows) - 2
+    for r in range(len(rows)):
+        if first or r > 1:
+            norm_row(x, i + r - 1, left, norm[0], norm[1], rows[r])
+        else:
+            rows[r] = rows[last + r]
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
 def convolution(x, patch, kernel, slope, add, out):
     """A full 3x3 convolution, leaky ReLU. The kernel may have more outputs than `out` has."""
     top, left, bottom, right = patch
-    columns, wide = _even(right - left), kernel.shape[1] * kernel.shape[3]
+    columns, wide = right - left, kernel.shape[1] * kernel.shape[3]
     rows = np.empty((3, columns + 2, x.shape[2]), np.float32)
     result = np.empty((columns, wide), np.float32)
     for i in range(top - 1, bottom + 1):
@@ -337,6 +269,48 @@ def convolution(x, patch, kernel, slope, add, out):
             put_row(result, x, i - 1, left, right, False, add, out)
 
 
+# Loops by themselves are compiled better than those among others.
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def _shift(row, bias, channels):
+    """Add a bias to all, then limit the first half."""
+    for c in range(len(row)):
+        for k in range(channels):
+            row[c, k] = _relu6(row[c, k] + bias[k])
+        for k in range(channels):
+            row[c, channels + k] += bias[channels + k]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def _change(row, change, out):
+    """Second half of the row's channels, of which the second half is changed."""
+    columns, half = change.shape
+    for c in range(columns):
+        for k in range(2 * half):
+            out[c, k] = row[c + 1, 2 * half + k]
+        for k in range(half):
+            out[c, half + k] += change[c, k]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def _limit(row, columns, channels):
+    for c in range(columns):
+        for k in range(channels):
+            row[c, k] = _relu6(row[c, k])
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def _couple(row, left, right, scale, shift, out):
+    half = scale.shape[1]
+    for c in range(right - left):
+        j = left + c
+        for k in range(half):
+            out[c, k] = row[j, k] * _exp(scale[c, k]) + shift[c, k]
+        for k in range(half):
+            out[c, half + k] = row[j, half + k]
+
+
 @njit(nogil=True, cache=True, fastmath=_MATH)
 def couple_one(x, patch, expand, bias, mix, project, add, out):
     """First half of a detail node: shuffle, and the first channels change the second ones.
@@ -344,31 +318,23 @@ def couple_one(x, patch, expand, bias, mix, project, add, out):
     `expand` makes the first channels wide, and shuffles all, in one; project is (., half).
     """
     top, left, bottom, right = patch
-    columns, channels = _even(right - left), x.shape[2]
+    columns, channels = right - left, x.shape[2]
     half = channels // 2
     loaded = np.empty((columns + 2, channels), np.float32)
-    rows = np.empty((3, columns + 2, 2 * channels), np.float32)
-    mixed = np.empty((columns, channels), np.float32)
+    rows = np.empty((3, columns + 2, 2 * channels + PAD), np.float32)
+    mixed = np.empty((columns, channels + PAD), np.float32)
     change = np.empty((columns, half), np.float32)
     result = np.empty((columns, channels), np.float32)
     for i in range(top - 1, bottom + 1):
         load_row(x, i, left - 1, True, loaded)
         row = rows[(i + 3) % 3]
         multiply(loaded, 0, expand, row, columns + 2)
-        for c in range(columns + 2):
-            for k in range(channels):
-                row[c, k] = _relu6(row[c, k] + bias[k])
-            for k in range(channels, 2 * channels):
-                row[c, k] += bias[k]
+        _shift(row, bias, channels)
         if i > top:
             above, here, below = _three(rows, i)
             depthwise_row(above, here, below, mix, True, mixed)
             multiply(mixed, 0, project, change, columns)
-            for c in range(columns):
-                for k in range(channels):
-                    result[c, k] = here[c + 1, channels + k]
-                for k in range(half):
-                    result[c, half + k] += change[c, k]
+            _change(here, change, result)
             put_row(result, x, i - 1, left, right, False, add, out)
 
 
@@ -376,11 +342,11 @@ def couple_one(x, patch, expand, bias, mix, project, add, out):
 def couple_two(x, patch, expand, mix, scaling, shifting, add, out):
     """Second half of a detail node: the second channels scale and shift the first ones."""
     top, left, bottom, right = patch
-    columns, channels = _even(right - left), x.shape[2]
+    columns, channels = right - left, x.shape[2]
     half = channels // 2
     loaded = np.empty((columns + 2, channels), np.float32)
-    rows = np.empty((3, columns + 2, 2 * channels), np.float32)
-    mixed = np.empty((columns, 2 * channels), np.float32)
+    rows = np.empty((3, columns + 2, 2 * channels + PAD), np.float32)
+    mixed = np.empty((columns, 2 * channels + PAD), np.float32)
     scale = np.empty((columns, half), np.float32)
     shift = np.empty((columns, half), np.float32)
     result = np.empty((columns, channels), np.float32)
@@ -388,20 +354,13 @@ def couple_two(x, patch, expand, mix, scaling, shifting, add, out):
         load_row(x, i, left - 1, True, loaded)
         row = rows[(i + 3) % 3]
         multiply(loaded, half, expand, row, columns + 2)
-        for c in range(columns + 2):
-            for k in range(2 * channels):
-                row[c, k] = _relu6(row[c, k])
+        _limit(row, columns + 2, 2 * channels)
         if i > top:
             above, here, below = _three(rows, i)
             depthwise_row(above, here, below, mix, True, mixed)
             multiply(mixed, 0, scaling, scale, columns)
             multiply(mixed, channels, shifting, shift, columns)
-            for c in range(right - left):
-                j = left + c
-                for k in range(half):
-                    result[c, k] = x[i - 1, j, k] * math.exp(scale[c, k]) + shift[c, k]
-                for k in range(half, channels):
-                    result[c, k] = x[i - 1, j, k]
+            _couple(x[i - 1], left, right, scale, shift, result)
             put_row(result, x, i - 1, left, right, False, add, out)
 
 
@@ -409,7 +368,7 @@ def couple_two(x, patch, expand, mix, scaling, shifting, add, out):
 def merge(x, y, patch, of_x, of_y, out):
     """Two maps to one: 1x1 convolutions of both, added."""
     top, left, bottom, right = patch
-    columns, channels = _even(right - left), x.shape[2]
+    columns, channels = right - left, x.shape[2]
     loaded = np.empty((columns, channels), np.float32)
     result = np.empty((columns, channels), np.float32)
     for i in range(top, bottom):

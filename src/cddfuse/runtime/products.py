@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 
 ROWS, LANES = 6, 8  # twelve vectors of sums, two of a matrix, and one for a factor: 15 registers
 PANEL = 2 * LANES
+SOME = 4  # rows of the last product, if no more are left
 
 
 def _tile(rows: int, vectors: int) -> Any:
@@ -77,7 +78,7 @@ def _tile(rows: int, vectors: int) -> Any:
     return tile
 
 
-_many, _one, _square = _tile(ROWS, 2), _tile(1, 2), _tile(LANES, 1)
+_many, _some, _one, _square = _tile(ROWS, 2), _tile(SOME, 2), _tile(1, 2), _tile(LANES, 1)
 
 
 def panels(matrix: np.ndarray) -> np.ndarray:
@@ -91,8 +92,32 @@ def panels(matrix: np.ndarray) -> np.ndarray:
 
 
 @njit(inline="always")
-def _address(x):
+def address(x):
+    """Where the numbers of an array begin."""
     return np.intp(x.ctypes.data)
+
+
+@njit(inline="always")
+def _next_rows(begin, count):
+    """How many rows a product has, and its first one; some rows are computed twice."""
+    left = count - begin
+    if left <= SOME and count >= SOME:
+        return SOME, count - SOME
+    if count >= ROWS:
+        return ROWS, min(begin, count - ROWS)
+    return left, begin
+
+
+@njit(inline="always")
+def _product(rows, left, stride, right, depth, to, wide, fresh):
+    if rows == ROWS:
+        _many(left, stride, 1, right, PANEL, depth, to, wide, fresh)
+    elif rows == SOME:
+        _some(left, stride, 1, right, PANEL, depth, to, wide, fresh)
+    else:
+        for r in range(rows):
+            a, c = left + 4 * r * stride, to + 4 * r * wide
+            _one(a, stride, 1, right, PANEL, depth, c, wide, fresh)
 
 
 @njit(nogil=True, cache=True)
@@ -101,17 +126,12 @@ def multiply(x, start, matrices, out, count):
     panels, depth, _ = matrices.shape
     stride, wide = x.shape[1], out.shape[1]
     for begin in range(0, count, ROWS):
-        row = max(min(begin, count - ROWS), 0)
-        left = _address(x) + 4 * (row * stride + start)
+        rows, row = _next_rows(begin, count)
+        left = address(x) + 4 * (row * stride + start)
         for panel in range(panels):
-            right = _address(matrices) + 4 * panel * depth * PANEL
-            to = _address(out) + 4 * (row * wide + panel * PANEL)
-            if count >= ROWS:
-                _many(left, stride, 1, right, PANEL, depth, to, wide, True)
-            else:
-                for r in range(count):
-                    a, c = left + 4 * r * stride, to + 4 * r * wide
-                    _one(a, stride, 1, right, PANEL, depth, c, wide, True)
+            right = address(matrices) + 4 * panel * depth * PANEL
+            to = address(out) + 4 * (row * wide + panel * PANEL)
+            _product(rows, left, stride, right, depth, to, wide, True)
 
 
 @njit(nogil=True, cache=True)
@@ -124,28 +144,23 @@ def multiply_three(x, y, z, matrices, out, count):
     _, panels, depth, _ = matrices.shape
     stride, wide = x.shape[1], out.shape[1]
     for begin in range(0, count, ROWS):
-        row = max(min(begin, count - ROWS), 0)
+        rows, row = _next_rows(begin, count)
         for panel in range(panels):
-            to = _address(out) + 4 * (row * wide + panel * PANEL)
+            to = address(out) + 4 * (row * wide + panel * PANEL)
             for i, source in enumerate((x, y, z)):
-                left = _address(source) + 4 * row * stride
-                right = _address(matrices) + 4 * (i * panels + panel) * depth * PANEL
-                if count >= ROWS:
-                    _many(left, stride, 1, right, PANEL, depth, to, wide, i == 0)
-                else:
-                    for r in range(count):
-                        a, c = left + 4 * r * stride, to + 4 * r * wide
-                        _one(a, stride, 1, right, PANEL, depth, c, wide, i == 0)
+                left = address(source) + 4 * row * stride
+                right = address(matrices) + 4 * (i * panels + panel) * depth * PANEL
+                _product(rows, left, stride, right, depth, to, wide, i == 0)
 
 
 @njit(nogil=True, cache=True)
 def squares_of_heads(x, count, out):
     """Products of the first half of the channels with the second half, summed over pixels.
 
-    Of heads of eight channels only: x is (pixels, 2 * channels), out (heads, 8, 8).
+    Of heads of eight channels only: x is (pixels, 2 * channels or more), out (heads, 8, 8).
     """
     wide = x.shape[1]
     for head in range(out.shape[0]):
-        left = _address(x) + 4 * LANES * head
-        to = _address(out) + 4 * LANES * LANES * head
-        _square(left, 1, wide, left + 2 * wide, wide, count, to, LANES, True)
+        left = address(x) + 4 * LANES * head
+        to = address(out) + 4 * LANES * LANES * head
+        _square(left, 1, wide, left + 4 * LANES * len(out), wide, count, to, LANES, True)
