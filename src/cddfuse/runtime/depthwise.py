@@ -58,7 +58,7 @@ class _Vectors:
         return x
 
     def gelu(self, x: Value) -> Value:
-        """X / 2 (1 + erf(x / sqrt 2)), in two interleaved chains: one would have to wait."""
+        """Half of x (1 + erf(x / sqrt 2)), in two interleaved chains: one would have to wait."""
         z = self.limited(self.times(x, self.number(math.sqrt(0.5))), -_EDGE, _EDGE)
         t = self.plus(self.times(self.times(z, z), self.number(1 / 8)), self.number(-1))
         u = self.times(t, t)
