@@ -29,7 +29,7 @@ def whole(first: Tensor, second: Tensor, side: int) -> tiles.Sample:
 def test_tiles_with_given_matrices_join_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     fast, pair = Fast(released_model()), images(150, 130)
     monkeypatch.setattr(tiles, "sample", whole)
-    fused = tiles.Frozen(fast, 64)(*pair)
+    fused = tiles.Frozen(fast, 64, 64)(*pair)
     torch.testing.assert_close(fused, fast(*pair), atol=1e-6, rtol=0)
 
 
@@ -37,7 +37,7 @@ def test_a_halo_that_is_too_small_shows(monkeypatch: pytest.MonkeyPatch) -> None
     fast, pair = Fast(released_model()), images(150, 130)
     monkeypatch.setattr(tiles, "sample", whole)
     monkeypatch.setattr(tiles, "HALO", 8)
-    assert (tiles.Frozen(fast, 64)(*pair) - fast(*pair)).abs().max() > 1e-4
+    assert (tiles.Frozen(fast, 64, 64)(*pair) - fast(*pair)).abs().max() > 1e-4
 
 
 def test_a_sample_is_made_of_pieces_from_all_over_the_image() -> None:
@@ -109,6 +109,14 @@ def test_tiles_of_a_network_that_looks_a_known_distance_join_exactly() -> None:
     run(model, *pair, Limits(tile=64))
     assert len(model.seen) == 3 * 4
     assert max(model.seen[0]) <= 64 + 3 + 4
+
+
+@pytest.mark.parametrize(
+    ("tile", "room", "side"),
+    [(2000, 2054, 2054), (256, 5000, 1024), (256, 700, 700), (128, 5000, 512), (64, 100, 512)],
+)
+def test_the_sample_is_large_if_it_fits(tile: int, room: int, side: int) -> None:
+    assert tiles.sample_side(tile, room) == side
 
 
 def test_little_memory_means_tiles(

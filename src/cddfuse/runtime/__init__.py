@@ -109,8 +109,12 @@ def _ways(
         fast = Fast(cast(CDDFuse, model))
         return _each(partial(fast, progress=progress), first, second)
 
+    memory = limits.memory or int(_SHARE * _free(device))
+    room = int((memory / BYTES_PER_PIXEL) ** 0.5)
+
     def frozen(side: int) -> Tensor:
-        return _each(tiles.Frozen(Fast(cast(CDDFuse, model)), side, progress), first, second)
+        fuser = tiles.Frozen(Fast(cast(CDDFuse, model)), side, room, progress)
+        return _each(fuser, first, second)
 
     def blended(side: int) -> Tensor:
         return tiles.blended(model, whole, first, second, side)
@@ -123,13 +127,12 @@ def _ways(
             side = max(shape) // 2
     else:
         in_tiles = frozen
-        memory = limits.memory or int(_SHARE * _free(device))
         fits = shape.numel() * BYTES_PER_PIXEL <= memory
         if fits and not side and (bf16 or device.type != "cpu"):
             yield "whole", partial(whole, first, second)
         if fits and not side:
             yield "patch by patch", patches
-        side = side or max(int((memory / BYTES_PER_PIXEL) ** 0.5) - 2 * tiles.HALO, tiles.SMALLEST)
+        side = side or max(room - 2 * tiles.HALO, tiles.SMALLEST)
         if not fits and not limits.tile:
             text = (
                 "%d x %d pixels need %.1f GB, of %.1f: tiles of %d pixels, with sampled attention"

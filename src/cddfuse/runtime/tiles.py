@@ -14,6 +14,7 @@ HALO = 27  # pixels around one that CDDFuse looks at: 9 shallow, 6 detail, 2 fus
 SMALLEST = 64
 _OVERLAP = 32  # pixels on each side over which tiles of other networks are blended
 _SAMPLE = 512  # least side of the sample that attention is taken from
+_GOOD_SAMPLE = 1024  # what it should be, even for small tiles
 _PIECE = 64  # side of the squares it is made of
 _MARGIN = 8  # pixels at their edges that are not counted
 
@@ -28,29 +29,40 @@ class Frozen:
     Args:
         fast: the network.
         side: of a tile, without what lies around it.
+        room: side of what fits the memory.
         progress: told which share is done, again and again.
     """
 
-    def __init__(self, fast: Fast, side: int, progress: Progress = lambda share: None) -> None:
+    def __init__(
+        self, fast: Fast, side: int, room: int, progress: Progress = lambda share: None
+    ) -> None:
         self._fast = fast
         self._side = side
+        self._of_sample = sample_side(side, room)
         self._progress = progress
 
     @torch.inference_mode()
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse a pair (1, 1, H, W)."""
         matrices: list[Tensor] = []
-        side = max(self._side + 2 * HALO, _SAMPLE)
         fused = torch.empty_like(first)
         tiles = list(_around(first.shape[-2:], self._side, HALO))
         share = _Shares(self._progress, len(tiles) + 1)
-        one, two, counted = sample(first, second, side)
+        one, two, counted = sample(first, second, self._of_sample)
         self._fast(one, two, found=matrices, counted=counted, progress=share.of_next())
         for tile, around in tiles:
             one, two = _cut(first, around), _cut(second, around)
             result = self._fast(one, two, given=matrices, progress=share.of_next())
             _cut(fused, tile)[:] = _cut(result, _within(tile, around))
         return fused
+
+
+def sample_side(tile: int, room: int) -> int:
+    """Side of the sample: a good one if it fits the memory, and at least that of a tile.
+
+    It shrinks with tiles, which become smaller where memory turns out to be less than thought.
+    """
+    return max(min(_GOOD_SAMPLE, room, 4 * tile), tile + 2 * HALO, _SAMPLE)
 
 
 class _Shares:
