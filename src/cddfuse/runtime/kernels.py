@@ -4,8 +4,7 @@ Three rows of what is wide are kept, as every layer looks one pixel far; all of 
 cache. Every kernel takes a map x, (H, W, channels), a patch of it (top, left, bottom, right), and
 at the end the map that gets the result at the same place, which it may `add` to what is there.
 
-Arrays are float32 and contiguous. An index is never more than a variable or a number plus a number,
-or compiled code takes its slow path: hence the axes for halves and pairs.
+Arrays are float32 and contiguous. Indices are kept plain, or compiled code takes its slow path.
 """
 
 import math

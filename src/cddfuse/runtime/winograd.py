@@ -41,6 +41,7 @@ def convolve_rows(rows, matrices, spread, parts, out):
     """
     _, pairs, tiles, channels = spread.shape
     wide = parts.shape[3]
+    out[:] = 0
     for u in range(4):
         for p in range(pairs):
             a, b, c, d = rows[2 * p], rows[2 * p + 1], rows[2 * p + 2], rows[2 * p + 3]
@@ -56,7 +57,10 @@ def convolve_rows(rows, matrices, spread, parts, out):
             of_v = spread[v].reshape((pairs * tiles, channels))
             multiply(of_v, 0, matrices[u, v], parts[v].reshape((pairs * tiles, wide)), len(of_v))
         for p in range(pairs):
-            _gather(parts, p, u, out[p, 0], out[p, 1])
+            if u < 3:
+                _gather(parts, p, 1, out[p, 0])
+            if u > 0:
+                _gather(parts, p, 1 if u == 1 else -1, out[p, 1])
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
@@ -77,51 +81,14 @@ def _spread(x, y, sign, p, out):
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
-def _gather(parts, p, u, upper, lower):
-    """What the places of row u give to two rows and two columns of results."""
-    if u == 0:
-        _put(parts, p, upper)
-    elif u == 1:
-        _add(parts, p, upper)
-        _put(parts, p, lower)
-    elif u == 2:
-        _add(parts, p, upper)
-        _subtract(parts, p, lower)
-    else:
-        _subtract(parts, p, lower)
-
-
-# A loop for each column: more rows at a time, at like addresses, hinder each other in the cache.
-
-
-@njit(nogil=True, cache=True, fastmath={"contract"})
-def _put(parts, p, row):
+def _gather(parts, p, sign, row):
+    """Add what the places of a row give, two columns at a time, to a row of results."""
     _, _, tiles, channels = parts.shape
     row = row.reshape((tiles, 2, channels))
+    s = np.float32(sign)
+    # A loop for each column: several at once, at like addresses, hinder each other in the cache.
     for c in range(tiles):
         for k in range(channels):
-            row[c, 0, k] = parts[0, p, c, k] + parts[1, p, c, k] + parts[2, p, c, k]
+            row[c, 0, k] += s * (parts[0, p, c, k] + parts[1, p, c, k] + parts[2, p, c, k])
         for k in range(channels):
-            row[c, 1, k] = parts[1, p, c, k] - parts[2, p, c, k] - parts[3, p, c, k]
-
-
-@njit(nogil=True, cache=True, fastmath={"contract"})
-def _add(parts, p, row):
-    _, _, tiles, channels = parts.shape
-    row = row.reshape((tiles, 2, channels))
-    for c in range(tiles):
-        for k in range(channels):
-            row[c, 0, k] += parts[0, p, c, k] + parts[1, p, c, k] + parts[2, p, c, k]
-        for k in range(channels):
-            row[c, 1, k] += parts[1, p, c, k] - parts[2, p, c, k] - parts[3, p, c, k]
-
-
-@njit(nogil=True, cache=True, fastmath={"contract"})
-def _subtract(parts, p, row):
-    _, _, tiles, channels = parts.shape
-    row = row.reshape((tiles, 2, channels))
-    for c in range(tiles):
-        for k in range(channels):
-            row[c, 0, k] -= parts[0, p, c, k] + parts[1, p, c, k] + parts[2, p, c, k]
-        for k in range(channels):
-            row[c, 1, k] -= parts[1, p, c, k] - parts[2, p, c, k] - parts[3, p, c, k]
+            row[c, 1, k] += s * (parts[1, p, c, k] - parts[2, p, c, k] - parts[3, p, c, k])
