@@ -50,6 +50,11 @@ def over(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Resul
     return results + [future.result() for future in waiting]
 
 
+def at_once() -> int:
+    """Pieces that `over` begins, at most, before the first of them is done, in `a_band_each`."""
+    return 2 * max(_workers.get(), torch.get_num_threads())
+
+
 @lru_cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "bands", torch.set_num_threads, (1,))

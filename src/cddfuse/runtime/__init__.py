@@ -15,7 +15,7 @@ from cddfuse.errors import InputError
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import tiles
-from cddfuse.runtime.exact import BYTES_PER_PIXEL, Fast, Progress
+from cddfuse.runtime.exact import Fast, Progress, bytes_for
 
 _log = logging.getLogger(__name__)
 _SHARE = 0.7  # of the free memory that a run may take
@@ -110,7 +110,7 @@ def _ways(
         return _each(partial(fast, progress=progress), first, second)
 
     memory = limits.memory or int(_SHARE * _free(device))
-    room = int((memory / BYTES_PER_PIXEL) ** 0.5)
+    room = tiles.largest(memory)
 
     def frozen(side: int) -> Tensor:
         fuser = tiles.Frozen(Fast(cast(CDDFuse, model)), side, room, progress)
@@ -127,7 +127,8 @@ def _ways(
             side = max(shape) // 2
     else:
         in_tiles = frozen
-        fits = shape.numel() * BYTES_PER_PIXEL <= memory
+        need = bytes_for(*shape)
+        fits = need <= memory
         if fits and not side and (bf16 or device.type != "cpu"):
             yield "whole", partial(whole, first, second)
         if fits and not side:
@@ -137,7 +138,6 @@ def _ways(
             text = (
                 "%d x %d pixels need %.1f GB, of %.1f: tiles of %d pixels, with sampled attention"
             )
-            need = shape.numel() * BYTES_PER_PIXEL
             _log.warning(text, shape[1], shape[0], need / 1e9, memory / 1e9, side)
     while side >= tiles.SMALLEST:
         yield f"tiles of {side} pixels", partial(in_tiles, side)

@@ -22,15 +22,20 @@ from torch import Tensor, nn
 from cddfuse.models.cddfuse import CDDFuse, TransformerBlock
 from cddfuse.runtime import windows
 from cddfuse.runtime.patches import Attention, Layer, Patch, Step, patches
-from cddfuse.threads import a_band_each, over
+from cddfuse.runtime.rolling import CHANNELS, Rolling, spare_rows
+from cddfuse.threads import a_band_each, at_once, over
 
-CHANNELS = 64
-BYTES_PER_PIXEL = 4 * 4 * CHANNELS + 64  # four maps, and the images
 # Rows of a patch. It has half as many columns: what is wide of three rows should stay in the nearer
 # cache (L2) of a processor.
 SIDE = 128
 Result = TypeVar("Result")
 Progress = Callable[[float], None]
+
+
+def bytes_for(height: int, width: int) -> int:
+    """What an image takes: three maps, rows to spare for one of them, and the images."""
+    rows = 3 * height + spare_rows(patches(height, width, SIDE, SIDE // 2), at_once())
+    return 4 * CHANNELS * rows * width + 64 * height * width
 
 
 class Fast:
@@ -101,52 +106,53 @@ class Fast:
         """
         with a_band_each():
             height, width = first.shape[-2:]
-            run = Run(patches(height, width, self._side, self._side // 2), given, found, counted)
+            cut = patches(height, width, self._side, self._side // 2)
+            run = Run(cut, given, found, counted)
             run.report(progress, self._passes(given is None))
-            x, spare, base, other = self._maps(first)
-            x, spare = self._shallow(run, first, x, spare)
-            run.through(self._base, x, spare, into=base)
-            detail, spare = run.through(self._detail, x, spare)
-            # Of the second image the sums are all that is needed: four maps at most.
-            x, other = self._shallow(run, second, spare, other)
-            run.through(self._base, x, other, into=base, add=True)
-            run.through(self._detail, x, other, into=detail, add=True)
-            base, spare = run.through(self._fuse_base, base, x)
+            base, detail, memory = self._maps(first, cut)
+            rolling = Rolling(memory, cut)
+            for image, add in ((first, False), (second, True)):
+                # Sums of both images' features are all that is needed.
+                run.each(self._embed, image[0].permute(1, 2, 0).contiguous(), rolling.now())
+                run.update(self._blocks, rolling)
+                run.at_once(self._base, rolling.now(), base, add=add)
+                run.update(self._detail[:-1], rolling)
+                run.each(self._detail[-1], rolling.now(), detail, add=add)
+            spare = rolling.now()
+            base, spare = run.through(self._fuse_base, base, spare)
             detail, spare = run.through(self._fuse_detail, detail, spare)
             run.everywhere(partial(self._merge, base, detail, spare))
             x, spare = run.through(self._decode, spare, base)
             narrow = spare.view(-1)[: x.numel() // 2].view(height, width, CHANNELS // 2)
             run.each(self._narrow, x, narrow)
-            image = x.new_empty(height, width, 1)
-            run.each(self._draw, narrow, image)
+            drawn = x.new_empty(height, width, 1)
+            run.each(self._draw, narrow, drawn)
         residual = self._residual_image(first, second)
-        fused = image.permute(2, 0, 1)[None]
+        fused = drawn.permute(2, 0, 1)[None]
         return (fused if residual is None else fused + residual).sigmoid()
 
-    def _maps(self, image: Tensor) -> list[Tensor]:
-        """Four maps for an image.
+    def _maps(self, image: Tensor, cut: Sequence[Patch]) -> list[Tensor]:
+        """Three maps for an image, the last one with rows to spare.
 
         Tiles get the same memory again: they differ a little in size, so that an allocator would
         find new room for many of them.
         """
-        length = image.shape[-2] * image.shape[-1] * CHANNELS
-        if not self._room or len(self._room[0]) < length:
+        height, width = image.shape[-2:]
+        rows = [height, height, height + spare_rows(cut, at_once())]
+        lengths = [count * width * CHANNELS for count in rows]
+        have = [len(room) for room in self._room]
+        if not have or any(a < b for a, b in zip(have, lengths, strict=True)):
             self._room.clear()  # the old ones go first
-            self._room += [image.new_empty(length) for _ in range(4)]
-        return [room[:length].view(*image.shape[-2:], CHANNELS) for room in self._room]
+            self._room += [image.new_empty(length) for length in lengths]
+        maps = zip(self._room, lengths, strict=True)
+        return [room[:length].view(-1, width, CHANNELS) for room, length in maps]
 
     def _passes(self, own: bool) -> int:
         """How often all patches are gone through; attention with matrices of its own does twice."""
-        shallow = [self._embed, *self._blocks, *self._base, *self._detail]
+        shallow = [self._embed, *self._blocks, self._base[0], *self._detail]
         fusion = [*self._fuse_base, *self._fuse_detail, self._merge]
         steps = [*shallow, *shallow, *fusion, *self._decode, self._narrow, self._draw]
         return len(steps) + own * sum(isinstance(step, Attention) for step in steps)
-
-    def _shallow(
-        self, run: "Run", image: Tensor, x: Tensor, spare: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        run.each(self._embed, image[0].permute(1, 2, 0).contiguous(), x)
-        return run.through(self._blocks, x, spare)
 
 
 def _form(device: torch.device) -> ModuleType:
@@ -192,39 +198,58 @@ class Run:
         self._progress(self._done / self._passes)
         return results
 
-    def through(
-        self,
-        layers: Sequence["Step"],
-        x: Tensor,
-        spare: Tensor,
-        into: Tensor | None = None,
-        *,
-        add: bool = False,
-    ) -> tuple[Tensor, Tensor]:
+    def through(self, layers: Sequence[Step], x: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
         """Send a map through layers, back and forth between it and another one.
 
-        Args:
-            layers: one after another.
-            x: the map; it stays as it is if there are two layers and `into`.
-            spare: of the same size.
-            into: where the last layer puts its result, if not into one of the two.
-            add: the last layer adds it to what is there.
-
         Returns:
-            The map with the result, without `into`, and the other one.
+            The map with the result, and the other one.
         """
         for step in layers:
-            layer = step.values(self._matrix(step, x)) if isinstance(step, Attention) else step
-            if into is not None and step is layers[-1]:
-                self.each(layer, x, into, add=add)
-            else:
-                self.each(layer, x, spare)
-                x, spare = spare, x
+            self.each(step, x, spare)
+            x, spare = spare, x
         return x, spare
 
-    def each(self, layer: "Layer", x: Tensor, target: Tensor, *, add: bool = False) -> None:
+    def update(self, layers: Sequence[Step], rolling: Rolling) -> None:
+        """Send a map through layers, in place."""
+        for step in layers:
+            self.each(step, rolling.now(), rolling.other(), rolling.ready())
+            rolling.turn()
+
+    def at_once(self, steps: Sequence[Step], x: Tensor, target: Tensor, *, add: bool) -> None:
+        """Fill a map, or add to it, by several layers, of which only the first has sums.
+
+        Each patch goes through all of them, with the pixels around it that this takes: what is
+        between the layers is not there as a map.
+        """
+        layers = [self._layer(step, x) for step in steps]
+
+        def work(patch: Patch) -> None:
+            around = patch.grown(len(layers), *x.shape[:2])
+            part = around.of(x).contiguous()
+            for left, layer in zip(range(len(layers))[::-1], layers, strict=True):
+                result = torch.empty_like(part)
+                layer(part, patch.grown(left, *x.shape[:2]).within(around), result)
+                part = result
+            place, result = patch.of(target), patch.within(around).of(part)
+            place.copy_(place + result if add else result)
+
+        self.everywhere(work)
+
+    def each(
+        self,
+        step: Step,
+        x: Tensor,
+        target: Tensor,
+        cut: Sequence[Patch] | None = None,
+        *,
+        add: bool = False,
+    ) -> None:
         """Fill a map, or add to it, with what a layer makes of another one."""
-        self.everywhere(lambda patch: layer(x, patch, target, add=add))
+        layer = self._layer(step, x)
+        self.everywhere(lambda patch: layer(x, patch, target, add=add), cut)
+
+    def _layer(self, step: Step, x: Tensor) -> Layer:
+        return step.values(self._matrix(step, x)) if isinstance(step, Attention) else step
 
     def _matrix(self, layer: "Attention", x: Tensor) -> Tensor:
         if self._given is not None:

@@ -26,6 +26,16 @@ class Patch(NamedTuple):
         """The part of an image (H, W, ...)."""
         return image[self.top : self.bottom, self.left : self.right]
 
+    def grown(self, by: int, height: int, width: int) -> "Patch":
+        """With the pixels around it that an image has."""
+        top, left = max(self.top - by, 0), max(self.left - by, 0)
+        return Patch(top, left, min(self.bottom + by, height), min(self.right + by, width))
+
+    def within(self, outer: "Patch") -> "Patch":
+        """Where it lies in a larger one."""
+        top, left = outer.top, outer.left
+        return Patch(self.top - top, self.left - left, self.bottom - top, self.right - left)
+
 
 def patches(height: int, width: int, rows: int, columns: int) -> list[Patch]:
     """Cut an image into patches of much the same size, at most `rows` x `columns`."""

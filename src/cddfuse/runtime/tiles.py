@@ -1,14 +1,17 @@
 """Images that do not fit the memory, in tiles that join without seams."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from math import isqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cddfuse.models.base import FusionModel
-from cddfuse.runtime.exact import Fast, Progress
+from cddfuse.runtime.exact import Fast, Progress, bytes_for
 from cddfuse.runtime.patches import Patch, patches
+from cddfuse.runtime.rolling import CHANNELS
 
 HALO = 27  # pixels around one that CDDFuse looks at: 9 shallow, 6 detail, 2 fusion, 8 decoder, 2
 SMALLEST = 64
@@ -53,8 +56,14 @@ class Frozen:
         for tile, around in tiles:
             one, two = _cut(first, around), _cut(second, around)
             result = self._fast(one, two, given=matrices, progress=share.of_next())
-            _cut(fused, tile)[:] = _cut(result, _within(tile, around))
+            _cut(fused, tile)[:] = _cut(result, tile.within(around))
         return fused
+
+
+def largest(memory: int) -> int:
+    """Side of the largest square image whose maps fit so many bytes."""
+    sides = range(isqrt(memory // (3 * 4 * CHANNELS)) + 1)
+    return bisect_right(sides, memory, lo=1, key=lambda side: bytes_for(side, side)) - 1
 
 
 def sample_side(tile: int, room: int) -> int:
@@ -155,7 +164,7 @@ def blended(
         fused = torch.empty_like(first)
         for tile, around in _around(first.shape[-2:], side, radius, multiple):
             result = whole(_cut(first, around), _cut(second, around))
-            _cut(fused, tile)[:] = _cut(result, _within(tile, around))
+            _cut(fused, tile)[:] = _cut(result, tile.within(around))
         return fused
     total, weights = torch.zeros_like(first), torch.zeros_like(first)
     for _, around in _around(first.shape[-2:], side, _OVERLAP, multiple):
@@ -172,8 +181,7 @@ def _around(
     """Tiles of an image, and each with what lies around it, whose sides divide by `multiple`."""
     height, width = shape
     for tile in patches(height, width, side, side):
-        top, left = max(tile.top - halo, 0), max(tile.left - halo, 0)
-        below, right = min(tile.bottom + halo, height), min(tile.right + halo, width)
+        top, left, below, right = tile.grown(halo, height, width)
         # The image divides, so there is always room to widen a tile.
         top, below = _widened(top, below, height, multiple)
         left, right = _widened(left, right, width, multiple)
@@ -203,8 +211,3 @@ def _fading(around: Patch, image: Tensor) -> Tensor:
 
 def _cut(image: Tensor, patch: Patch) -> Tensor:
     return image[..., patch.top : patch.bottom, patch.left : patch.right]
-
-
-def _within(inner: Patch, outer: Patch) -> Patch:
-    top, left = outer.top, outer.left
-    return Patch(inner.top - top, inner.left - left, inner.bottom - top, inner.right - left)

@@ -32,10 +32,8 @@ class Window(NamedTuple):
 
 def _window(x: Tensor, patch: Patch) -> Window:
     height, width = x.shape[:2]
-    top, left = max(patch.top - 1, 0), max(patch.left - 1, 0)
-    below, right = min(patch.bottom + 1, height), min(patch.right + 1, width)
     missing = [patch.left == 0, patch.right == width, patch.top == 0, patch.bottom == height]
-    image = x[top:below, left:right].permute(2, 0, 1)[None]
+    image = patch.grown(1, height, width).of(x).permute(2, 0, 1)[None]
     return Window(image, [int(one) for one in missing])
 
 
