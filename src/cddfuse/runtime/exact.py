@@ -115,7 +115,7 @@ class Fast:
                 # Sums of both images' features are all that is needed.
                 run.each(self._embed, image[0].permute(1, 2, 0).contiguous(), rolling.now())
                 run.update(self._blocks, rolling)
-                run.at_once(self._base, rolling.now(), base, add=add)
+                run.together(self._base, rolling.now(), base, add=add)
                 run.update(self._detail[:-1], rolling)
                 run.each(self._detail[-1], rolling.now(), detail, add=add)
             spare = rolling.now()
@@ -215,7 +215,7 @@ class Run:
             self.each(step, rolling.now(), rolling.other(), rolling.ready())
             rolling.turn()
 
-    def at_once(self, steps: Sequence[Step], x: Tensor, target: Tensor, *, add: bool) -> None:
+    def together(self, steps: Sequence[Step], x: Tensor, target: Tensor, *, add: bool) -> None:
         """Fill a map, or add to it, by several layers, of which only the first has sums.
 
         Each patch goes through all of them, with the pixels around it that this takes: what is
