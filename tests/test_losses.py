@@ -1,5 +1,7 @@
 """Terms of the losses: worked cases, plain transcriptions in NumPy, laws."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +148,15 @@ def test_directed_minds_the_sign_that_gradient_does_not() -> None:
     assert torch.equal(rising[0].abs(), rising[1].abs())
     assert losses.directed(ramp, ramp, flat).item() == 0
     assert losses.directed(ramp, falling, flat).item() > 1
+
+
+@pytest.mark.parametrize("term", [losses.gradient, losses.directed])
+def test_sharpness_asks_for_steeper_slopes(term: Callable[..., Tensor]) -> None:
+    ramp = torch.arange(5.0).expand(1, 1, 5, 5)
+    sources = ramp, torch.zeros_like(ramp)
+    assert term(1.5 * ramp, *sources, 1.5).item() == pytest.approx(0, abs=1e-6)
+    assert term(1.5 * ramp, *sources).item() > 1
+    assert term(ramp, *sources, 1.5).item() > 1
 
 
 def test_likeness_is_what_is_missing_in_both_similarities(images: Tensor) -> None:

@@ -70,20 +70,26 @@ def brightness(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return F.mse_loss(fused, torch.maximum(first, second))
 
 
-def gradient(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """The fused image must have the stronger of the sources' gradients (paper, eq. 10)."""
+def gradient(fused: Tensor, first: Tensor, second: Tensor, sharpness: float = 1.0) -> Tensor:
+    """The fused image must have the stronger of the sources' gradients (paper, eq. 10).
+
+    They are first multiplied by `sharpness`: where other terms pull in other directions, networks
+    fall short of what they are asked for.
+    """
     strongest = torch.maximum(_strength(first), _strength(second))
-    return F.l1_loss(_strength(fused), strongest)
+    return F.l1_loss(_strength(fused), sharpness * strongest)
 
 
-def directed(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def directed(fused: Tensor, first: Tensor, second: Tensor, sharpness: float = 1.0) -> Tensor:
     """The fused image must have the gradient of that source which has the stronger one, both signs.
 
     `gradient` is content with a slope in the wrong direction, which is what halos are made of.
+    `sharpness` is as there.
     """
     one, two = sobel(first, "zero"), sobel(second, "zero")
     stronger = one.abs().sum(1, keepdim=True) >= two.abs().sum(1, keepdim=True)
-    return (sobel(fused, "zero") - torch.where(stronger, one, two)).abs().sum(1).mean()
+    wanted = sharpness * torch.where(stronger, one, two)
+    return (sobel(fused, "zero") - wanted).abs().sum(1).mean()
 
 
 def likeness(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -128,6 +128,7 @@ def test_presets_of_cddfuse() -> None:
         "brightness": 0,
         "gradient": 10,
         "directed": 0,
+        "sharpness": 1,
         "likeness": 0,
         "fidelity": 0,
         "difference": 0,
@@ -201,9 +202,11 @@ def test_network_is_built_with_the_settings() -> None:
     assert built.state_dict().keys() == expected.state_dict().keys()
 
 
-def terms_of(stage: int, model: CDDFuse, pair: ImagePair) -> dict[str, Tensor]:
+def terms_of(
+    stage: int, model: CDDFuse, pair: ImagePair, recipe: CDDFuseRecipe = RELEASED
+) -> dict[str, Tensor]:
     with torch.no_grad():
-        return RELEASED.stages()[stage].terms(model, pair)
+        return recipe.stages()[stage].terms(model, pair)
 
 
 def test_terms_of_stage_one_compare_each_image_with_its_own_reconstruction() -> None:
@@ -246,6 +249,19 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
         **{name: before[name] for name in before if name.startswith(("decomp", "correl"))},
     }
     torch.testing.assert_close(terms, expected)
+
+
+def test_sharpness_changes_what_both_gradient_losses_ask_for_and_nothing_else() -> None:
+    model, pair = released_model(), images(2, 1, 18, 20)
+    sharp = replace(RELEASED, single_stage=True, sharpness=1.5)
+    usual, asked = terms_of(1, model, pair), terms_of(0, model, pair, sharp)
+    with torch.no_grad():
+        fused = model(pair.first, pair.second)
+    for name in ("gradient", "directed"):
+        expected = getattr(losses, name)(fused, pair.first, pair.second, 1.5)
+        torch.testing.assert_close(asked.pop(name), expected)
+        assert usual.pop(name) < expected
+    torch.testing.assert_close(asked, usual)
 
 
 def test_terms_of_the_released_training() -> None:
@@ -362,6 +378,7 @@ def test_of_three_lengths_the_one_that_is_set_counts() -> None:
         ({"learning_rate": float("nan")}, "learning_rate is nan: it must be at least 0."),
         ({"ema": 1}, "ema is 1.0: it must be below 1."),
         ({"dimming": 1.5}, "dimming is 1.5: it is a share, at most 1."),
+        ({"sharpness": 0}, "sharpness is 0.0: it is a factor, above 0."),
         ({"epochs": [0, 1]}, "epochs is (0.0, 1.0): each stage needs more than 0."),
         ({"epochs": [40]}, "epochs is (40.0,): CDDFuse has two stages, so two are needed."),
     ],

@@ -5,6 +5,7 @@ programs do, `paper` what their text says, `quick` what two CPU cores can do in 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import torch.nn.functional as F
@@ -53,6 +54,10 @@ class CDDFuseRecipe(Recipe):
     directed: float = 0.0
     """Weight of a gradient loss that minds directions too, stage two; no paper has it."""
 
+    sharpness: float = 1.0
+    """Factor of the sources' gradients that both gradient losses of stage two ask for; no paper has
+    another one."""
+
     likeness: float = 0.0
     """Weight of what is missing in SSIM with both sources, stage two; no paper has it."""
 
@@ -81,6 +86,8 @@ class CDDFuseRecipe(Recipe):
         super().__post_init__()
         if len(self.epochs) != 2:
             raise InputError(f"epochs is {self.epochs}: CDDFuse has two stages, so two are needed.")
+        if self.sharpness <= 0:
+            raise InputError(f"sharpness is {self.sharpness}: it is a factor, above 0.")
 
     def create_model(self) -> CDDFuse:
         """The network, untrained."""
@@ -112,11 +119,12 @@ class CDDFuseRecipe(Recipe):
         rest = ("decoder", "base_fusion", "detail_fusion")
         learn = rest if self.freeze_encoder else ("encoder", *rest)
         separate, fuse = ({k: w for k, w in terms.items() if w} for terms in (separate, fuse))
+        terms = partial(fusion, sharpness=self.sharpness)
         if self.single_stage:
-            return (Stage("fuse", sum(self.epochs), learn, fusion, fuse),)
+            return (Stage("fuse", sum(self.epochs), learn, terms, fuse),)
         return (
             Stage("separate", self.epochs[0], both, reconstruction, separate),
-            Stage("fuse", self.epochs[1], learn, fusion, fuse),
+            Stage("fuse", self.epochs[1], learn, terms, fuse),
         )
 
 
@@ -135,7 +143,7 @@ def reconstruction(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     }
 
 
-def fusion(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+def fusion(model: FusionModel, pair: ImagePair, sharpness: float = 1.0) -> dict[str, Tensor]:
     """Terms of stage two: the fused image must be bright and sharp where either source is."""
     model = cast(CDDFuse, model)
     features = model.decompose(pair.first, pair.second)
@@ -143,8 +151,8 @@ def fusion(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     return {
         "intensity": losses.intensity(fused, pair.first, pair.second),
         "brightness": losses.brightness(fused, pair.first, pair.second),
-        "gradient": losses.gradient(fused, pair.first, pair.second),
-        "directed": losses.directed(fused, pair.first, pair.second),
+        "gradient": losses.gradient(fused, pair.first, pair.second, sharpness),
+        "directed": losses.directed(fused, pair.first, pair.second, sharpness),
         "likeness": losses.likeness(fused, pair.first, pair.second),
         "fidelity": losses.fidelity(fused, pair.first, pair.second),
         "difference": losses.difference(fused, pair.first, pair.second),
