@@ -45,7 +45,7 @@ def over(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Resul
     waiting: deque[Future[Result]] = deque()
     for piece in pieces:
         waiting.append(pool.submit(work, piece))
-        if len(waiting) == 2 * workers:
+        if len(waiting) == at_once():
             results.append(waiting.popleft().result())
     return results + [future.result() for future in waiting]
 

@@ -6,11 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cddfuse.runtime import rolling
-from cddfuse.runtime.exact import bytes_for
+from cddfuse.runtime.exact import CHANNELS, bytes_for, largest_side
 from cddfuse.runtime.patches import Patch, patches
 from cddfuse.runtime.rolling import Rolling, spare_rows
-from cddfuse.runtime.tiles import largest
 from cddfuse.threads import a_band_each, at_once
 
 
@@ -74,7 +72,7 @@ def test_narrow_images_and_many_threads_take_two_maps() -> None:
 
 
 def test_large_images_take_little_more_than_three_maps() -> None:
-    floats = 3 * rolling.CHANNELS * 4
+    floats = 3 * CHANNELS * 4
     with a_band_each():
         assert floats < bytes_for(4000, 6000) / (4000 * 6000) < 1.2 * floats
         assert at_once() >= 2
@@ -82,6 +80,6 @@ def test_large_images_take_little_more_than_three_maps() -> None:
 
 @pytest.mark.parametrize("memory", [0, 10_000, 50_000_000, 2_000_000_000])
 def test_the_largest_tile_fits(memory: int) -> None:
-    side = largest(memory)
+    side = largest_side(memory)
     assert side == 0 or bytes_for(side, side) <= memory
     assert bytes_for(side + 200, side + 200) > memory

@@ -143,7 +143,7 @@ def reconstruction(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     }
 
 
-def fusion(model: FusionModel, pair: ImagePair, sharpness: float = 1.0) -> dict[str, Tensor]:
+def fusion(model: FusionModel, pair: ImagePair, sharpness: float) -> dict[str, Tensor]:
     """Terms of stage two: the fused image must be bright and sharp where either source is."""
     model = cast(CDDFuse, model)
     features = model.decompose(pair.first, pair.second)

@@ -15,7 +15,7 @@ from cddfuse.errors import InputError
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import tiles
-from cddfuse.runtime.exact import Fast, Progress, bytes_for
+from cddfuse.runtime.exact import Fast, Progress, bytes_for, largest_side
 
 _log = logging.getLogger(__name__)
 _SHARE = 0.7  # of the free memory that a run may take
@@ -109,15 +109,14 @@ def _ways(
         fast = Fast(cast(CDDFuse, model))
         return _each(partial(fast, progress=progress), first, second)
 
-    memory = limits.memory or int(_SHARE * _free(device))
-    room = tiles.largest(memory)
-
-    def frozen(side: int) -> Tensor:
+    def frozen(side: int, room: int) -> Tensor:
         fuser = tiles.Frozen(Fast(cast(CDDFuse, model)), side, room, progress)
         return _each(fuser, first, second)
 
     def blended(side: int) -> Tensor:
         return tiles.blended(model, whole, first, second, side)
+
+    in_tiles: Callable[[int], Tensor]
 
     side = limits.tile
     if not Fast.suits(model):
@@ -126,13 +125,15 @@ def _ways(
             yield "whole", partial(whole, first, second)
             side = max(shape) // 2
     else:
-        in_tiles = frozen
+        memory = limits.memory or int(_SHARE * _free(device))
         need = bytes_for(*shape)
         fits = need <= memory
         if fits and not side and (bf16 or device.type != "cpu"):
             yield "whole", partial(whole, first, second)
         if fits and not side:
             yield "patch by patch", patches
+        room = largest_side(memory)
+        in_tiles = partial(frozen, room=room)
         side = side or max(room - 2 * tiles.HALO, tiles.SMALLEST)
         if not fits and not limits.tile:
             text = (

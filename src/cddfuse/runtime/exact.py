@@ -11,8 +11,10 @@ are those of its values with attention and projection; in the other blocks atten
 are one 1x1. Maps are (H, W, channels), images (H, W, 1).
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from math import isqrt
 from types import ModuleType
 from typing import TypeVar, cast
 
@@ -22,9 +24,10 @@ from torch import Tensor, nn
 from cddfuse.models.cddfuse import CDDFuse, TransformerBlock
 from cddfuse.runtime import windows
 from cddfuse.runtime.patches import Attention, Layer, Patch, Step, patches
-from cddfuse.runtime.rolling import CHANNELS, Rolling, spare_rows
+from cddfuse.runtime.rolling import Rolling, spare_rows
 from cddfuse.threads import a_band_each, at_once, over
 
+CHANNELS = 64
 # Rows of a patch. It has half as many columns: what is wide of three rows should stay in the nearer
 # cache (L2) of a processor.
 SIDE = 128
@@ -34,8 +37,20 @@ Progress = Callable[[float], None]
 
 def bytes_for(height: int, width: int) -> int:
     """What an image takes: three maps, rows to spare for one of them, and the images."""
-    rows = 3 * height + spare_rows(patches(height, width, SIDE, SIDE // 2), at_once())
+    rows = sum(_rows(patches(height, width, SIDE, SIDE // 2)))
     return 4 * CHANNELS * rows * width + 64 * height * width
+
+
+def largest_side(memory: int) -> int:
+    """Of the square images that so many bytes are enough for."""
+    sides = range(isqrt(memory // (3 * 4 * CHANNELS)) + 1)
+    return bisect_right(sides, memory, lo=1, key=lambda side: bytes_for(side, side)) - 1
+
+
+def _rows(cut: Sequence[Patch]) -> list[int]:
+    """Of the three maps of an image; the last one has some to spare."""
+    height = cut[-1].bottom
+    return [height, height, height + spare_rows(cut, at_once())]
 
 
 class Fast:
@@ -137,9 +152,8 @@ class Fast:
         Tiles get the same memory again: they differ a little in size, so that an allocator would
         find new room for many of them.
         """
-        height, width = image.shape[-2:]
-        rows = [height, height, height + spare_rows(cut, at_once())]
-        lengths = [count * width * CHANNELS for count in rows]
+        width = image.shape[-1]
+        lengths = [rows * width * CHANNELS for rows in _rows(cut)]
         have = [len(room) for room in self._room]
         if not have or any(a < b for a, b in zip(have, lengths, strict=True)):
             self._room.clear()  # the old ones go first

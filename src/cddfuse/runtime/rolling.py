@@ -11,8 +11,6 @@ from torch import Tensor
 
 from cddfuse.runtime.patches import Patch
 
-CHANNELS = 64
-
 
 def spare_rows(cut: Sequence[Patch], at_once: int) -> int:
     """Rows that the memory of a map needs beside the map.

@@ -1,17 +1,14 @@
 """Images that do not fit the memory, in tiles that join without seams."""
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from math import isqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cddfuse.models.base import FusionModel
-from cddfuse.runtime.exact import Fast, Progress, bytes_for
+from cddfuse.runtime.exact import Fast, Progress
 from cddfuse.runtime.patches import Patch, patches
-from cddfuse.runtime.rolling import CHANNELS
 
 HALO = 27  # pixels around one that CDDFuse looks at: 9 shallow, 6 detail, 2 fusion, 8 decoder, 2
 SMALLEST = 64
@@ -58,12 +55,6 @@ class Frozen:
             result = self._fast(one, two, given=matrices, progress=share.of_next())
             _cut(fused, tile)[:] = _cut(result, tile.within(around))
         return fused
-
-
-def largest(memory: int) -> int:
-    """Side of the largest square image whose maps fit so many bytes."""
-    sides = range(isqrt(memory // (3 * 4 * CHANNELS)) + 1)
-    return bisect_right(sides, memory, lo=1, key=lambda side: bytes_for(side, side)) - 1
 
 
 def sample_side(tile: int, room: int) -> int:
