@@ -205,6 +205,17 @@ def test_fidelity_of_small_images_does_without_large_scales() -> None:
     assert losses.fidelity(*(image[..., :16, :16] for image in (one, one, two))).item() == 2
 
 
+@pytest.mark.parametrize("term", [losses.structural, losses.fidelity, losses.directed])
+def test_terms_of_a_mixed_run_are_not_computed_in_half_precision(
+    term: Callable[..., Tensor],
+) -> None:
+    images = torch.rand(3, 1, 1, 48, 48, generator=torch.Generator().manual_seed(6))
+    images = images[: 2 if term is losses.structural else 3]
+    exact = term(*images)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(term(*images), exact)
+
+
 @pytest.mark.parametrize(
     "term", [losses.intensity, losses.brightness, losses.gradient, losses.directed]
 )

@@ -1,5 +1,7 @@
 """Fixed windows and gradients that losses and models share."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -16,12 +18,51 @@ def gaussian_window(size: int, sigma: float) -> Tensor:
     return window / window.sum()
 
 
+def full(x: Tensor) -> Tensor:
+    """In single precision where a mixed run has it in half: sums, images, what is unbounded."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def unmixed(x: Tensor) -> AbstractContextManager[None]:
+    """Where a mixed run computes in the precision of its operands, not in half.
+
+    For differences of large numbers, such as variances, and for images, whose steps are finer than
+    those of bf16.
+    """
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()  # exported graphs know nothing of autocast
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Convolutions of a GPU in single precision as it is.
+
+    PyTorch lets them round to the ten bits of TF32, which leaves nothing of small variances.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def convolve(image: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
+    """`conv2d` in single precision at least, in a mixed run too."""
+    image = full(image)
+    with unmixed(image):
+        return F.conv2d(image, kernel.to(image), padding=padding)
+
+
 def sobel(image: Tensor, border: Literal["zero", "replicate"]) -> Tensor:
     """Horizontal and vertical Sobel responses of (B, 1, H, W), un-normalised: (B, 2, H, W).
 
     On a step of height 1 the response is 4.
     """
+    image = full(image)
     kernel = torch.tensor(_SOBEL, dtype=image.dtype, device=image.device)
     kernel = torch.stack([kernel, kernel.T])[:, None]
     mode = {"zero": "constant", "replicate": "replicate"}[border]
-    return F.conv2d(F.pad(image, (1, 1, 1, 1), mode=mode), kernel)
+    return convolve(F.pad(image, (1, 1, 1, 1), mode=mode), kernel)

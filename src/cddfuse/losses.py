@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 
-from cddfuse.filters import gaussian_window, sobel
+from cddfuse.filters import convolve, full, gaussian_window, sobel
 
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -51,8 +51,9 @@ def _blur(image: Tensor) -> Tensor:
     # 1e-7, and the variances of flat regions, compared with C2, show that.
     line = torch.exp(-(torch.arange(-5, 6, device=image.device).float() ** 2) / 4.5)
     line = line / line.sum()
+    image = full(image)
     window = torch.outer(line, line).to(image)
-    return F.conv2d(F.pad(image, (5, 5, 5, 5), mode="reflect"), window[None, None])
+    return convolve(F.pad(image, (5, 5, 5, 5), mode="reflect"), window[None, None])
 
 
 def edges(image: Tensor, reference: Tensor) -> Tensor:
@@ -132,8 +133,9 @@ def fidelity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 def _smooth(image: Tensor, size: int) -> Tensor:
     """Gaussian of `size` taps and a fifth of that as sigma, where the window lies inside."""
+    image = full(image)
     line = gaussian_window(size, size / 5).to(image)
-    return F.conv2d(F.conv2d(image, line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1))
+    return convolve(convolve(image, line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1))
 
 
 def difference(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any
+from weakref import ReferenceType, ref
 
 import pytest
 import torch
@@ -154,6 +155,47 @@ def test_out_of_memory_goes_on_in_tiles_and_says_so(caplog: pytest.LogCaptureFix
     torch.testing.assert_close(run(Full(), *pair), pair[0])
     assert "out of memory: going on tiles of 160 pixels" in caplog.text
     assert "out of memory: going on tiles of 80 pixels" in caplog.text
+
+
+def test_what_an_attempt_had_in_memory_is_gone_before_the_next() -> None:
+    had: list[ReferenceType[Tensor]] = []
+
+    class Leaky(Full):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            assert all(reference() is None for reference in had)
+            maps = first + second
+            had.append(ref(maps))
+            return super().forward(first, maps - first)
+
+    run(Leaky(), *images(160, 320))
+    assert len(had) > 2
+
+
+def test_after_patches_tiles_are_smaller_than_the_image(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*anything: object, **more: object) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Fast, "__call__", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(CDDFuse(), *images(100, 260))
+    assert "tiles of 130 pixels" in caplog.text
+    assert caplog.text.count("going on") == 2  # and 65
+
+
+def test_fusing_rounds_nothing_to_tf32() -> None:
+    seen = []
+
+    class Watched(Echo):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(first, second)
+
+    before = torch.backends.cudnn.allow_tf32
+    run(Watched(), *images(20, 20))
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_no_room_at_all_is_the_error_of_the_last_try(monkeypatch: pytest.MonkeyPatch) -> None:

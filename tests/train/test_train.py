@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 import torch
@@ -240,10 +241,10 @@ def test_many_of_them_end_the_run_with_the_last_good_state(tmp_path: Path) -> No
     assert (tmp_path / WEIGHTS).is_file()
 
 
-def trainer(recipe: CDDFuseRecipe, precision: str = "32-true") -> Trainer:
+def trainer(recipe: CDDFuseRecipe, precision: str = "32-true", compiled: bool = False) -> Trainer:
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    return Trainer(recipe, recipe.create_model(), fabric)
+    return Trainer(recipe, recipe.create_model(), fabric, compiled=compiled)
 
 
 def test_fusion_layers_start_their_schedule_with_their_stage() -> None:
@@ -309,6 +310,45 @@ def test_half_precision_stays_close(tmp_path: Path) -> None:
         losses.append([subject.step(data.batch(step)).losses["total"] for step in range(2)])
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert losses[0] != losses[1]
+
+
+def test_a_compiled_step_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def without_code(module: torch.nn.Module, **_: Any) -> Any:
+        compiled.append(module)
+        return compile_(module, backend="eager")  # traced, but not made into code: that takes long
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", without_code)
+    recipe = small()
+    data = batches(recipe, PAIRS)
+    states = []
+    for wanted in (False, True):
+        subject = trainer(recipe, compiled=wanted)
+        subject.standing.plan = (1, 2)
+        for step in range(3):
+            subject.step(data.batch(step))
+        states.append(subject.model.state_dict())
+    assert compiled
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_are_not_rounded_to_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    step = Trainer.step
+
+    def watched(self: Trainer, batch: ImagePair) -> Any:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    recipe = small(steps=2)
+    train(recipe, batches(recipe, PAIRS), tmp_path, quiet=True)
+    assert seen == [False, False]
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_a_run_by_minutes_plans_its_steps_and_starts_afresh(tmp_path: Path) -> None:

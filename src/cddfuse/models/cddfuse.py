@@ -18,16 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cddfuse.errors import InputError
+from cddfuse.filters import full, unmixed
 from cddfuse.models.base import Card, FusionModel, Published
 from cddfuse.models.shipped import harvard, roadscene
 
 Residual = Literal["first", "sum", "none"]
 Branch = Literal["transformer", "invertible"]
-
-
-def _full(x: Tensor) -> Tensor:
-    """In single precision where a mixed run has it in half: sums, and what is unbounded."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class PixelLinear(nn.Conv2d):
@@ -98,7 +94,7 @@ class ChannelAttention(nn.Module):
         """
         # Normalising the 64 x 64 products of all pixels equals normalising every pixel's query and
         # key, and products between heads are cheaper to compute than to leave out.
-        lengths = [torch.linalg.vector_norm(_full(x), dim=1) for x in (query, key)]
+        lengths = [torch.linalg.vector_norm(full(x), dim=1) for x in (query, key)]
         return self.merged(query.transpose(1, 2) @ key, *lengths)
 
     def merged(self, products: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
@@ -199,7 +195,7 @@ class DetailNode(nn.Module):
         """(B, C, H, W) to the same."""
         one, two = self.shuffle(x).chunk(2, dim=1)
         two = two + self.phi(one)
-        one = one * _full(self.rho(two)).exp() + self.eta(two)
+        one = one * full(self.rho(two)).exp() + self.eta(two)
         return torch.cat([one, two], dim=1)
 
 
@@ -233,7 +229,8 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Features:
         """(B, 1, H, W) to features."""
-        shallow = self.embedding(image).contiguous(memory_format=torch.channels_last)
+        # What blocks add to stays in single precision in a mixed run; what they add does not.
+        shallow = full(self.embedding(image)).contiguous(memory_format=torch.channels_last)
         shallow = self.blocks(shallow)
         return Features(self.base(shallow), self.detail(shallow))
 
@@ -253,7 +250,9 @@ class Decoder(nn.Module):
 
     def forward(self, features: Features, residual: Tensor | None) -> Tensor:
         """Features and a residual image (B, 1, H, W), or none, to an image (B, 1, H, W)."""
-        image = self.output(self.blocks(self.reduce(torch.cat(features, dim=1))))
+        x = self.blocks(full(self.reduce(torch.cat(features, dim=1))))
+        with unmixed(x):
+            image = self.output(x)
         return (image if residual is None else image + residual).sigmoid()
 
 

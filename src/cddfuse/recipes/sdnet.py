@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cddfuse.filters import convolve
 from cddfuse.models.base import FusionModel
 from cddfuse.models.sdnet import Leading, SDNet
 from cddfuse.pair import ImagePair
@@ -83,7 +84,7 @@ def gradient(fused: Tensor, leading: Tensor, following: Tensor) -> Tensor:
 def _filtered(image: Tensor, kernel: tuple[tuple[float, ...], ...]) -> Tensor:
     """A 3x3 filter with zeros around the image."""
     weight = torch.tensor(kernel, dtype=image.dtype, device=image.device)
-    return F.conv2d(image, weight[None, None], padding=1)
+    return convolve(image, weight[None, None], padding=1)
 
 
 _RELEASED = SDNetRecipe(

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cddfuse import losses
+from cddfuse.filters import convolve
 from cddfuse.models.base import FusionModel
 from cddfuse.models.u2fusion import U2Fusion
 from cddfuse.pair import ImagePair
@@ -78,7 +79,7 @@ def information(image: Tensor) -> Tensor:
     kernel[..., 1, 1] = -1
     found = []
     for _ in range(_SCALES):
-        found.append(F.conv2d(image, kernel, padding=1).square().mean((1, 2, 3)))
+        found.append(convolve(image, kernel, padding=1).square().mean((1, 2, 3)))
         if min(image.shape[-2:]) < 4:
             break
         image = F.avg_pool2d(image, 2)

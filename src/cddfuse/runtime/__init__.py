@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cddfuse.errors import InputError
+from cddfuse.filters import exact_convolutions
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import tiles
@@ -59,7 +60,8 @@ def run(model: FusionModel, first: Tensor, second: Tensor, limits: Limits | None
     if right or below:
         mode = "reflect" if right < width and below < height else "replicate"
         first, second = (F.pad(x, (0, right, 0, below), mode=mode) for x in (first, second))
-    fused = _first_that_fits(_ways(model, first, second, limits or Limits()))
+    with exact_convolutions():
+        fused = _first_that_fits(_ways(model, first, second, limits or Limits()))
     return fused[..., :height, :width]
 
 
@@ -75,14 +77,15 @@ def _first_that_fits(ways: Iterator[tuple[str, Callable[[], Tensor]]]) -> Tensor
     last: torch.OutOfMemoryError | None = None
     for name, way in ways:
         if last:
+            torch.cuda.empty_cache()  # does nothing where there is no GPU
             _log.warning("out of memory: going on %s", name)
         else:
             _log.info("fusing %s", name)
         try:
             return way()
         except torch.OutOfMemoryError as error:
-            last = error
-            torch.cuda.empty_cache()  # does nothing where there is no GPU
+            # Its traceback holds what was in the memory.
+            last = error.with_traceback(None)
     assert last is not None  # there is always a way
     raise last
 
@@ -135,6 +138,8 @@ def _ways(
         room = largest_side(memory)
         in_tiles = partial(frozen, room=room)
         side = side or max(room - 2 * tiles.HALO, tiles.SMALLEST)
+        if fits and not limits.tile:  # tiles come after the whole image, so they are smaller
+            side = max(min(side, max(shape) // 2), tiles.SMALLEST)
         if not fits and not limits.tile:
             text = (
                 "%d x %d pixels need %.1f GB, of %.1f: tiles of %d pixels, with sampled attention"

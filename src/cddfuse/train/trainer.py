@@ -83,9 +83,17 @@ class Trainer:
 
     Each child module of the network is a *part*: its parameters are clipped together and have a
     learning rate of their own, and their optimiser state lives on across stages.
+
+    Args:
+        recipe: what to compute.
+        model: the network.
+        fabric: on what.
+        compiled: whether forward and backward passes are compiled, for this size of batches.
     """
 
-    def __init__(self, recipe: Recipe, model: FusionModel, fabric: Fabric) -> None:
+    def __init__(
+        self, recipe: Recipe, model: FusionModel, fabric: Fabric, *, compiled: bool = False
+    ) -> None:
         self.recipe = recipe
         self.stages = recipe.stages()
         recipe.prepare(model)
@@ -95,9 +103,10 @@ class Trainer:
         groups = [
             {"params": list(part.parameters()), "name": name} for name, part in self.parts.items()
         ]
-        self.objective, self.optimizer = fabric.setup(
-            Objective(model, self.stages), _optimizer(recipe, groups)
-        )
+        objective: nn.Module = Objective(model, self.stages)
+        if compiled:
+            objective = cast(nn.Module, torch.compile(objective))
+        self.objective, self.optimizer = fabric.setup(objective, _optimizer(recipe, groups))
         self.standing = Standing(plan=tuple(0 for _ in self.stages))
         self.average: AveragedModel | None = None
         if recipe.batch % fabric.world_size:
