@@ -205,6 +205,40 @@ def test_fidelity_of_small_images_does_without_large_scales() -> None:
     assert losses.fidelity(*(image[..., :16, :16] for image in (one, one, two))).item() == 2
 
 
+def test_preservation_is_what_is_missing_in_the_score() -> None:
+    generator = torch.Generator().manual_seed(5)
+    first, second = F.avg_pool2d(
+        torch.rand(2, 3, 1, 24, 30, generator=generator).flatten(0, 1), 5, 1
+    ).view(2, 3, 1, 20, 26)
+    # A blend of small parts of one image turns no edge round; ratios of 1 are a case of their own.
+    fused = 0.9 * first + 0.02 * second
+    levels = [255 * image for image in (fused, first, first)]
+    kept = metrics.edge_preservation(*levels, fold=True).mean()
+    lost = losses.preservation(fused, first, first).item()
+    assert lost == pytest.approx(1 - kept.item(), abs=1e-4)
+    assert losses.preservation(fused, first, second).item() > lost
+    torch.testing.assert_close(
+        losses.preservation(fused, first, second), losses.preservation(fused, second, first)
+    )
+
+
+def test_preservation_takes_an_edge_turned_round_for_lost() -> None:
+    ramp = torch.arange(9.0).expand(1, 1, 9, 9) / 20
+    flat = torch.full_like(ramp, ramp.mean().item())
+    falling = ramp.flip(-1)
+    middle = (..., slice(2, -2), slice(2, -2))
+    images = [F.pad(x[middle], (2, 2, 2, 2), mode="replicate") for x in (ramp, falling, flat)]
+    assert losses.preservation(images[0], images[0], images[2]).item() < 0.2
+    assert losses.preservation(images[1], images[0], images[2]).item() > 0.4
+
+
+def test_preservation_of_black_images_has_a_derivative() -> None:
+    black = torch.zeros(1, 1, 8, 8, requires_grad=True)
+    losses.preservation(black, torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)).backward()
+    assert black.grad is not None
+    assert black.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("term", [losses.structural, losses.fidelity, losses.directed])
 def test_terms_of_a_mixed_run_are_not_computed_in_half_precision(
     term: Callable[..., Tensor],

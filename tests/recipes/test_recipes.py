@@ -131,6 +131,7 @@ def test_presets_of_cddfuse() -> None:
         "sharpness": 1,
         "likeness": 0,
         "fidelity": 0,
+        "preservation": 0,
         "difference": 0,
         "residual": "first",
         "base": "transformer",
@@ -156,6 +157,7 @@ def test_every_weight_is_on_its_own_term() -> None:
         directed=18,
         likeness=19,
         fidelity=21,
+        preservation=23,
         difference=22,
     )
     separate, fuse = recipe.stages()
@@ -179,12 +181,13 @@ def test_every_weight_is_on_its_own_term() -> None:
         "directed": 18,
         "likeness": 19,
         "fidelity": 21,
+        "preservation": 23,
         "difference": 22,
         "decomposition": 14,
         "correlation_base": -17,
     }
-    unasked = {"brightness", "directed", "likeness", "fidelity", "difference", "correlation_base"}
-    assert RELEASED.stages()[1].weights.keys() == fuse.weights.keys() - unasked
+    asked = {"intensity", "gradient", "decomposition"}
+    assert RELEASED.stages()[1].weights.keys() == asked
     (alone,) = replace(recipe, single_stage=True).stages()
     assert (alone.name, alone.epochs, alone.parts) == ("fuse", 7, fuse.parts)
     assert alone.weights == fuse.weights
@@ -245,6 +248,7 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
         "directed": losses.directed(fused, pair.first, pair.second),
         "likeness": losses.likeness(fused, pair.first, pair.second),
         "fidelity": losses.fidelity(fused, pair.first, pair.second),
+        "preservation": losses.preservation(fused, pair.first, pair.second),
         "difference": losses.difference(fused, pair.first, pair.second),
         **{name: before[name] for name in before if name.startswith(("decomp", "correl"))},
     }

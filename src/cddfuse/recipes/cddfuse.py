@@ -64,6 +64,9 @@ class CDDFuseRecipe(Recipe):
     fidelity: float = 0.0
     """Weight of what is missing in VIF with both sources, stage two; no paper has it."""
 
+    preservation: float = 0.0
+    """Weight of what is missing in Qabf, stage two; no paper has it."""
+
     difference: float = 0.0
     """Weight of what is missing in SCD, stage two; no paper has it."""
 
@@ -112,6 +115,7 @@ class CDDFuseRecipe(Recipe):
             "directed": self.directed,
             "likeness": self.likeness,
             "fidelity": self.fidelity,
+            "preservation": self.preservation,
             "difference": self.difference,
             "decomposition": self.decomposition,
             "correlation_base": -self.common,
@@ -155,6 +159,7 @@ def fusion(model: FusionModel, pair: ImagePair, sharpness: float) -> dict[str, T
         "directed": losses.directed(fused, pair.first, pair.second, sharpness),
         "likeness": losses.likeness(fused, pair.first, pair.second),
         "fidelity": losses.fidelity(fused, pair.first, pair.second),
+        "preservation": losses.preservation(fused, pair.first, pair.second),
         "difference": losses.difference(fused, pair.first, pair.second),
         **_decomposition(features.first, features.second),
     }
