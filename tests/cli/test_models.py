@@ -79,7 +79,7 @@ def test_table_and_json_list_every_model(monkeypatch: pytest.MonkeyPatch, capsys
     rows = json.loads(capsys.readouterr().out)
     assert [row["model"] for row in rows] == list(MODELS)
     by_name = {row["model"]: row for row in rows}
-    names = ["ivf", "mif", "ivf-3", "ivf-2", "ivf-1", "mif-3", "mif-2", "mif-1"]
+    names = ["ivf", "mif", *(f"{kind}-{n}" for kind in ("ivf", "mif") for n in (4, 3, 2, 1))]
     assert by_name["cddfuse"]["weights"] == names
     assert by_name["reconet"]["weights"] == ["ivf", "ivf-1"]
     assert by_name["emfusion"]["weights"] == ["mif", "mif-1"]

@@ -284,18 +284,24 @@ class CDDFuse(FusionModel):
         ),
         weights={
             "ivf": roadscene(
-                "cddfuse-ivf-4.safetensors",
-                "c4228488c77bc1c3f6c0d357a2d1af7f14bf4542f590f31dec82e8f57499fcf4",
-                "3600 steps in all: docs/weights.md",
+                "cddfuse-ivf-5.safetensors",
+                "c98815ab007242be204b3da6911d42e6a03f34dc55ae0696957063822e8a5e93",
+                "half ivf-4, half 6340 steps of a GPU from it and 720 more: docs/weights.md",
                 residual="first",
             ),
             "mif": harvard(
-                "cddfuse-mif-4.safetensors",
-                "a7dcf762373dfc5d0782b834576187f299c22eedb0536cb4c23ce8d342847528",
-                "3070 steps in all: docs/weights.md",
+                "cddfuse-mif-5.safetensors",
+                "1a5611eb7ec2fea623176ffc9e7663c7abc45fc7b5f1cb5cb0912f7bd0efea80",
+                "5654 steps of a GPU from mif-4: docs/weights.md",
                 residual="none",
             ),
             # Superseded.
+            "ivf-4": roadscene(
+                "cddfuse-ivf-4.safetensors",
+                "c4228488c77bc1c3f6c0d357a2d1af7f14bf4542f590f31dec82e8f57499fcf4",
+                "1618 steps from ivf-3",
+                residual="first",
+            ),
             "ivf-3": roadscene(
                 "cddfuse-ivf-3.safetensors",
                 "ffc904eac1b9733b9391869d3ee49e8cab27558b1cde7de28af4bd8757e25664",
@@ -313,6 +319,12 @@ class CDDFuse(FusionModel):
                 "52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
                 "640 steps",
                 residual="first",
+            ),
+            "mif-4": harvard(
+                "cddfuse-mif-4.safetensors",
+                "a7dcf762373dfc5d0782b834576187f299c22eedb0536cb4c23ce8d342847528",
+                "890 steps from mif-3, two runs blended",
+                residual="none",
             ),
             "mif-3": harvard(
                 "cddfuse-mif-3.safetensors",
