@@ -30,7 +30,7 @@ def unmixed(x: Tensor) -> AbstractContextManager[None]:
     those of bf16.
     """
     kind = x.device.type
-    if torch.is_autocast_enabled(kind):
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
     return nullcontext()  # exported graphs know nothing of autocast
 

@@ -74,7 +74,8 @@ def test_table_and_json_list_every_model(monkeypatch: pytest.MonkeyPatch, capsys
     assert run(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == list(MODELS)
-    assert lines[0].split()[1:6] == ["ivf,", "medical", "1,188,272", "1.2", "ivf,"]
+    assert lines[0].split()[1:7] == ["ivf,", "medical", "1,188,272", "1.2", "ivf,", "mif"]
+    assert not any("ivf-1" in line for line in lines)
     assert run(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["model"] for row in rows] == list(MODELS)

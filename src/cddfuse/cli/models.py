@@ -22,8 +22,9 @@ def models(*, json: Flag = False) -> int:
     """List the networks and methods that `fuse --model` knows.
 
     Multiply-adds are those of one pair of 640 x 480 pixels. Weights at hand are shipped, or
-    imported on this machine (`cddfuse weights import`); "none needed" is said of methods that
-    learn nothing. The licence is that of the authors' code and weights.
+    imported on this machine (`cddfuse weights import`), without versions that were shipped before
+    (`--json` has them); "none needed" is said of methods that learn nothing. The licence is that
+    of the authors' code and weights.
 
     Args:
         json: Print all there is to say of each as JSON: conventions of the authors' programs, what
@@ -49,11 +50,18 @@ def models(*, json: Flag = False) -> int:
             ", ".join(row["tasks"]),
             f"{row['parameters']:,}" if row["parameters"] else "",
             "" if work is None else f"{work / 1e9:.1f}",
-            Text(", ".join(row["weights"]) or ("" if row["parameters"] else "none needed")),
+            Text(", ".join(_newest(row)) or ("" if row["parameters"] else "none needed")),
             Text(row["licence"]),
         )
     console.print(table)
     return 0
+
+
+def _newest(row: dict[str, Any]) -> list[str]:
+    """Names of weights without those of superseded versions, such as `ivf-3` beside `ivf`."""
+    versions = [name.rpartition("-") for name in row["shipped"]]
+    old = {f"{name}-{number}" for name, _, number in versions if name in row["shipped"]}
+    return [name for name in row["weights"] if name not in old]
 
 
 def facts(kind: type[FusionModel]) -> dict[str, Any]:
