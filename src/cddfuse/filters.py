@@ -50,7 +50,7 @@ def exact_convolutions() -> Iterator[None]:
 
 
 def convolve(image: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
-    """`conv2d` in single precision at least, in a mixed run too."""
+    """`conv2d` in single precision at least, in a mixed run too; the kernel follows the image."""
     image = full(image)
     with unmixed(image):
         return F.conv2d(image, kernel.to(image), padding=padding)
@@ -61,7 +61,6 @@ def sobel(image: Tensor, border: Literal["zero", "replicate"]) -> Tensor:
 
     On a step of height 1 the response is 4.
     """
-    image = full(image)
     kernel = torch.tensor(_SOBEL, dtype=image.dtype, device=image.device)
     kernel = torch.stack([kernel, kernel.T])[:, None]
     mode = {"zero": "constant", "replicate": "replicate"}[border]

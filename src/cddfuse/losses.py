@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 
-from cddfuse.filters import convolve, full, gaussian_window, sobel
+from cddfuse.filters import convolve, gaussian_window, sobel
 
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -53,8 +53,7 @@ def _blur(image: Tensor) -> Tensor:
     # 1e-7, and the variances of flat regions, compared with C2, show that.
     line = torch.exp(-(torch.arange(-5, 6, device=image.device).float() ** 2) / 4.5)
     line = line / line.sum()
-    image = full(image)
-    window = torch.outer(line, line).to(image)
+    window = torch.outer(line, line)
     return convolve(F.pad(image, (5, 5, 5, 5), mode="reflect"), window[None, None])
 
 
@@ -135,8 +134,7 @@ def fidelity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 def _smooth(image: Tensor, size: int) -> Tensor:
     """Gaussian of `size` taps and a fifth of that as sigma, where the window lies inside."""
-    image = full(image)
-    line = gaussian_window(size, size / 5).to(image)
+    line = gaussian_window(size, size / 5).to(image.device)
     return convolve(convolve(image, line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1))
 
 
@@ -145,19 +143,16 @@ def preservation(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
     Edge preservation as in `cddfuse.metrics`, but that an edge turned round counts as lost.
     """
-    image = sobel(torch.cat([fused, first, second]) * 255, "zero")
-    strengths = (image.square().sum(1) + 1e-6).sqrt()
-    (fused_edge, *edges), (fused_strength, *weights) = image.chunk(3), strengths.chunk(3)
-    kept, there = fused.new_zeros(len(fused)), fused.new_zeros(len(fused))
-    for edge, strength in zip(edges, weights, strict=True):
-        ratio = torch.minimum(strength, fused_strength) / torch.maximum(strength, fused_strength)
-        along = (edge * fused_edge).sum(1)
-        across = (edge[:, 0] * fused_edge[:, 1] - edge[:, 1] * fused_edge[:, 0]).abs()
-        aligned = 1 - torch.atan2(across + 1e-6, along) * (2 / math.pi)
-        share = torch.sigmoid(15 * (ratio - 0.5)) * torch.sigmoid(22 * (aligned - 0.8))
-        kept = kept + (strength * share).sum((1, 2))
-        there = there + strength.sum((1, 2))
-    return 1 - 0.9994 * 0.9879 * (kept / there).mean()
+    slopes = sobel(torch.cat([fused, first, second]) * 255, "zero").unflatten(0, (3, -1))
+    strengths = (slopes.square().sum(2) + 1e-6).sqrt()
+    (shown, sources), (strength, there) = ((x[:1], x[1:]) for x in (slopes, strengths))
+    ratio = torch.minimum(strength, there) / torch.maximum(strength, there)
+    along = (sources * shown).sum(2)
+    across = (sources[:, :, 0] * shown[:, :, 1] - sources[:, :, 1] * shown[:, :, 0]).abs()
+    aligned = 1 - torch.atan2(across + 1e-6, along) * (2 / math.pi)
+    share = torch.sigmoid(15 * (ratio - 0.5)) * torch.sigmoid(22 * (aligned - 0.8))
+    kept = (there * share).sum((0, 2, 3)) / there.sum((0, 2, 3))
+    return 1 - 0.9994 * 0.9879 * kept.mean()
 
 
 def difference(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ def models(*, json: Flag = False) -> int:
 
 def _newest(row: dict[str, Any]) -> list[str]:
     """Names of weights without those of superseded versions, such as `ivf-3` beside `ivf`."""
-    versions = [name.rpartition("-") for name in row["shipped"]]
-    old = {f"{name}-{number}" for name, _, number in versions if name in row["shipped"]}
+    shipped = row["shipped"]
+    old = {name for name in shipped if name.rpartition("-")[0] in shipped}
     return [name for name in row["weights"] if name not in old]
 
 

@@ -48,6 +48,7 @@ class Limits:
             raise InputError(f"memory is {self.memory} bytes: it must be positive.")
 
 
+@exact_convolutions()
 def run(model: FusionModel, first: Tensor, second: Tensor, limits: Limits | None = None) -> Tensor:
     """Run a network over images (B, 1, H, W) of any size; the result has that size.
 
@@ -60,8 +61,7 @@ def run(model: FusionModel, first: Tensor, second: Tensor, limits: Limits | None
     if right or below:
         mode = "reflect" if right < width and below < height else "replicate"
         first, second = (F.pad(x, (0, right, 0, below), mode=mode) for x in (first, second))
-    with exact_convolutions():
-        fused = _first_that_fits(_ways(model, first, second, limits or Limits()))
+    fused = _first_that_fits(_ways(model, first, second, limits or Limits()))
     return fused[..., :height, :width]
 
 
@@ -137,14 +137,17 @@ def _ways(
             yield "patch by patch", patches
         room = largest_side(memory)
         in_tiles = partial(frozen, room=room)
-        side = side or max(room - 2 * tiles.HALO, tiles.SMALLEST)
-        if fits and not limits.tile:  # tiles come after the whole image, so they are smaller
-            side = max(min(side, max(shape) // 2), tiles.SMALLEST)
-        if not fits and not limits.tile:
-            text = (
-                "%d x %d pixels need %.1f GB, of %.1f: tiles of %d pixels, with sampled attention"
-            )
-            _log.warning(text, shape[1], shape[0], need / 1e9, memory / 1e9, side)
+        if not side:
+            side = room - 2 * tiles.HALO
+            if fits:  # tiles come after the whole image, so they are smaller
+                side = min(side, max(shape) // 2)
+            side = max(side, tiles.SMALLEST)
+            if not fits:
+                text = (
+                    "%d x %d pixels need %.1f GB, of %.1f: "
+                    "tiles of %d pixels, with sampled attention"
+                )
+                _log.warning(text, shape[1], shape[0], need / 1e9, memory / 1e9, side)
     while side >= tiles.SMALLEST:
         yield f"tiles of {side} pixels", partial(in_tiles, side)
         side //= 2

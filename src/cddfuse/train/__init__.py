@@ -107,6 +107,7 @@ def batches(recipe: Recipe, pairs: Sequence[ImagePair]) -> Crops:
     )
 
 
+@exact_convolutions()
 def train(
     recipe: Recipe,
     batches: Batches,
@@ -151,7 +152,6 @@ def train(
     with (
         TrainingLog(folder, total=standing.total, step=standing.step, quiet=quiet) as log,
         _stop_signal() as asked,
-        exact_convolutions(),
     ):
         run.follow(batches, log, asked)
     return Outcome(
