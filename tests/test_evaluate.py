@@ -284,6 +284,13 @@ def test_mark_compares_the_same_images() -> None:
     assert not scores.beats("saved", "first", METRICS["CC"])
 
 
+def test_mark_of_infinite_values_is_silent() -> None:
+    """SCD of a source's copy is 1/0 or -1/0 where rounding leaves one level of difference."""
+    table = {"fused": {"SCD": [1.5, 1.5]}, "second": {"SCD": [math.inf, -math.inf]}}
+    scores = Scores("m", "paper", [METRICS["SCD"]], ["a", "b"], {"saved": table})
+    assert not scores.beats("saved", "second", METRICS["SCD"])
+
+
 def test_profile_and_metrics() -> None:
     (pair,) = pairs(1)
     paper = evaluate(Blend(), [pair], ["MI", "EN", "MI"])

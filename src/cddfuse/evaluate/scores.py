@@ -115,6 +115,7 @@ class Scores:
         both = ~(np.isnan(fused) | np.isnan(other))
         if not both.any():
             return False
-        mine, theirs = fused[both].mean(), other[both].mean()
+        with np.errstate(invalid="ignore"):  # SCD of a copy can be +inf and -inf: no mean
+            mine, theirs = fused[both].mean(), other[both].mean()
         lead = theirs - mine if metric.better == "higher" else mine - theirs
         return bool(lead > 1e-9 * abs(mine))  # less is rounding
