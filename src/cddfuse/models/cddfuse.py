@@ -284,9 +284,9 @@ class CDDFuse(FusionModel):
         ),
         weights={
             "ivf": roadscene(
-                "cddfuse-ivf-5.safetensors",
-                "c98815ab007242be204b3da6911d42e6a03f34dc55ae0696957063822e8a5e93",
-                "half ivf-4, half 6340 steps of a GPU from it and 720 more: docs/weights.md",
+                "cddfuse-ivf-6.safetensors",
+                "4ead15c79a70b3ab0d1fd700885bb44327b9bb646d51db69218b0dcf42b7121b",
+                "half ivf-5, half 1991 steps more from one of its parts: docs/weights.md",
                 residual="first",
             ),
             "mif": harvard(
@@ -296,6 +296,12 @@ class CDDFuse(FusionModel):
                 residual="none",
             ),
             # Superseded.
+            "ivf-5": roadscene(
+                "cddfuse-ivf-5.safetensors",
+                "c98815ab007242be204b3da6911d42e6a03f34dc55ae0696957063822e8a5e93",
+                "half ivf-4, half 6340 steps of a GPU from it and 720 more",
+                residual="first",
+            ),
             "ivf-4": roadscene(
                 "cddfuse-ivf-4.safetensors",
                 "c4228488c77bc1c3f6c0d357a2d1af7f14bf4542f590f31dec82e8f57499fcf4",
