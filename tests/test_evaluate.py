@@ -285,10 +285,14 @@ def test_mark_compares_the_same_images() -> None:
 
 
 def test_mark_of_infinite_values_is_silent() -> None:
-    """SCD of a source's copy is 1/0 or -1/0 where rounding leaves one level of difference."""
-    table = {"fused": {"SCD": [1.5, 1.5]}, "second": {"SCD": [math.inf, -math.inf]}}
-    scores = Scores("m", "paper", [METRICS["SCD"]], ["a", "b"], {"saved": table})
-    assert not scores.beats("saved", "second", METRICS["SCD"])
+    """Neither values of both signs, which have no mean, nor those of copies, which are equal."""
+    table = {
+        "fused": {"SCD": [1.5, 1.5], "PSNR": [math.inf, math.inf]},
+        "second": {"SCD": [math.inf, -math.inf], "PSNR": [math.inf, math.inf]},
+    }
+    metrics = [METRICS["SCD"], METRICS["PSNR"]]
+    scores = Scores("m", "paper", metrics, ["a", "b"], {"saved": table})
+    assert not any(scores.beats("saved", "second", metric) for metric in metrics)
 
 
 def test_profile_and_metrics() -> None:

@@ -1,4 +1,4 @@
-"""Fixed windows and gradients that losses and models share."""
+"""Fixed windows and gradients that losses and models share, and the precision they need."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -107,6 +107,14 @@ def test_scd_of_a_sum_is_two_and_of_one_source_undefined() -> None:
     assert math.isnan(levels_of("paper", "SCD", first, first, second))
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_scd_of_copies_is_undefined_however_rounding_falls(compiled: bool) -> None:
+    generator = torch.Generator().manual_seed(3)
+    first, second = torch.randint(0, 256, (2, 50, 1, 37, 43), generator=generator) / 255
+    copy = second.clone().requires_grad_(not compiled)  # derivatives go without compiled loops
+    assert METRICS["SCD"](copy, first, second).isnan().all()
+
+
 def test_saturated_arithmetic() -> None:
     # mean 98 rounds to 98; differences 0, 0, 0, 12 of which 12^2 stays; then 20^2 stops at 255
     assert levels_of("spreadsheet", "SD", *[image([90, 94, 98, 110])] * 3) == 6

@@ -115,7 +115,7 @@ class Scores:
         both = ~(np.isnan(fused) | np.isnan(other))
         if not both.any():
             return False
-        with np.errstate(invalid="ignore"):  # SCD of a copy can be +inf and -inf: no mean
+        with np.errstate(invalid="ignore"):  # infinite means, such as PSNR of copies, have no lead
             mine, theirs = fused[both].mean(), other[both].mean()
-        lead = theirs - mine if metric.better == "higher" else mine - theirs
+            lead = theirs - mine if metric.better == "higher" else mine - theirs
         return bool(lead > 1e-9 * abs(mine))  # less is rounding

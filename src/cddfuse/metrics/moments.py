@@ -17,7 +17,8 @@ def variations(*images: Tensor) -> Tensor:
     """Sums of products of pixels less their means, for each pair of K images: (..., B, K, K).
 
     In float64, of images (..., B, 1, H, W). Exact for whole levels up to one rounding: nothing is
-    left of a flat image, nor of the difference of two equal ones.
+    left of a flat image, nor of the difference of two equal ones, which totals multiplied before
+    they are divided see to: the product of two images is the same in both orders.
     """
     if compiled := loops(*images):
         return _by_pairs(compiled.products, images)
@@ -27,7 +28,7 @@ def variations(*images: Tensor) -> Tensor:
     chunks = zip(*(line.split(_CHUNK, -1) for line in lines), strict=True)
     sums = over(partial(_sums, starts), chunks)
     totals, products = (sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True))
-    return products - totals @ (totals.mT / lines[0].shape[-1])
+    return products - totals @ totals.mT / lines[0].shape[-1]
 
 
 def _by_pairs(products: Callable[..., object], images: tuple[Tensor, ...]) -> Tensor:
@@ -36,7 +37,7 @@ def _by_pairs(products: Callable[..., object], images: tuple[Tensor, ...]) -> Te
     found = torch.empty(*shape[:-3], len(images), len(images), dtype=torch.float64)
     for i, j in combinations_with_replacement(numbers, 2):
         one, other, product = of_each(products, images[i], images[j]).unbind(-1)
-        found[..., i, j] = found[..., j, i] = product - one * (other / pixels)
+        found[..., i, j] = found[..., j, i] = product - one * other / pixels
     return found
 
 
