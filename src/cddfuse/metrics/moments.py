@@ -17,8 +17,8 @@ def variations(*images: Tensor) -> Tensor:
     """Sums of products of pixels less their means, for each pair of K images: (..., B, K, K).
 
     In float64, of images (..., B, 1, H, W). Exact for whole levels up to one rounding: nothing is
-    left of a flat image, nor of the difference of two equal ones, which totals multiplied before
-    they are divided see to: the product of two images is the same in both orders.
+    left of a flat image, nor of the difference of two equal ones. Totals are multiplied before they
+    are divided, so that the product of two images is the same in both orders.
     """
     if compiled := loops(*images):
         return _by_pairs(compiled.products, images)
