@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from training import command, random_pairs, small, write_pairs
 
-from cddfuse import InputError, create_model
+from cddfuse import InputError, create_model, losses
 from cddfuse.cli import run as cli
 from cddfuse.models import FusionModel
 from cddfuse.pair import ImagePair
@@ -99,9 +99,9 @@ def test_a_run_killed_in_its_last_look_has_its_weights(
 
 def test_a_run_learns(tmp_path: Path) -> None:
     run(tmp_path, small(steps=40, flips=False, sampling="grid", stride=16, batch=4))
-    losses = [(row["stage"], float(row["total"])) for row in rows(tmp_path) if row["total"]]
+    totals = [(row["stage"], float(row["total"])) for row in rows(tmp_path) if row["total"]]
     for stage in ("separate", "fuse"):
-        of_stage = [loss for name, loss in losses if name == stage]
+        of_stage = [loss for name, loss in totals if name == stage]
         assert min(of_stage[-3:]) < 0.8 * of_stage[0]
 
 
@@ -241,10 +241,10 @@ def test_many_of_them_end_the_run_with_the_last_good_state(tmp_path: Path) -> No
     assert (tmp_path / WEIGHTS).is_file()
 
 
-def trainer(recipe: CDDFuseRecipe, precision: str = "32-true", compiled: bool = False) -> Trainer:
-    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
+def trainer(recipe: CDDFuseRecipe, half: bool = False, compiled: bool = False) -> Trainer:
+    fabric = Fabric(accelerator="cpu", devices=1)
     torch.manual_seed(0)
-    return Trainer(recipe, recipe.create_model(), fabric, compiled=compiled)
+    return Trainer(recipe, recipe.create_model(), fabric, half=half, compiled=compiled)
 
 
 def test_fusion_layers_start_their_schedule_with_their_stage() -> None:
@@ -303,13 +303,50 @@ def test_an_encoder_that_is_frozen_after_stage_one_stays_and_costs_no_gradients(
 def test_half_precision_stays_close(tmp_path: Path) -> None:
     recipe = small()
     data = batches(recipe, PAIRS)
-    losses = []
-    for precision in ("32-true", "bf16-mixed"):
-        subject = trainer(recipe, precision)
+    totals = []
+    for half in (False, True):
+        subject = trainer(recipe, half)
         subject.standing.plan = (1, 1)
-        losses.append([subject.step(data.batch(step)).losses["total"] for step in range(2)])
-    assert losses[0] == pytest.approx(losses[1], rel=0.05)
-    assert losses[0] != losses[1]
+        totals.append([subject.step(data.batch(step)).losses["total"] for step in range(2)])
+    assert totals[0] == pytest.approx(totals[1], rel=0.05)
+    assert totals[0] != totals[1]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_losses_see_the_images_as_they_are(
+    precision: Literal["32-true", "bf16-mixed"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounded to bf16, squares are off by more than the variances that SSIM divides by."""
+    seen = []
+    terms = losses.likeness
+
+    def watched(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        seen.append((first.clone(), second.clone(), torch.is_autocast_enabled("cpu")))
+        return terms(fused, first, second)
+
+    monkeypatch.setattr(losses, "likeness", watched)
+    recipe = small(steps=1, single_stage=True)
+    data = batches(recipe, PAIRS)
+    train(recipe, data, tmp_path, running=Running(precision=precision), quiet=True)
+    batch = data.batch(0)
+    for first, second, half in seen:
+        assert torch.equal(first, batch.first)
+        assert torch.equal(second, batch.second)
+        assert half == (precision == "bf16-mixed")
+    assert seen
+
+
+def test_gradients_of_flat_regions_survive_half_precision() -> None:
+    """Bright and nearly flat: of images rounded to bf16 it would be thousands of times as large."""
+    torch.manual_seed(1)
+    flat = (0.8 + 0.004 * torch.rand(2, 1, 48, 48)).clamp(0, 1)
+    recipe = small(batch=1, single_stage=True, likeness=6.0)
+    norms = []
+    for half in (False, True):
+        subject = trainer(recipe, half)
+        subject.standing.plan = (1,)
+        norms.append(subject.step(ImagePair(flat[:1], flat[1:])).gradient_norms["decoder"])
+    assert norms[1] == pytest.approx(norms[0], rel=0.1)
 
 
 def test_a_compiled_step_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:

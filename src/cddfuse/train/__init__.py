@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -46,8 +46,8 @@ class Running:
     accelerator: str = "auto"
     """cpu, cuda, mps; auto takes the fastest there is."""
 
-    precision: str = "32-true"
-    """Of the arithmetic: 32-true or bf16-mixed."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Of the network's arithmetic; losses are in single precision."""
 
     compile: bool = False
     """Compile the training step first, a minute or two: half the time of a step on a GPU."""
@@ -67,7 +67,6 @@ class Running:
             accelerator=self.accelerator,
             devices=self.devices,
             num_nodes=self.nodes,
-            precision=self.precision,  # type: ignore[arg-type]
             # Stage one does not reach the fusion layers.
             strategy="ddp_find_unused_parameters_true" if self.devices * self.nodes > 1 else "auto",
         )
@@ -139,7 +138,13 @@ def train(
     running = running or Running()
     fabric = running.fabric()
     torch.manual_seed(recipe.seed)
-    trainer = Trainer(recipe, model or recipe.create_model(), fabric, compiled=running.compile)
+    trainer = Trainer(
+        recipe,
+        model or recipe.create_model(),
+        fabric,
+        half=running.precision == "bf16-mixed",
+        compiled=running.compile,
+    )
     run = _Run(
         trainer, folder, running, Validation(validation) if validation else None, facts or {}
     )

@@ -17,16 +17,22 @@ from cddfuse.recipes import Recipe, Stage, learning_rate
 
 
 class Objective(nn.Module):
-    """The network with the losses as its forward pass, which is what distributed wrappers need."""
+    """The network with the losses as its forward pass, which is what distributed wrappers need.
 
-    def __init__(self, model: FusionModel, stages: Sequence[Stage]) -> None:
+    `half`: products and convolutions of the network in bfloat16. Lightning's own mixed precision
+    would round the images too, and their small variances, which SSIM divides by, would be noise.
+    """
+
+    def __init__(self, model: FusionModel, stages: Sequence[Stage], *, half: bool) -> None:
         super().__init__()
         self.model = model
         self._stages = stages
+        self._half = half
 
     def forward(self, first: Tensor, second: Tensor, stage: int) -> dict[str, Tensor]:
         """Terms of the loss of a stage, before weighting."""
-        return self._stages[stage].terms(self.model, ImagePair(first, second))
+        with torch.autocast(first.device.type, torch.bfloat16, enabled=self._half):
+            return self._stages[stage].terms(self.model, ImagePair(first, second))
 
 
 class StepResult(NamedTuple):
@@ -88,11 +94,18 @@ class Trainer:
         recipe: what to compute.
         model: the network.
         fabric: on what.
+        half: whether the network, not the losses, computes in bfloat16.
         compiled: whether forward and backward passes are compiled, for this size of batches.
     """
 
     def __init__(
-        self, recipe: Recipe, model: FusionModel, fabric: Fabric, *, compiled: bool = False
+        self,
+        recipe: Recipe,
+        model: FusionModel,
+        fabric: Fabric,
+        *,
+        half: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.recipe = recipe
         self.stages = recipe.stages()
@@ -103,7 +116,7 @@ class Trainer:
         groups = [
             {"params": list(part.parameters()), "name": name} for name, part in self.parts.items()
         ]
-        objective: nn.Module = Objective(model, self.stages)
+        objective: nn.Module = Objective(model, self.stages, half=half)
         if compiled:
             objective = cast(nn.Module, torch.compile(objective))
         self.objective, self.optimizer = fabric.setup(objective, _optimizer(recipe, groups))
