@@ -77,6 +77,7 @@ def test_weights_carry_facts_and_load(whole: Path) -> None:
         header = file.metadata()
     assert header["data"] == "random"
     assert header["cddfuse.step"] == "6 of 6"
+    assert header["cddfuse.computed"].startswith("32-true on ")
     model = create_model("cddfuse", whole / WEIGHTS)
     assert all(torch.equal(model.state_dict()[k], v) for k, v in load_file(whole / WEIGHTS).items())
 
@@ -327,13 +328,17 @@ def test_losses_see_the_images_as_they_are(
     monkeypatch.setattr(losses, "likeness", watched)
     recipe = small(steps=1, single_stage=True)
     data = batches(recipe, PAIRS)
-    train(recipe, data, tmp_path, running=Running(precision=precision), quiet=True)
+    running = Running(accelerator="cpu", precision=precision)
+    train(recipe, data, tmp_path, running=running, quiet=True)
     batch = data.batch(0)
     for first, second, half in seen:
         assert torch.equal(first, batch.first)
         assert torch.equal(second, batch.second)
         assert half == (precision == "bf16-mixed")
     assert seen
+    with safe_open(tmp_path / WEIGHTS, "pt") as file:
+        computed = file.metadata()["cddfuse.computed"]
+    assert computed == f"{precision} on cpu, torch {torch.__version__}"
 
 
 def test_gradients_of_flat_regions_survive_half_precision() -> None:

@@ -231,7 +231,12 @@ class _Run:
         self.trainer.fabric.barrier()
 
     def _save_weights(self, name: str) -> None:
-        facts = {"cddfuse.step": f"{self.standing.step} of {self.standing.total}", **self.facts}
+        device = self.trainer.fabric.device.type
+        facts = {
+            "cddfuse.step": f"{self.standing.step} of {self.standing.total}",
+            "cddfuse.computed": f"{self.running.precision} on {device}, torch {torch.__version__}",
+            **self.facts,
+        }
         save_weights(self.trainer.best_model, self.folder / name, facts)
 
     def _look(self, log: TrainingLog) -> None:
