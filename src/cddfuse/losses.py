@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 
-from cddfuse.filters import convolve, gaussian_window, sobel
+from cddfuse.filters import convolve, full, gaussian_window, sobel
 
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -39,6 +39,7 @@ def inner_similarities(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor
 
 
 def _similarities(image: Tensor, reference: Tensor, c2: float = _C2) -> tuple[Tensor, Tensor]:
+    image, reference = full(image), full(reference)  # rounded squares would leave no variance
     channels = torch.cat(
         [image, reference, image * image, reference * reference, image * reference]
     )

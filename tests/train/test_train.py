@@ -342,7 +342,7 @@ def test_losses_see_the_images_as_they_are(
 
 
 def test_gradients_of_flat_regions_survive_half_precision() -> None:
-    """Bright and nearly flat: of images rounded to bf16 it would be thousands of times as large."""
+    """Bright, nearly flat: of images rounded to bf16 it would be 100,000 times as large."""
     torch.manual_seed(1)
     flat = (0.8 + 0.004 * torch.rand(2, 1, 48, 48)).clamp(0, 1)
     recipe = small(batch=1, single_stage=True, likeness=6.0)
@@ -354,7 +354,8 @@ def test_gradients_of_flat_regions_survive_half_precision() -> None:
     assert norms[1] == pytest.approx(norms[0], rel=0.1)
 
 
-def test_a_compiled_step_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_a_compiled_step_is_the_same_step(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
     def without_code(module: torch.nn.Module, **_: Any) -> Any:
@@ -367,7 +368,7 @@ def test_a_compiled_step_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> No
     data = batches(recipe, PAIRS)
     states = []
     for wanted in (False, True):
-        subject = trainer(recipe, compiled=wanted)
+        subject = trainer(recipe, half, compiled=wanted)
         subject.standing.plan = (1, 2)
         for step in range(3):
             subject.step(data.batch(step))
@@ -376,6 +377,23 @@ def test_a_compiled_step_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> No
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_precision_that_there_is_not_is_refused() -> None:
+    with pytest.raises(InputError, match="precision is 'bf16': use 32-true or bf16-mixed"):
+        Running(precision="bf16")  # type: ignore[arg-type]
+
+
+def test_weights_say_all_ways_in_which_they_were_computed(tmp_path: Path) -> None:
+    recipe = small()
+    run(tmp_path, recipe, running=Running(accelerator="cpu", stop_after=1e-9))
+    for precision in ("bf16-mixed", "32-true"):
+        again = Running(accelerator="cpu", precision=precision, stop_after=1e-9)
+        run(tmp_path, recipe, resume=True, running=again)
+    with safe_open(tmp_path / WEIGHTS, "pt") as file:
+        computed = file.metadata()["cddfuse.computed"]
+    by = f"on cpu, torch {torch.__version__}"
+    assert computed == f"32-true {by}; bf16-mixed {by}"
 
 
 def test_losses_are_not_rounded_to_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cddfuse import losses
+from cddfuse.filters import full
 from cddfuse.models.base import FusionModel
 from cddfuse.models.tardal import TarDAL
 from cddfuse.pair import ImagePair
@@ -87,7 +88,7 @@ def adversarial(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     judged = [-frozen(critic, fake).mean() for critic, _, fake in games]
     critics, penalties = [], []
     for critic, real, fake in games:
-        critics.append(critic(fake.detach()).mean() - critic(real).mean())
+        critics.append(full(critic(fake.detach())).mean() - full(critic(real)).mean())
         penalties.append(divergence(critic, real, fake.detach(), dice(pair)))
     return {
         **losses.salient(fused, pair.first, pair.second),

@@ -61,12 +61,18 @@ class Running:
     stop_after: float = 0.0
     """Minutes after which the run stops, to be resumed later; 0 does not stop."""
 
+    def __post_init__(self) -> None:
+        """Raises InputError for a precision that there is not."""
+        if self.precision not in ("32-true", "bf16-mixed"):
+            raise InputError(f"precision is {self.precision!r}: use 32-true or bf16-mixed.")
+
     def fabric(self) -> Fabric:
         """The processes, started."""
         fabric = Fabric(
             accelerator=self.accelerator,
             devices=self.devices,
             num_nodes=self.nodes,
+            precision="32-true",  # the trainer's `Objective` sees to the other, not LT_PRECISION
             # Stage one does not reach the fusion layers.
             strategy="ddp_find_unused_parameters_true" if self.devices * self.nodes > 1 else "auto",
         )
@@ -154,6 +160,8 @@ def train(
         trainer.standing.plan = fabric.broadcast(_plan(trainer, batches))
     quiet = quiet or not fabric.is_global_zero
     standing = trainer.standing
+    how = f"{running.precision} on {fabric.device.type}, torch {torch.__version__}"
+    standing.computed = tuple(dict.fromkeys((*standing.computed, how)))
     with (
         TrainingLog(folder, total=standing.total, step=standing.step, quiet=quiet) as log,
         _stop_signal() as asked,
@@ -231,10 +239,9 @@ class _Run:
         self.trainer.fabric.barrier()
 
     def _save_weights(self, name: str) -> None:
-        device = self.trainer.fabric.device.type
         facts = {
             "cddfuse.step": f"{self.standing.step} of {self.standing.total}",
-            "cddfuse.computed": f"{self.running.precision} on {device}, torch {torch.__version__}",
+            "cddfuse.computed": "; ".join(self.standing.computed),
             **self.facts,
         }
         save_weights(self.trainer.best_model, self.folder / name, facts)

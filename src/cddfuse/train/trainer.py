@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cddfuse.errors import InputError
+from cddfuse.filters import full
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import Recipe, Stage, learning_rate
@@ -19,8 +20,9 @@ from cddfuse.recipes import Recipe, Stage, learning_rate
 class Objective(nn.Module):
     """The network with the losses as its forward pass, which is what distributed wrappers need.
 
-    `half`: products and convolutions of the network in bfloat16. Lightning's own mixed precision
-    would round the images too, and their small variances, which SSIM divides by, would be noise.
+    With `half`, products and convolutions of the network are computed in bfloat16. Lightning's own
+    mixed precision would round the images too, and of small variances, which SSIM divides by,
+    nothing but noise would be left.
     """
 
     def __init__(self, model: FusionModel, stages: Sequence[Stage], *, half: bool) -> None:
@@ -32,7 +34,8 @@ class Objective(nn.Module):
     def forward(self, first: Tensor, second: Tensor, stage: int) -> dict[str, Tensor]:
         """Terms of the loss of a stage, before weighting."""
         with torch.autocast(first.device.type, torch.bfloat16, enabled=self._half):
-            return self._stages[stage].terms(self.model, ImagePair(first, second))
+            terms = self._stages[stage].terms(self.model, ImagePair(first, second))
+        return {name: full(term) for name, term in terms.items()}
 
 
 class StepResult(NamedTuple):
@@ -63,6 +66,9 @@ class Standing:
     seconds: float = 0.0
     best: float = field(default=math.inf)
     """Lowest validation loss of the last stage."""
+
+    computed: tuple[str, ...] = ()
+    """In which precision, on what and by which PyTorch: each combination of the run once."""
 
     @property
     def total(self) -> int:
