@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ from cddfuse.models import FusionModel
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import Stage
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
-from cddfuse.train import BEST, STATE, WEIGHTS, Running, batches, train
+from cddfuse.train import BEST, STATE, WEIGHTS, Precision, Running, batches, train
 from cddfuse.train.trainer import Trainer
 
 PAIRS = random_pairs(4)
@@ -315,7 +315,7 @@ def test_half_precision_stays_close(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_losses_see_the_images_as_they_are(
-    precision: Literal["32-true", "bf16-mixed"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rounded to bf16, squares are off by more than the variances that SSIM divides by."""
     seen = []

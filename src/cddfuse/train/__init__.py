@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from lightning_fabric import Fabric
@@ -27,6 +27,8 @@ from cddfuse.recipes import Recipe
 from cddfuse.train.log import TrainingLog
 from cddfuse.train.trainer import StepResult, Trainer
 from cddfuse.train.validation import Validation
+
+Precision = Literal["32-true", "bf16-mixed"]
 
 STATE, WEIGHTS, BEST, SHEETS = "state.pt", "weights.safetensors", "best.safetensors", "validation"
 _PATIENCE = 20  # steps in a row without a number to learn from, before a run is given up
@@ -46,7 +48,7 @@ class Running:
     accelerator: str = "auto"
     """cpu, cuda, mps; auto takes the fastest there is."""
 
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     """Of the network's arithmetic; losses are in single precision."""
 
     compile: bool = False
@@ -63,8 +65,9 @@ class Running:
 
     def __post_init__(self) -> None:
         """Raises InputError for a precision that there is not."""
-        if self.precision not in ("32-true", "bf16-mixed"):
-            raise InputError(f"precision is {self.precision!r}: use 32-true or bf16-mixed.")
+        if self.precision not in get_args(Precision):
+            known = " or ".join(get_args(Precision))
+            raise InputError(f"precision is {self.precision!r}: use {known}.")
 
     def fabric(self) -> Fabric:
         """The processes, started."""
@@ -72,7 +75,7 @@ class Running:
             accelerator=self.accelerator,
             devices=self.devices,
             num_nodes=self.nodes,
-            precision="32-true",  # the trainer's `Objective` sees to the other, not LT_PRECISION
+            precision="32-true",  # or LT_PRECISION would count; bf16 is up to `Objective`
             # Stage one does not reach the fusion layers.
             strategy="ddp_find_unused_parameters_true" if self.devices * self.nodes > 1 else "auto",
         )
