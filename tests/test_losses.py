@@ -239,6 +239,66 @@ def test_preservation_of_black_images_has_a_derivative() -> None:
     assert black.grad.isfinite().all()
 
 
+def test_information_agrees_with_a_transcription(images: Tensor) -> None:
+    def spline(away: float) -> float:
+        away = abs(away)
+        if away < 1:
+            return 2 / 3 - away**2 + away**3 / 2
+        return max(2 - away, 0) ** 3 / 6
+
+    lost = []
+    for fused, *sources in zip(*images[:, :, 0].numpy(), strict=True):
+        lost.append(2.0)
+        for source in sources:
+            joint = np.zeros((67, 64))
+            for level, other in zip(fused.ravel() * 63, source.ravel() * 63, strict=True):
+                joint[:, round(other)] += [spline(level - k) for k in range(-1, 66)]
+            joint /= joint.sum()
+            across, there = joint.sum(1, keepdims=True), joint.sum(0)
+            shared = joint > 0
+            mutual = (joint[shared] * np.log(joint[shared] / (across * there)[shared])).sum()
+            there = there[there > 0]
+            lost[-1] += mutual / (there * np.log(there)).sum()
+    found = losses.information(*images).item()
+    assert found == pytest.approx(np.mean(lost), abs=1e-9)
+
+
+def test_information_is_of_levels_wherever_they_are_and_whatever_they_mean() -> None:
+    generator = torch.Generator().manual_seed(5)
+    planes = F.avg_pool2d(torch.rand(3, 1, 64, 64, generator=generator), 5, 1)
+    first, second, other = ((planes - planes.min()) / (planes.max() - planes.min())).split(1)
+    lost = losses.information(first, first, second)
+    assert losses.information((first + second) / 2, first, second) > lost + 0.1
+    assert losses.information(other, first, second) > lost + 0.5
+    shuffled = torch.randperm(3600, generator=generator)
+    moved = [x.flatten()[shuffled].view(first.shape) for x in (first, second)]
+    torch.testing.assert_close(losses.information(moved[0], *moved), lost)
+    for same in (1 - first, first**1.1):  # a negative, another contrast
+        assert losses.information(same, first, second).item() == pytest.approx(lost.item(), abs=0.1)
+    # As many levels as the histogram has, wherever they lie, are worth little.
+    for place in (0, 0.25, 0.5):
+        drawn = ((first * 63 + place).round() - place) / 63
+        assert losses.information(drawn, first, second) > lost - 0.1
+    torch.testing.assert_close(losses.information(first, second, first), lost)
+
+
+def test_information_has_a_derivative_and_flat_images_none() -> None:
+    generator = torch.Generator().manual_seed(6)
+    fused, first, second = torch.rand(3, 2, 1, 7, 8, generator=generator, dtype=torch.float64)
+    fused = fused.requires_grad_()
+    torch.autograd.gradcheck(losses.information, (fused, first, second))
+    black = torch.zeros_like(first)
+    whole, half = losses.information(fused, first, first), losses.information(fused, first, black)
+    torch.testing.assert_close(half - 1, whole / 2)
+    for image in (black, black + 1):
+        image = image.clone().requires_grad_()
+        lost = losses.information(image, first, black)
+        lost.backward()
+        assert lost.item() == pytest.approx(2)
+        assert image.grad is not None
+        assert image.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("term", [losses.structural, losses.fidelity, losses.directed])
 def test_terms_of_a_mixed_run_are_not_computed_in_half_precision(
     term: Callable[..., Tensor],

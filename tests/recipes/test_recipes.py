@@ -132,6 +132,7 @@ def test_presets_of_cddfuse() -> None:
         "likeness": 0,
         "fidelity": 0,
         "preservation": 0,
+        "information": 0,
         "difference": 0,
         "residual": "first",
         "base": "transformer",
@@ -158,6 +159,7 @@ def test_every_weight_is_on_its_own_term() -> None:
         likeness=19,
         fidelity=21,
         preservation=23,
+        information=24,
         difference=22,
     )
     separate, fuse = recipe.stages()
@@ -182,6 +184,7 @@ def test_every_weight_is_on_its_own_term() -> None:
         "likeness": 19,
         "fidelity": 21,
         "preservation": 23,
+        "information": 24,
         "difference": 22,
         "decomposition": 14,
         "correlation_base": -17,
@@ -249,6 +252,7 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
         "likeness": losses.likeness(fused, pair.first, pair.second),
         "fidelity": losses.fidelity(fused, pair.first, pair.second),
         "preservation": losses.preservation(fused, pair.first, pair.second),
+        "information": losses.information(fused, pair.first, pair.second),
         "difference": losses.difference(fused, pair.first, pair.second),
         **{name: before[name] for name in before if name.startswith(("decomp", "correl"))},
     }

@@ -67,6 +67,9 @@ class CDDFuseRecipe(Recipe):
     preservation: float = 0.0
     """Weight of what is missing in Qabf, stage two; no paper has it."""
 
+    information: float = 0.0
+    """Weight of what is missing in MI with both sources, stage two; no paper has it."""
+
     difference: float = 0.0
     """Weight of what is missing in SCD, stage two; no paper has it."""
 
@@ -116,6 +119,7 @@ class CDDFuseRecipe(Recipe):
             "likeness": self.likeness,
             "fidelity": self.fidelity,
             "preservation": self.preservation,
+            "information": self.information,
             "difference": self.difference,
             "decomposition": self.decomposition,
             "correlation_base": -self.common,
@@ -160,6 +164,7 @@ def fusion(model: FusionModel, pair: ImagePair, sharpness: float) -> dict[str, T
         "likeness": losses.likeness(fused, pair.first, pair.second),
         "fidelity": losses.fidelity(fused, pair.first, pair.second),
         "preservation": losses.preservation(fused, pair.first, pair.second),
+        "information": losses.information(fused, pair.first, pair.second),
         "difference": losses.difference(fused, pair.first, pair.second),
         **_decomposition(features.first, features.second),
     }
