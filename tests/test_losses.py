@@ -239,7 +239,8 @@ def test_preservation_of_black_images_has_a_derivative() -> None:
     assert black.grad.isfinite().all()
 
 
-def test_information_agrees_with_a_transcription(images: Tensor) -> None:
+@pytest.mark.parametrize("bins", [64, 256])
+def test_information_agrees_with_a_transcription(images: Tensor, bins: int) -> None:
     def spline(away: float) -> float:
         away = abs(away)
         if away < 1:
@@ -250,16 +251,18 @@ def test_information_agrees_with_a_transcription(images: Tensor) -> None:
     for fused, *sources in zip(*images[:, :, 0].numpy(), strict=True):
         lost.append(2.0)
         for source in sources:
-            joint = np.zeros((67, 64))
-            for level, other in zip(fused.ravel() * 63, source.ravel() * 63, strict=True):
-                joint[:, round(other)] += [spline(level - k) for k in range(-1, 66)]
+            joint = np.zeros((bins + 3, bins))
+            for level, other in zip(fused.ravel(), source.ravel(), strict=True):
+                place = level * (bins - 1)
+                shares = [spline(place - k) for k in range(-1, bins + 2)]
+                joint[:, round(other * (bins - 1))] += shares
             joint /= joint.sum()
             across, there = joint.sum(1, keepdims=True), joint.sum(0)
             shared = joint > 0
             mutual = (joint[shared] * np.log(joint[shared] / (across * there)[shared])).sum()
             there = there[there > 0]
             lost[-1] += mutual / (there * np.log(there)).sum()
-    found = losses.information(*images).item()
+    found = losses.information(*images, bins).item()
     assert found == pytest.approx(np.mean(lost), abs=1e-9)
 
 

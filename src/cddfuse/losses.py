@@ -156,25 +156,25 @@ def preservation(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return 1 - 0.9994 * 0.9879 * kept.mean()
 
 
-def information(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def information(fused: Tensor, first: Tensor, second: Tensor, bins: int = 64) -> Tensor:
     """How much of what is to be known of each source the fused image does not tell, in [0, 2].
 
     2 less the sum over both sources of mutual information divided by the source's entropy, in
-    histograms of 64 levels. Pixels of the fused image are spread over four of them by a cubic
+    histograms of `bins` levels. Pixels of the fused image are spread over four of them by a cubic
     spline (Mattes et al. 2003), for the derivative and to give hardly a reward for drawing its
     levels together. Of a source of one level, which has nothing to tell, 1 is missing.
     """
     sources = torch.stack([first, second]).flatten(2)
-    levels = (sources.clamp(0, 1) * 63).round().long()  # (2, B, N)
-    place = full(fused).flatten(1).clamp(0, 1) * 63
+    levels = (sources.clamp(0, 1) * (bins - 1)).round().long()  # (2, B, N)
+    place = full(fused).flatten(1).clamp(0, 1) * (bins - 1)
     below = place.detach().floor()
     t = place - below
     shares = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
-    share = torch.stack(shares, -1) / (6 * t.shape[-1])  # (B, N, 4): of levels -1 to 65
-    cells = (below.long()[..., None] + torch.arange(4, device=t.device)) * 64 + levels[..., None]
-    joint = share.new_zeros(*sources.shape[:2], 67 * 64)
+    share = torch.stack(shares, -1) / (6 * t.shape[-1])  # (B, N, 4): of levels -1 to bins + 1
+    cells = (below.long()[..., None] + torch.arange(4, device=t.device)) * bins + levels[..., None]
+    joint = share.new_zeros(*sources.shape[:2], (bins + 3) * bins)
     joint = joint.scatter_add(-1, cells.flatten(2), share.flatten(1).expand(2, -1, -1))
-    joint = joint.unflatten(-1, (67, 64))
+    joint = joint.unflatten(-1, (bins + 3, bins))
     there = joint.detach().sum(-2, keepdim=True)
     apart = joint.sum(-1, keepdim=True) * there
     mutual = torch.xlogy(joint, (joint + 1e-20) / (apart + 1e-20)).sum((-2, -1))

@@ -133,6 +133,7 @@ def test_presets_of_cddfuse() -> None:
         "fidelity": 0,
         "preservation": 0,
         "information": 0,
+        "bins": 64,
         "difference": 0,
         "residual": "first",
         "base": "transformer",
@@ -272,6 +273,18 @@ def test_sharpness_changes_what_both_gradient_losses_ask_for_and_nothing_else() 
     torch.testing.assert_close(asked, usual)
 
 
+def test_bins_are_those_of_information_and_of_nothing_else() -> None:
+    model, pair = released_model(), images(2, 1, 18, 20)
+    fine = replace(RELEASED, single_stage=True, bins=256)
+    usual, asked = terms_of(1, model, pair), terms_of(0, model, pair, fine)
+    with torch.no_grad():
+        fused = model(pair.first, pair.second)
+    expected = losses.information(fused, pair.first, pair.second, 256)
+    torch.testing.assert_close(asked.pop("information"), expected)
+    assert usual.pop("information") > expected
+    torch.testing.assert_close(asked, usual)
+
+
 def test_terms_of_the_released_training() -> None:
     # The first step of train_trajectory.json, written down here: kornia 0.2.0 and torch 2.13 CPU.
     with np.load(shared("golden", "cddfuse", "train_batches.npz")) as file:
@@ -387,6 +400,8 @@ def test_of_three_lengths_the_one_that_is_set_counts() -> None:
         ({"ema": 1}, "ema is 1.0: it must be below 1."),
         ({"dimming": 1.5}, "dimming is 1.5: it is a share, at most 1."),
         ({"sharpness": 0}, "sharpness is 0.0: it is a factor, above 0."),
+        ({"bins": 1}, "bins is 1: give 2 to 256."),
+        ({"bins": 257}, "bins is 257: give 2 to 256."),
         ({"epochs": [0, 1]}, "epochs is (0.0, 1.0): each stage needs more than 0."),
         ({"epochs": [40]}, "epochs is (40.0,): CDDFuse has two stages, so two are needed."),
     ],

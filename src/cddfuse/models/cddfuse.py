@@ -284,18 +284,24 @@ class CDDFuse(FusionModel):
         ),
         weights={
             "ivf": roadscene(
-                "cddfuse-ivf-6.safetensors",
-                "4ead15c79a70b3ab0d1fd700885bb44327b9bb646d51db69218b0dcf42b7121b",
-                "half ivf-5, half 1991 steps more from one of its parts: docs/weights.md",
+                "cddfuse-ivf-7.safetensors",
+                "01b76536e618cab000b436f1813dac6403cebb061a1cea1c300640ca1b4b2180",
+                "a quarter ivf-6, three quarters 2926 steps more from it: docs/weights.md",
                 residual="first",
             ),
             "mif": harvard(
-                "cddfuse-mif-5.safetensors",
-                "1a5611eb7ec2fea623176ffc9e7663c7abc45fc7b5f1cb5cb0912f7bd0efea80",
-                "5654 steps of a GPU from mif-4: docs/weights.md",
+                "cddfuse-mif-6.safetensors",
+                "554eb99b6f0850cec528cd2c1cdf2a218492e660434f2b553f2fc7246c07505e",
+                "304 steps from mif-5: docs/weights.md",
                 residual="none",
             ),
             # Superseded.
+            "ivf-6": roadscene(
+                "cddfuse-ivf-6.safetensors",
+                "4ead15c79a70b3ab0d1fd700885bb44327b9bb646d51db69218b0dcf42b7121b",
+                "half ivf-5, half 1991 steps more from one of its parts",
+                residual="first",
+            ),
             "ivf-5": roadscene(
                 "cddfuse-ivf-5.safetensors",
                 "c98815ab007242be204b3da6911d42e6a03f34dc55ae0696957063822e8a5e93",
@@ -325,6 +331,12 @@ class CDDFuse(FusionModel):
                 "52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
                 "640 steps",
                 residual="first",
+            ),
+            "mif-5": harvard(
+                "cddfuse-mif-5.safetensors",
+                "1a5611eb7ec2fea623176ffc9e7663c7abc45fc7b5f1cb5cb0912f7bd0efea80",
+                "5654 steps of a GPU from mif-4",
+                residual="none",
             ),
             "mif-4": harvard(
                 "cddfuse-mif-4.safetensors",

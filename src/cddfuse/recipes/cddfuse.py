@@ -70,6 +70,9 @@ class CDDFuseRecipe(Recipe):
     information: float = 0.0
     """Weight of what is missing in MI with both sources, stage two; no paper has it."""
 
+    bins: int = 64
+    """Levels of the histograms of `information`: few for noisy images, up to 256."""
+
     difference: float = 0.0
     """Weight of what is missing in SCD, stage two; no paper has it."""
 
@@ -94,6 +97,8 @@ class CDDFuseRecipe(Recipe):
             raise InputError(f"epochs is {self.epochs}: CDDFuse has two stages, so two are needed.")
         if self.sharpness <= 0:
             raise InputError(f"sharpness is {self.sharpness}: it is a factor, above 0.")
+        if not 2 <= self.bins <= 256:
+            raise InputError(f"bins is {self.bins}: give 2 to 256.")
 
     def create_model(self) -> CDDFuse:
         """The network, untrained."""
@@ -127,7 +132,7 @@ class CDDFuseRecipe(Recipe):
         rest = ("decoder", "base_fusion", "detail_fusion")
         learn = rest if self.freeze_encoder else ("encoder", *rest)
         separate, fuse = ({k: w for k, w in terms.items() if w} for terms in (separate, fuse))
-        terms = partial(fusion, sharpness=self.sharpness)
+        terms = partial(fusion, sharpness=self.sharpness, bins=self.bins)
         if self.single_stage:
             return (Stage("fuse", sum(self.epochs), learn, terms, fuse),)
         return (
@@ -151,7 +156,9 @@ def reconstruction(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     }
 
 
-def fusion(model: FusionModel, pair: ImagePair, sharpness: float) -> dict[str, Tensor]:
+def fusion(
+    model: FusionModel, pair: ImagePair, sharpness: float, bins: int
+) -> dict[str, Tensor]:
     """Terms of stage two: the fused image must be bright and sharp where either source is."""
     model = cast(CDDFuse, model)
     features = model.decompose(pair.first, pair.second)
@@ -164,7 +171,7 @@ def fusion(model: FusionModel, pair: ImagePair, sharpness: float) -> dict[str, T
         "likeness": losses.likeness(fused, pair.first, pair.second),
         "fidelity": losses.fidelity(fused, pair.first, pair.second),
         "preservation": losses.preservation(fused, pair.first, pair.second),
-        "information": losses.information(fused, pair.first, pair.second),
+        "information": losses.information(fused, pair.first, pair.second, bins),
         "difference": losses.difference(fused, pair.first, pair.second),
         **_decomposition(features.first, features.second),
     }
