@@ -156,9 +156,7 @@ def reconstruction(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     }
 
 
-def fusion(
-    model: FusionModel, pair: ImagePair, sharpness: float, bins: int
-) -> dict[str, Tensor]:
+def fusion(model: FusionModel, pair: ImagePair, sharpness: float, bins: int) -> dict[str, Tensor]:
     """Terms of stage two: the fused image must be bright and sharp where either source is."""
     model = cast(CDDFuse, model)
     features = model.decompose(pair.first, pair.second)
