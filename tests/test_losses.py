@@ -248,11 +248,11 @@ def test_information_agrees_with_a_transcription(images: Tensor, bins: int) -> N
         return max(2 - away, 0) ** 3 / 6
 
     lost = []
-    for fused, *sources in zip(*images[:, :, 0].numpy(), strict=True):
+    for image, *sources in zip(*images[:, :, 0].numpy(), strict=True):
         lost.append(2.0)
         for source in sources:
             joint = np.zeros((bins + 3, bins))
-            for level, other in zip(fused.ravel(), source.ravel(), strict=True):
+            for level, other in zip(image.ravel(), source.ravel(), strict=True):
                 place = level * (bins - 1)
                 shares = [spline(place - k) for k in range(-1, bins + 2)]
                 joint[:, round(other * (bins - 1))] += shares
@@ -262,7 +262,8 @@ def test_information_agrees_with_a_transcription(images: Tensor, bins: int) -> N
             mutual = (joint[shared] * np.log(joint[shared] / (across * there)[shared])).sum()
             there = there[there > 0]
             lost[-1] += mutual / (there * np.log(there)).sum()
-    found = losses.information(*images, bins).item()
+    fused, first, second = images
+    found = losses.information(fused, first, second, bins).item()
     assert found == pytest.approx(np.mean(lost), abs=1e-9)
 
 
