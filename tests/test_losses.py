@@ -301,6 +301,7 @@ def test_information_has_a_derivative_and_flat_images_none() -> None:
         assert lost.item() == pytest.approx(2)
         assert image.grad is not None
         assert image.grad.isfinite().all()
+    assert losses.information(torch.full_like(first, torch.nan), first, second).isnan()
 
 
 @pytest.mark.parametrize("term", [losses.structural, losses.fidelity, losses.directed])
