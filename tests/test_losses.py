@@ -304,6 +304,22 @@ def test_information_has_a_derivative_and_flat_images_none() -> None:
     assert losses.information(torch.full_like(first, torch.nan), first, second).isnan()
 
 
+def test_information_of_a_flat_source_is_nothing_in_single_precision_too() -> None:
+    """Sums of 40,000 shares are off by more than the entropy of such a source."""
+    fused, first = torch.rand(2, 1, 1, 200, 200, generator=torch.Generator().manual_seed(7))
+    found = []
+    for second in (first, torch.zeros_like(first)):
+        image = fused.clone().requires_grad_()
+        lost = losses.information(image, first, second)
+        lost.backward()
+        found.append((lost.detach(), image.grad))
+    (whole, gradient), (half, alone) = found
+    torch.testing.assert_close(half - 1, whole / 2, atol=0.01, rtol=0)
+    assert gradient is not None
+    assert alone is not None
+    assert (alone - gradient / 2).norm() < 0.02 * alone.norm()
+
+
 @pytest.mark.parametrize("term", [losses.structural, losses.fidelity, losses.directed])
 def test_terms_of_a_mixed_run_are_not_computed_in_half_precision(
     term: Callable[..., Tensor],

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 
 from cddfuse.filters import convolve, full, gaussian_window, sobel
+from cddfuse.metrics.histograms import nats
 
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -172,14 +173,14 @@ def information(fused: Tensor, first: Tensor, second: Tensor, bins: int = 64) ->
     shares = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
     share = torch.stack(shares, -1) / (6 * t.shape[-1])  # (B, N, 4): of levels -1 to bins + 1
     cells = (below.long()[..., None] + torch.arange(4, device=t.device)) * bins + levels[..., None]
-    joint = share.new_zeros(*sources.shape[:2], (bins + 3) * bins)
+    # Empty cells hold next to nothing: at 0 the logarithm has no derivative.
+    joint = share.new_full((*sources.shape[:2], (bins + 3) * bins), 1e-20)
     joint = joint.scatter_add(-1, cells.flatten(2), share.flatten(1).expand(2, -1, -1))
-    joint = joint.unflatten(-1, (bins + 3, bins))
-    there = joint.detach().sum(-2, keepdim=True)
-    apart = joint.sum(-1, keepdim=True) * there
-    mutual = torch.xlogy(joint, (joint + 1e-20) / (apart + 1e-20)).sum((-2, -1))
-    entropy = -torch.xlogy(there, there).sum((-2, -1))
-    return 2 - (mutual / entropy.clamp(min=1e-6)).sum(0).mean()
+    pairs = joint.unflatten(-1, (bins + 3, bins))
+    entropy = nats(pairs.detach().sum(-2))
+    mutual = nats(pairs.sum(-1)) + entropy - nats(joint)
+    # Of a flat source both are rounding, whose ratio could be anything.
+    return 2 - (mutual / entropy.clamp(min=1e-3)).sum(0).mean()
 
 
 def difference(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
