@@ -127,17 +127,44 @@ def test_gradient_takes_the_stronger_source_as_a_whole() -> None:
     assert inside[1] < inside[0]
 
 
-def test_directed_agrees_with_a_transcription(images: Tensor) -> None:
-    differences = []
+def test_directed_and_contours_agree_with_transcriptions(images: Tensor) -> None:
+    differences, shares = [], []
     for planes in zip(*images[:, :, 0].numpy(), strict=True):
         fused, first, second = (
             np.stack([filtered(image, kernel, "constant") for kernel in (SOBEL, SOBEL.T)])
             for image in planes
         )
-        stronger = abs(first).sum(0) > abs(second).sum(0)
-        differences.append(abs(fused - np.where(stronger, first, second)).sum(0))
-    found = losses.directed(*images).item()
-    assert found == pytest.approx(np.mean(differences), abs=1e-12)
+        wanted = np.where(abs(first).sum(0) > abs(second).sum(0), first, second)
+        difference, strength = abs(fused - wanted).sum(0), abs(wanted).sum(0)
+        differences.append(difference)
+        shares.append((strength * difference).sum() / (strength**2).sum())
+    directed, contours = losses.directed(*images).item(), losses.contours(*images).item()
+    assert directed == pytest.approx(np.mean(differences), abs=1e-12)
+    assert contours == pytest.approx(np.mean(shares), abs=1e-12)
+
+
+def test_contours_mind_a_strong_edge_more_than_many_weak_ones() -> None:
+    weak, strong = torch.zeros(2, 1, 1, 9, 32)
+    for left in range(2, 26, 4):
+        weak[..., left : left + 2] = 0.15  # six lines, together nearly as bright as the other one
+    strong[..., 28:30] = 1
+    sources, nothing = (weak + strong, torch.zeros_like(weak)), torch.zeros_like(weak)
+    assert losses.contours(nothing, *sources).item() == pytest.approx(1)
+    lost = [
+        (term(weak, *sources) / term(strong, *sources)).item()
+        for term in (losses.directed, losses.contours)
+    ]
+    assert lost == pytest.approx([1 / 0.9, 1 / (6 * 0.15**2)])
+
+
+def test_contours_of_flat_sources_ask_for_nothing() -> None:
+    flat = torch.zeros(1, 1, 8, 8)
+    fused = torch.rand(1, 1, 8, 8).requires_grad_()
+    found = losses.contours(fused, flat, flat)
+    found.backward()
+    assert found.item() == 0
+    assert fused.grad is not None
+    assert not fused.grad.any()
 
 
 def test_directed_minds_the_sign_that_gradient_does_not() -> None:
@@ -150,13 +177,15 @@ def test_directed_minds_the_sign_that_gradient_does_not() -> None:
     assert losses.directed(ramp, falling, flat).item() > 1
 
 
-@pytest.mark.parametrize("term", [losses.gradient, losses.directed])
-def test_sharpness_asks_for_steeper_slopes(term: Callable[..., Tensor]) -> None:
+@pytest.mark.parametrize(
+    ("term", "blurred"), [(losses.gradient, 1), (losses.directed, 1), (losses.contours, 0.3)]
+)
+def test_sharpness_asks_for_steeper_slopes(term: Callable[..., Tensor], blurred: float) -> None:
     ramp = torch.arange(5.0).expand(1, 1, 5, 5)
     sources = ramp, torch.zeros_like(ramp)
     assert term(1.5 * ramp, *sources, 1.5).item() == pytest.approx(0, abs=1e-6)
-    assert term(1.5 * ramp, *sources).item() > 1
-    assert term(ramp, *sources, 1.5).item() > 1
+    assert term(1.5 * ramp, *sources).item() > blurred
+    assert term(ramp, *sources, 1.5).item() > blurred
 
 
 def test_likeness_is_what_is_missing_in_both_similarities(images: Tensor) -> None:
@@ -320,7 +349,7 @@ def test_information_of_a_flat_source_is_nothing_in_single_precision_too() -> No
     assert (alone - gradient / 2).norm() < 0.02 * alone.norm()
 
 
-@pytest.mark.parametrize("term", [losses.structural, losses.fidelity, losses.directed])
+@pytest.mark.parametrize("term", [losses.structural, losses.fidelity, losses.contours])
 def test_terms_of_a_mixed_run_are_not_computed_in_half_precision(
     term: Callable[..., Tensor],
 ) -> None:
@@ -341,7 +370,8 @@ def test_squares_of_an_image_in_half_precision_are_not_rounded(term: Callable[..
 
 
 @pytest.mark.parametrize(
-    "term", [losses.intensity, losses.brightness, losses.gradient, losses.directed]
+    "term",
+    [losses.intensity, losses.brightness, losses.gradient, losses.directed, losses.contours],
 )
 def test_fusion_terms_are_blind_to_the_order_of_the_sources(term, images: Tensor) -> None:  # type: ignore[no-untyped-def]
     fused, first, second = images

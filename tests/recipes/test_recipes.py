@@ -130,6 +130,7 @@ def test_presets_of_cddfuse() -> None:
         "brightness": 0,
         "gradient": 10,
         "directed": 0,
+        "contours": 0,
         "sharpness": 1,
         "likeness": 0,
         "fidelity": 0,
@@ -159,6 +160,7 @@ def test_every_weight_is_on_its_own_term() -> None:
         gradient=16,
         brightness=20,
         directed=18,
+        contours=25,
         likeness=19,
         fidelity=21,
         preservation=23,
@@ -184,6 +186,7 @@ def test_every_weight_is_on_its_own_term() -> None:
         "brightness": 20,
         "gradient": 16,
         "directed": 18,
+        "contours": 25,
         "likeness": 19,
         "fidelity": 21,
         "preservation": 23,
@@ -252,6 +255,7 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
         "brightness": losses.brightness(fused, pair.first, pair.second),
         "gradient": losses.gradient(fused, pair.first, pair.second),
         "directed": losses.directed(fused, pair.first, pair.second),
+        "contours": losses.contours(fused, pair.first, pair.second),
         "likeness": losses.likeness(fused, pair.first, pair.second),
         "fidelity": losses.fidelity(fused, pair.first, pair.second),
         "preservation": losses.preservation(fused, pair.first, pair.second),
@@ -265,7 +269,7 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "names", "way"),
     [
-        ("sharpness", 1.5, ["gradient", "directed"], operator.lt),
+        ("sharpness", 1.5, ["gradient", "directed", "contours"], operator.lt),
         ("bins", 256, ["information"], operator.gt),
     ],
 )

@@ -54,8 +54,11 @@ class CDDFuseRecipe(Recipe):
     directed: float = 0.0
     """Weight of a gradient loss that minds directions too, stage two; no paper has it."""
 
+    contours: float = 0.0
+    """Weight of a gradient loss in which strong edges count most, stage two; no paper has it."""
+
     sharpness: float = 1.0
-    """Factor of the sources' gradients that both gradient losses of stage two ask for; no paper has
+    """Factor of the sources' gradients that the gradient losses of stage two ask for; no paper has
     another one."""
 
     likeness: float = 0.0
@@ -121,6 +124,7 @@ class CDDFuseRecipe(Recipe):
             "brightness": self.brightness,
             "gradient": self.gradient,
             "directed": self.directed,
+            "contours": self.contours,
             "likeness": self.likeness,
             "fidelity": self.fidelity,
             "preservation": self.preservation,
@@ -166,6 +170,7 @@ def fusion(model: FusionModel, pair: ImagePair, sharpness: float, bins: int) -> 
         "brightness": losses.brightness(fused, pair.first, pair.second),
         "gradient": losses.gradient(fused, pair.first, pair.second, sharpness),
         "directed": losses.directed(fused, pair.first, pair.second, sharpness),
+        "contours": losses.contours(fused, pair.first, pair.second, sharpness),
         "likeness": losses.likeness(fused, pair.first, pair.second),
         "fidelity": losses.fidelity(fused, pair.first, pair.second),
         "preservation": losses.preservation(fused, pair.first, pair.second),
