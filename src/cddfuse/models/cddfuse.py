@@ -290,9 +290,9 @@ class CDDFuse(FusionModel):
                 residual="first",
             ),
             "mif": harvard(
-                "cddfuse-mif-6.safetensors",
-                "554eb99b6f0850cec528cd2c1cdf2a218492e660434f2b553f2fc7246c07505e",
-                "304 steps from mif-5: docs/weights.md",
+                "cddfuse-mif-7.safetensors",
+                "15820caac00455d4c471ce43c36182f97c440675da18133cf4b357d0e9b0e302",
+                "1202 steps from mif-5, branches blended: docs/weights.md",
                 residual="none",
             ),
             # Superseded.
@@ -331,6 +331,12 @@ class CDDFuse(FusionModel):
                 "52babf3b3e78ea9cce64061d0a945617d7b9a8e1c3ec2352f9d0e11304039d69",
                 "640 steps",
                 residual="first",
+            ),
+            "mif-6": harvard(
+                "cddfuse-mif-6.safetensors",
+                "554eb99b6f0850cec528cd2c1cdf2a218492e660434f2b553f2fc7246c07505e",
+                "304 steps from mif-5",
+                residual="none",
             ),
             "mif-5": harvard(
                 "cddfuse-mif-5.safetensors",
