@@ -178,14 +178,14 @@ def test_directed_minds_the_sign_that_gradient_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("term", "blurred"), [(losses.gradient, 1), (losses.directed, 1), (losses.contours, 0.3)]
+    ("term", "least"), [(losses.gradient, 1), (losses.directed, 1), (losses.contours, 0.3)]
 )
-def test_sharpness_asks_for_steeper_slopes(term: Callable[..., Tensor], blurred: float) -> None:
+def test_sharpness_asks_for_steeper_slopes(term: Callable[..., Tensor], least: float) -> None:
     ramp = torch.arange(5.0).expand(1, 1, 5, 5)
     sources = ramp, torch.zeros_like(ramp)
     assert term(1.5 * ramp, *sources, 1.5).item() == pytest.approx(0, abs=1e-6)
-    assert term(1.5 * ramp, *sources).item() > blurred
-    assert term(ramp, *sources, 1.5).item() > blurred
+    assert term(1.5 * ramp, *sources).item() > least
+    assert term(ramp, *sources, 1.5).item() > least
 
 
 def test_likeness_is_what_is_missing_in_both_similarities(images: Tensor) -> None:
