@@ -284,9 +284,9 @@ class CDDFuse(FusionModel):
         ),
         weights={
             "ivf": roadscene(
-                "cddfuse-ivf-7.safetensors",
-                "01b76536e618cab000b436f1813dac6403cebb061a1cea1c300640ca1b4b2180",
-                "a quarter ivf-6, three quarters 2926 steps more from it: docs/weights.md",
+                "cddfuse-ivf-8.safetensors",
+                "4d36badfb703c815be9dd160fddd47886c55765084fe2fe968b9ddeb6a45aedd",
+                "3840 steps from the larger part of ivf-7, in six runs: docs/weights.md",
                 residual="first",
             ),
             "mif": harvard(
@@ -296,6 +296,12 @@ class CDDFuse(FusionModel):
                 residual="none",
             ),
             # Superseded.
+            "ivf-7": roadscene(
+                "cddfuse-ivf-7.safetensors",
+                "01b76536e618cab000b436f1813dac6403cebb061a1cea1c300640ca1b4b2180",
+                "a quarter ivf-6, three quarters 2926 steps more from it",
+                residual="first",
+            ),
             "ivf-6": roadscene(
                 "cddfuse-ivf-6.safetensors",
                 "4ead15c79a70b3ab0d1fd700885bb44327b9bb646d51db69218b0dcf42b7121b",
