@@ -24,7 +24,7 @@ if [ "$1" = -m ]; then
     shift
   done
   mkdir -p "$place"; touch "$place/weights.safetensors"
-elif [ "$2" = ivf ] || [ "$2" = mif ]; then exec {sys.executable} "$@"
+elif [ "$2" = ivf ] || [ "$2" = mif ]; then exec "{sys.executable}" "$@"
 else
   prefix=$2 name=$3; shift 3
   for part; do test -f "$prefix-${{part%=*}}/weights.safetensors"; done
