@@ -24,11 +24,11 @@ if [ "$1" = -m ]; then
     shift
   done
   mkdir -p "$place"; touch "$place/weights.safetensors"
-elif [ "$2" = ivf ] || [ "$2" = mif ]; then exec "{sys.executable}" "$@"
+elif [ "$4" = data ]; then exec "{sys.executable}" "$@"
 else
-  prefix=$2 name=$3; shift 3
-  for part; do test -f "$prefix-${{part%=*}}/weights.safetensors"; done
-  mkdir -p "$prefix-$name"; touch "$prefix-$name/weights.safetensors"
+  kind=$2 name=$3; shift 3
+  for part; do test -f "$kind-${{part%=*}}/weights.safetensors"; done
+  mkdir -p "$kind-$name"; touch "$kind-$name/weights.safetensors"
 fi
 """
 
@@ -43,7 +43,7 @@ def test_every_run_of_the_chain_is_understood_and_starts_from_one_before(
     shutil.copy(ROOT / "scripts/weights", script)
     python.write_text(STAND_IN)
     python.chmod(0o755)
-    data, runs = tmp_path / "data of mine", tmp_path / "runs"
+    data, runs = tmp_path / "data of mine", tmp_path / "runs of mine"
     _images(data / "roadscene/train", ("vi", "ir"), [str(n) for n in range(18)])
     for other in ("ct", "pet", "spect"):
         slices = [f"{case}{number:03}" for case in (2, 3, 30) for number in (7, 8)]
