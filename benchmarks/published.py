@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--weights")
-    parser.add_argument("--task", choices=("ivf", "medical"), default="ivf")
+    parser.add_argument("--task", choices=("ivf", "mif"), default="ivf")
     parser.add_argument("--sets", nargs="+", choices=FOLDERS, default=("tno", "roadscene"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--limit", type=int)

@@ -21,7 +21,7 @@ from cddfuse import colour, create_model
 from cddfuse.io import pair_folders, read_pair
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import tiles
-from cddfuse.runtime.exact import Fast
+from cddfuse.runtime.cddfuse.exact import Fast
 
 SETS = {"roadscene": 6, "tno": 4}
 

@@ -1,27 +1,36 @@
-"""The one exception for what a user can mend."""
+"""The one exception for errors caused by user input."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Something handed in is unusable. The message is one sentence that names it and the cure.
+    """The input cannot be used. The message is one sentence that names it and the cure.
 
-    The command line prints the message and exits with 2; any other exception is a bug of ours
-    and keeps its traceback.
+    The command line prints the message and exits with 2; any other exception is a bug of this
+    package and keeps its traceback.
+
+    Args:
+        message: the sentence, ending with a period. It names no flags of the command line.
+        setting: Python name of the setting that cures it, such as `overwrite`. The command line
+            shows the flag of that name; applications show what they call it.
     """
+
+    def __init__(self, message: str, setting: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 @contextmanager
 def trouble(doing: str, foreign: type[Exception] = OSError) -> Iterator[None]:
-    """Put trouble of the machine, and what else is `foreign`, into a sentence for the user."""
+    """Turn failures of the machine, and any other `foreign` exception, into an `InputError`."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
         if isinstance(error, MemoryError) or "memory" in str(error):  # torch: a RuntimeError
-            text = f"cannot {doing}: the memory is too small; use smaller images."
+            text = f"cannot {doing}: out of memory; use smaller images."
             raise InputError(text) from error
         if not isinstance(error, foreign):
             raise

@@ -20,8 +20,8 @@ _workers = ContextVar("workers", default=1)
 
 
 @contextmanager
-def a_band_each() -> Iterator[None]:
-    """Within, operations have one thread and `over` has as many as torch had."""
+def single_threaded() -> Iterator[None]:
+    """Within, operations have one thread and `parallel_map` has as many as torch had."""
     threads = torch.get_num_threads()
     token = _workers.set(max(threads, _workers.get()))
     torch.set_num_threads(1)
@@ -32,8 +32,8 @@ def a_band_each() -> Iterator[None]:
         _workers.reset(token)
 
 
-def over(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
-    """Results for all pieces, in their order: one by one, or in threads within `a_band_each`.
+def parallel_map(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
+    """Results for all pieces, in their order: one by one, or in threads within `single_threaded`.
 
     Pieces are made only a little before they are needed, and so take little memory.
     """
@@ -51,7 +51,7 @@ def over(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Resul
 
 
 def at_once() -> int:
-    """Pieces that `over` begins, at most, before the first of them is done, in `a_band_each`."""
+    """Pieces in flight at most in `parallel_map`, within `single_threaded`."""
     return 2 * max(_workers.get(), torch.get_num_threads())
 
 

@@ -282,8 +282,8 @@ def test_real_network_does_what_python_does(tmp_path: Path, weights: Path) -> No
     ("arguments", "expected"),
     [
         ([], "ivf"),
-        (["--task", "medical"], "head"),
-        (["--task", "medical", "--weights", "mine"], "mine"),
+        (["--task", "mif"], "head"),
+        (["--task", "mif", "--weights", "mine"], "mine"),
     ],
 )
 def test_task_chooses_the_weights(
@@ -294,7 +294,7 @@ def test_task_chooses_the_weights(
     expected: str,
 ) -> None:
     street = Weights("file", "", "licence", "data")
-    head = replace(street, task="medical")
+    head = replace(street, task="mif")
     card = Card(
         "mean", "https://example.org", weights={"head": head, "ivf": street, "other": street}
     )

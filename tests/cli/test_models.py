@@ -74,25 +74,19 @@ def test_table_and_json_list_every_model(monkeypatch: pytest.MonkeyPatch, capsys
     assert run(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == list(MODELS)
-    assert lines[0].split()[1:7] == ["ivf,", "medical", "1,188,272", "1.2", "ivf,", "mif"]
-    assert not any("ivf-1" in line for line in lines)
+    assert lines[0].split()[1:7] == ["ivf,", "mif", "1,188,272", "1.2", "ivf,", "mif"]
     assert run(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["model"] for row in rows] == list(MODELS)
     by_name = {row["model"]: row for row in rows}
-    superseded = [
-        f"{kind}-{n}" for kind, last in (("ivf", 7), ("mif", 6)) for n in range(last, 0, -1)
-    ]
-    assert by_name["cddfuse"]["weights"] == ["ivf", "mif", *superseded]
-    assert by_name["reconet"]["weights"] == ["ivf", "ivf-1"]
-    assert by_name["emfusion"]["weights"] == ["mif", "mif-1"]
+    assert by_name["cddfuse"]["weights"] == ["ivf", "mif"]
     assert by_name["max"]["multiply_adds"] is None
     assert by_name["sdnet"]["licence"] == "MIT"
     published = by_name["tardal"]["published"]
     assert published["norms"].startswith("batch: running, or")
     assert (published["values"], published["saved"]) == ("[0, 1]", "rounded")
     assert by_name["sdnet"]["tiles_overlap"] == 5
-    assert by_name["cddfuse"]["shipped"]["mif"]["task"] == "medical"
+    assert by_name["cddfuse"]["shipped"]["mif"]["task"] == "mif"
 
 
 # weights import
@@ -127,20 +121,20 @@ def test_imported_weights_are_found_by_name_and_alone(
 def test_task_chooses_among_shipped_weights_by_what_they_are_for(
     tmp_path: Path, pair: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Say
 ) -> None:
-    tasks: dict[str, Task] = {"street": "ivf", "head": "medical", "old": "ivf"}
+    tasks: dict[str, Task] = {"street": "ivf", "head": "mif", "old": "ivf"}
     shipped = {name: Weights("", "", "", "", task=task) for name, task in tasks.items()}
     monkeypatch.setattr(ReCoNet, "card", replace(ReCoNet.card, weights=shipped))
-    chosen = [default_weights("reconet", "ivf"), default_weights("reconet", "medical")]
+    chosen = [default_weights("reconet", "ivf"), default_weights("reconet", "mif")]
     assert chosen == ["street", "head"]
     del shipped["head"]
-    assert fuse(pair, tmp_path / "a.png", "--model", "reconet", "--task", "medical") == 2
+    assert fuse(pair, tmp_path / "a.png", "--model", "reconet", "--task", "mif") == 2
     assert complaint(capsys) == (
-        "reconet has no weights for --task medical, only street, old: leave the task out, or "
+        "reconet has no weights for --task mif, only street, old: leave the task out, or "
         "choose with --weights."
     )
     save_file(checkpoint("reconet"), tmp_path / "params.safetensors")
     assert import_weights("reconet", tmp_path / "params.safetensors") == 0
-    assert default_weights("reconet", "medical") == "params"
+    assert default_weights("reconet", "mif") == "params"
     assert default_weights("reconet", "ivf") == "street"
 
 
@@ -150,7 +144,7 @@ def test_without_a_task_a_network_has_its_own_first(monkeypatch: pytest.MonkeyPa
     load_network("mean", None, None, None, "cpu")
     with pytest.raises(InputError):
         load_network("emfusion", None, None, None, "cpu")
-    assert asked == ["ivf", "medical"]
+    assert asked == ["ivf", "mif"]
 
 
 def test_parts_in_several_files_make_one_network(tmp_path: Path) -> None:
@@ -175,7 +169,7 @@ def test_half_of_a_network_is_refused(tmp_path: Path, capsys: Say) -> None:
     assert "does not fit didfuse: 23 missing (decoder.merge.0.weight" in complaint(capsys)
 
 
-@pytest.mark.parametrize(("task", "leads"), [("ivf", "second"), ("medical", "first")])
+@pytest.mark.parametrize(("task", "leads"), [("ivf", "second"), ("mif", "first")])
 def test_task_decides_where_weights_do_not_say(
     tmp_path: Path, pair: list[str], task: str, leads: str
 ) -> None:
@@ -187,7 +181,7 @@ def test_task_decides_where_weights_do_not_say(
     assert model.leads == leads
     sdnet = ("--model", "sdnet", "--weights")
     assert fuse(pair, tmp_path / "a.png", *sdnet, str(theirs), "--task", task) == 0
-    for other in ("ivf", "medical"):  # What the file says counts more.
+    for other in ("ivf", "mif"):  # What the file says counts more.
         output = tmp_path / f"{other}.png"
         assert fuse(pair, output, *sdnet, str(ours), "--task", other) == 0
         assert output.read_bytes() == (tmp_path / "a.png").read_bytes()
@@ -306,7 +300,7 @@ def test_what_cannot_be_imported_is_a_sentence(
 
 
 @pytest.mark.parametrize("method", ["max", "laplacian", "guided"])
-@pytest.mark.parametrize("task", ["ivf", "medical"])
+@pytest.mark.parametrize("task", ["ivf", "mif"])
 def test_methods_without_weights_just_work(
     tmp_path: Path, pair: list[str], method: str, task: str
 ) -> None:

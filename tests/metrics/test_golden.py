@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from cddfuse.metrics import PROFILES, Levels, edge_preservation
-from cddfuse.metrics.feature_mutual_information import FMI_GRADIENT
+from cddfuse.metrics.fmi import FMI_GRADIENT
 
 FOLDER = Path(__file__).parents[3] / "shared" / "golden" / "metrics"
 
@@ -167,7 +167,7 @@ def test_agrees(profile: str, name: str, file: str, key: str, rel: float, tiny: 
 
 
 def test_qabf_in_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = import_module("cddfuse.metrics.edge_preservation")  # its name is a function's too
+    module = import_module("cddfuse.metrics.qabf")  # its name is a function's too
     monkeypatch.setattr(module, "loops", lambda *images: None)
     for label, values in reference(OFFICIAL).items():
         images, wanted = case(label), float(values["Qabf"])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cddfuse.metrics import METRICS, score
-from cddfuse.threads import a_band_each, over
+from cddfuse.threads import parallel_map, single_threaded
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def test_results_are_in_order_and_made_by_threads_with_one_each() -> None:
         both.wait()
         return number, torch.get_num_threads()
 
-    with a_band_each():
+    with single_threaded():
         assert torch.get_num_threads() == 1
-        with a_band_each():
-            assert over(work, range(6)) == [(number, 1) for number in range(6)]
+        with single_threaded():
+            assert parallel_map(work, range(6)) == [(number, 1) for number in range(6)]
     assert torch.get_num_threads() == 2
 
 
@@ -49,8 +49,8 @@ def test_pieces_are_made_when_they_are_needed() -> None:
             yield number
             assert len(made) - len(done) <= 4
 
-    with a_band_each():
-        assert over(work, pieces()) == list(range(20))
+    with single_threaded():
+        assert parallel_map(work, pieces()) == list(range(20))
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -58,8 +58,8 @@ def test_an_error_leaves_the_setting_as_it_was() -> None:
     def fail(number: int) -> None:
         raise ArithmeticError
 
-    with pytest.raises(ArithmeticError), a_band_each():
-        over(fail, range(3))
+    with pytest.raises(ArithmeticError), single_threaded():
+        parallel_map(fail, range(3))
     assert torch.get_num_threads() == 2
 
 

@@ -25,7 +25,7 @@ from cddfuse.recipes import rfnnest as rfnnest_recipe
 from cddfuse.recipes import sdnet as sdnet_recipe
 from cddfuse.recipes import tardal as tardal_recipe
 from cddfuse.recipes import u2fusion as u2fusion_recipe
-from cddfuse.recipes.base import dice, frozen, truncated_normal
+from cddfuse.recipes.base import batch_generator, frozen, truncated_normal
 from cddfuse.recipes.reconet import ReCoNetRecipe
 from cddfuse.recipes.tardal import TarDALRecipe
 from cddfuse.train import STATE, WEIGHTS, Running, batches, train
@@ -97,7 +97,7 @@ def test_settings_of_the_authors(
 
 
 def test_medical_preset_of_sdnet() -> None:
-    recipe: Any = RECIPES["sdnet"]["medical"]
+    recipe: Any = RECIPES["sdnet"]["mif"]
     assert (recipe.gradient, recipe.leading, recipe.epochs) == (10, "first", (30,))
     assert recipe.create_model().leads == "first"
 
@@ -163,9 +163,13 @@ def test_frozen_module_hands_gradients_on_and_keeps_none() -> None:
 
 
 def test_chance_depends_on_the_batch_alone() -> None:
-    throws = [torch.rand(3, generator=dice(pair)) for pair in (noisy_pair(2, 1, 4, 4),) * 2]
+    throws = [
+        torch.rand(3, generator=batch_generator(pair)) for pair in (noisy_pair(2, 1, 4, 4),) * 2
+    ]
     assert torch.equal(throws[0], throws[1])
-    other = torch.rand(3, generator=dice(ImagePair(noise(2, 1, 4, 4, seed=9), throws[0])))
+    other = torch.rand(
+        3, generator=batch_generator(ImagePair(noise(2, 1, 4, 4, seed=9), throws[0]))
+    )
     assert not torch.equal(other, throws[0])
 
 

@@ -9,10 +9,17 @@ from torch import Tensor
 
 from benchmarks.plain import plain
 from cddfuse.models.cddfuse import CDDFuse, Residual
-from cddfuse.runtime import compiled, depthwise, kernels, products, windows, winograd
-from cddfuse.runtime.exact import Fast
-from cddfuse.runtime.patches import patches
-from cddfuse.runtime.winograd import PAIRS
+from cddfuse.runtime.cddfuse import (
+    cpu_layers,
+    depthwise,
+    kernels,
+    products,
+    torch_layers,
+    winograd,
+)
+from cddfuse.runtime.cddfuse.exact import Fast
+from cddfuse.runtime.cddfuse.patches import patches
+from cddfuse.runtime.cddfuse.winograd import PAIRS
 
 Array = NDArray[np.float32]
 
@@ -131,7 +138,7 @@ def test_products_are_right_for_every_count(count: int) -> None:
 def test_products_of_three_rows_are_a_convolution(count: int) -> None:
     rows, weight = filled(3, count + 2, 5), torch.from_numpy(filled(16, 5, 3, 3))
     out = np.empty((count, 16), np.float32)
-    products.multiply_three(rows[0], rows[1], rows[2], compiled.kernel(weight), out, count)
+    products.multiply_three(rows[0], rows[1], rows[2], cpu_layers.kernel(weight), out, count)
     image = torch.from_numpy(rows).permute(2, 0, 1)[None]
     expected = torch.nn.functional.conv2d(image, weight)[0, :, 0].t()
     torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-5, rtol=0)
@@ -218,5 +225,5 @@ def test_exponentials_are_right() -> None:
 def test_without_numba_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, pair = released_model(), images(30, 41)
     with_numba = Fast(model, 20)(*pair)
-    monkeypatch.setattr("cddfuse.runtime.exact._form", lambda device: windows)
+    monkeypatch.setattr("cddfuse.runtime.cddfuse.exact._form", lambda device: torch_layers)
     torch.testing.assert_close(Fast(model, 20)(*pair), with_numba, atol=1e-5, rtol=0)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cddfuse.runtime.exact import CHANNELS, bytes_for, largest_side
-from cddfuse.runtime.patches import Patch, patches
-from cddfuse.runtime.rolling import Rolling, spare_rows
-from cddfuse.threads import a_band_each, at_once
+from cddfuse.runtime.cddfuse.exact import CHANNELS, bytes_for, largest_side
+from cddfuse.runtime.cddfuse.patches import Patch, patches
+from cddfuse.runtime.cddfuse.rolling import Rolling, spare_rows
+from cddfuse.threads import at_once, single_threaded
 
 
 def around(x: Tensor, patch: Patch) -> Tensor:
@@ -73,7 +73,7 @@ def test_narrow_images_and_many_threads_take_two_maps() -> None:
 
 def test_large_images_take_little_more_than_three_maps() -> None:
     floats = 3 * CHANNELS * 4
-    with a_band_each():
+    with single_threaded():
         assert floats < bytes_for(4000, 6000) / (4000 * 6000) < 1.2 * floats
         assert at_once() >= 2
 

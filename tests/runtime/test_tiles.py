@@ -14,8 +14,8 @@ from cddfuse.errors import InputError
 from cddfuse.models import Card, FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import Limits, run, tiles
-from cddfuse.runtime.exact import Fast
-from cddfuse.runtime.patches import patches
+from cddfuse.runtime.cddfuse.exact import Fast
+from cddfuse.runtime.cddfuse.patches import patches
 
 
 def images(height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code."""
+    from cddfuse.cli.messages import sentence
     from cddfuse.errors import InputError
 
     problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
@@ -52,7 +53,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         word, known = (error.unused_tokens or ["of that name"])[0], ", ".join(VERBS)
         problems.print(f"cddfuse: there is no command {word}: known are {known}.")
         return 2
-    except (InputError, CycloptsError) as error:
+    except InputError as error:
+        problems.print(f"cddfuse: {sentence(error)}")
+        return 2
+    except CycloptsError as error:
         problems.print(f"cddfuse: {' '.join(str(error).split())}")
         return 2
     except KeyboardInterrupt:

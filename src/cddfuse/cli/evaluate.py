@@ -30,7 +30,7 @@ def evaluate(
     second: Path | None = None,
     model: str | None = None,
     weights: str | None = None,
-    task: Literal["ivf", "medical"] | None = None,
+    task: Literal["ivf", "mif"] | None = None,
     residual: Literal["first", "sum", "none"] | None = None,
     metrics: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (
         PAPER_EIGHT
@@ -62,7 +62,7 @@ def evaluate(
         model: A network of the zoo, instead of a folder of results.
         weights: Of the network: a name, a weights file, a checkpoint of the authors, a repository
             of the hub, or a file of `cddfuse export`, for which --model can be left out.
-        task: Chooses the weights: ivf for infrared and visible, medical for medical pairs; by
+        task: Chooses the weights: ivf for infrared and visible, mif for medical pairs; by
             default what the network was first made for.
         residual: As for fuse: for checkpoints of cddfuse that do not say.
         metrics: Names of metrics.

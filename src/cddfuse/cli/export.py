@@ -22,7 +22,7 @@ def export(
     output: Annotated[Path, Parameter(alias="-o")],
     format: Literal["onnx", "openvino", "torchscript", "pt2"] | None = None,
     weights: str | None = None,
-    task: Literal["ivf", "medical"] | None = None,
+    task: Literal["ivf", "mif"] | None = None,
     residual: Literal["first", "sum", "none"] | None = None,
     tolerance: float = TOLERANCE,
     overwrite: Flag = False,
@@ -41,7 +41,7 @@ def export(
         format: Of the file; by default what its name says.
         weights: As for fuse: a name, a weights file, a checkpoint of the authors, or a repository
             of the hub.
-        task: Chooses the weights: ivf for infrared and visible, medical for medical pairs; by
+        task: Chooses the weights: ivf for infrared and visible, mif for medical pairs; by
             default what the network was first made for.
         residual: As for fuse: for checkpoints of cddfuse that do not say.
         tolerance: Largest difference to fuse that is passed, of values in [0, 1].

@@ -26,7 +26,7 @@ def fuse(
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
-    task: Literal["ivf", "medical"] | None = None,
+    task: Literal["ivf", "mif"] | None = None,
     weights: str | None = None,
     model: str | None = None,
     residual: Literal["first", "sum", "none"] | None = None,
@@ -55,7 +55,7 @@ def fuse(
             or in names (01_vi.png and 01_ir.png).
         second: The infrared (MRI) image or folder. Files of two folders are paired by name.
         output: Where the fused image goes, a file or a folder; for folders, a folder.
-        task: Chooses the weights: ivf for infrared and visible, medical for medical pairs; by
+        task: Chooses the weights: ivf for infrared and visible, mif for medical pairs; by
             default what the network was first made for.
         weights: A name, a weights file, a checkpoint of the authors, a repository of the hub, or
             a file of `cddfuse export` (.onnx, .xml).

@@ -19,7 +19,7 @@ def weights(
     *,
     name: str | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    task: Literal["ivf", "medical"] = "ivf",
+    task: Literal["ivf", "mif"] = "ivf",
     overwrite: Flag = False,
     quiet: Flag = False,
 ) -> int:

@@ -1,29 +1,29 @@
 """Scores of fused images: pure functions of grey levels, and records that say what they mean."""
 
-from cddfuse.metrics.average_gradient import average_gradient
+from cddfuse.metrics.ag import average_gradient
 from cddfuse.metrics.base import Levels, Metric, levels
-from cddfuse.metrics.contrast_preservation import contrast_preservation
-from cddfuse.metrics.correlation import correlation
-from cddfuse.metrics.correlations_of_differences import correlations_of_differences
-from cddfuse.metrics.cross_entropy import cross_entropy
-from cddfuse.metrics.edge_intensity import edge_intensity
-from cddfuse.metrics.edge_preservation import edge_preservation
-from cddfuse.metrics.entropy import entropy
-from cddfuse.metrics.feature_mutual_information import feature_mutual_information
-from cddfuse.metrics.fused_information import fused_information
-from cddfuse.metrics.gradient_artefacts import gradient_artefacts
-from cddfuse.metrics.mean_squared_error import mean_squared_error
-from cddfuse.metrics.multi_exposure_similarity import multi_exposure_similarity
-from cddfuse.metrics.multi_scale_similarity import multi_scale_similarity
-from cddfuse.metrics.mutual_information import mutual_information
-from cddfuse.metrics.normalised_mutual_information import normalised_mutual_information
-from cddfuse.metrics.peak_signal_to_noise import peak_signal_to_noise
-from cddfuse.metrics.perceived_difference import perceived_difference
+from cddfuse.metrics.cc import correlation
+from cddfuse.metrics.ce import cross_entropy
+from cddfuse.metrics.ei import edge_intensity
+from cddfuse.metrics.en import entropy
+from cddfuse.metrics.fmi import feature_mutual_information
+from cddfuse.metrics.mef_ms_ssim import multi_exposure_similarity
+from cddfuse.metrics.mi import mutual_information
+from cddfuse.metrics.ms_ssim import multi_scale_similarity
+from cddfuse.metrics.mse import mean_squared_error
+from cddfuse.metrics.nabf import gradient_artefacts
+from cddfuse.metrics.nmi import normalised_mutual_information
 from cddfuse.metrics.profiles import METRICS, PAPER_EIGHT, PROFILES, Profile, chosen, score
-from cddfuse.metrics.spatial_frequency import spatial_frequency
-from cddfuse.metrics.standard_deviation import standard_deviation
-from cddfuse.metrics.structural_similarity import gaussian_similarity, structural_similarity
-from cddfuse.metrics.visual_information_fidelity import visual_information_fidelity
+from cddfuse.metrics.psnr import peak_signal_to_noise
+from cddfuse.metrics.q_cb import contrast_preservation
+from cddfuse.metrics.q_cv import perceived_difference
+from cddfuse.metrics.qabf import edge_preservation
+from cddfuse.metrics.scd import correlations_of_differences
+from cddfuse.metrics.sd import standard_deviation
+from cddfuse.metrics.sf import spatial_frequency
+from cddfuse.metrics.ssim import gaussian_similarity, structural_similarity
+from cddfuse.metrics.vif import visual_information_fidelity
+from cddfuse.metrics.viff import fused_information
 
 __all__ = [
     "METRICS",

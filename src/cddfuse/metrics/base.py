@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cddfuse.errors import InputError
-from cddfuse.threads import a_band_each
+from cddfuse.threads import single_threaded
 
 _WHITE = 255  # published scores are computed on saved 8-bit images; scaled here and nowhere else
 _ROWS = 64
@@ -73,7 +73,7 @@ class Metric:
     """What the formula takes: the fused image; it and each source; it and the two together."""
 
     combine: Literal["sum", "mean"] | None
-    """What is done with the values of the two sources, if `over` is "each"."""
+    """What is done with the values of the two sources, if `parallel_map` is "each"."""
 
     unit: str
     """Empty for a pure number."""
@@ -104,7 +104,7 @@ class Metric:
                 f"{self.name} needs images of at least {self.smallest} x {self.smallest} pixels: "
                 f"got {height} x {width}."
             )
-        with torch.no_grad(), a_band_each():
+        with torch.no_grad(), single_threaded():
             return self._value(images)
 
     def _value(self, images: Levels) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cddfuse.metrics.windows import suits_opencv
+from cddfuse.metrics.sliding import suits_opencv
 
 
 def sobel(image: Tensor) -> tuple[Tensor, Tensor]:

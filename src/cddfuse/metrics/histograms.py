@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cddfuse.metrics.compiled import loops, of_each
-from cddfuse.threads import over
+from cddfuse.metrics.loops import loops, of_each
+from cddfuse.threads import parallel_map
 
 _LEVELS = 256
 
@@ -52,7 +52,7 @@ def nats(shares: Tensor) -> Tensor:
 
 def _shares(cells: Tensor, size: int) -> Tensor:
     flat = cells.flatten(-3).int()
-    counts = over(partial(torch.bincount, minlength=size), flat.reshape(-1, flat.shape[-1]))
+    counts = parallel_map(partial(torch.bincount, minlength=size), flat.reshape(-1, flat.shape[-1]))
     return _normalised(torch.stack(counts).unflatten(0, flat.shape[:-1]).double())
 
 

@@ -7,8 +7,8 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from cddfuse.metrics.compiled import loops, of_each
-from cddfuse.threads import over
+from cddfuse.metrics.loops import loops, of_each
+from cddfuse.threads import parallel_map
 
 _CHUNK = 32_768  # pixels at once, so that their differences stay in the cache
 
@@ -26,7 +26,7 @@ def variations(*images: Tensor) -> Tensor:
     # Less the first pixel, for the means are not known yet and 0 may be far away.
     starts = torch.stack([line[..., :1] for line in lines], -2).double()
     chunks = zip(*(line.split(_CHUNK, -1) for line in lines), strict=True)
-    sums = over(partial(_sums, starts), chunks)
+    sums = parallel_map(partial(_sums, starts), chunks)
     totals, products = (sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True))
     return products - totals @ totals.mT / lines[0].shape[-1]
 

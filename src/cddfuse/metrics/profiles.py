@@ -5,47 +5,47 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from cddfuse.errors import InputError
-from cddfuse.metrics.average_gradient import AG, AG_PER_STEP
+from cddfuse.metrics.ag import AG, AG_PER_STEP
 from cddfuse.metrics.base import Metric, levels
-from cddfuse.metrics.contrast_preservation import Q_CB
-from cddfuse.metrics.correlation import CC
-from cddfuse.metrics.correlations_of_differences import SCD
-from cddfuse.metrics.cross_entropy import CE
-from cddfuse.metrics.edge_intensity import EI, EI_FRAMED
-from cddfuse.metrics.edge_preservation import QABF, QABF_FOLDED
-from cddfuse.metrics.entropy import EN, EN_OFFSET
-from cddfuse.metrics.feature_mutual_information import (
+from cddfuse.metrics.cc import CC
+from cddfuse.metrics.ce import CE
+from cddfuse.metrics.ei import EI, EI_FRAMED
+from cddfuse.metrics.en import EN, EN_OFFSET
+from cddfuse.metrics.fmi import (
     FMI,
     FMI_DCT,
     FMI_GRADIENT,
     FMI_PIXEL,
     FMI_WAVELET,
 )
-from cddfuse.metrics.fused_information import VIFF
-from cddfuse.metrics.gradient_artefacts import NABF, NABF_WITHOUT_FAINT, NABF_WRONG_ORDER
-from cddfuse.metrics.mean_squared_error import MSE, MSE_UNIT
-from cddfuse.metrics.multi_exposure_similarity import MEF_MS_SSIM
-from cddfuse.metrics.multi_scale_similarity import MS_SSIM, MS_SSIM_MEAN, MS_SSIM_OF_1
-from cddfuse.metrics.mutual_information import MI, MI_BITS, MI_SATURATED, MI_STRETCHED
-from cddfuse.metrics.normalised_mutual_information import NMI, NMI_OF_SOURCES
-from cddfuse.metrics.peak_signal_to_noise import PSNR, PSNR_255, PSNR_65025, PSNR_ROOT
-from cddfuse.metrics.perceived_difference import Q_CV
-from cddfuse.metrics.spatial_frequency import SF, SF_OVER_PIXELS, SF_UNIT
-from cddfuse.metrics.standard_deviation import SD, SD_SATURATED
-from cddfuse.metrics.structural_similarity import (
+from cddfuse.metrics.mef_ms_ssim import MEF_MS_SSIM
+from cddfuse.metrics.mi import MI, MI_BITS, MI_SATURATED, MI_STRETCHED
+from cddfuse.metrics.ms_ssim import MS_SSIM, MS_SSIM_MEAN, MS_SSIM_OF_1
+from cddfuse.metrics.mse import MSE, MSE_UNIT
+from cddfuse.metrics.nabf import NABF, NABF_WITHOUT_FAINT, NABF_WRONG_ORDER
+from cddfuse.metrics.nmi import NMI, NMI_OF_SOURCES
+from cddfuse.metrics.psnr import PSNR, PSNR_255, PSNR_65025, PSNR_ROOT
+from cddfuse.metrics.q_cb import Q_CB
+from cddfuse.metrics.q_cv import Q_CV
+from cddfuse.metrics.qabf import QABF, QABF_FOLDED
+from cddfuse.metrics.scd import SCD
+from cddfuse.metrics.sd import SD, SD_SATURATED
+from cddfuse.metrics.sf import SF, SF_OVER_PIXELS, SF_UNIT
+from cddfuse.metrics.ssim import (
     SSIM,
     SSIM_MATLAB,
     SSIM_MEAN,
     SSIM_SUM,
     SSIM_SUM_OF_1,
 )
-from cddfuse.metrics.visual_information_fidelity import (
+from cddfuse.metrics.vif import (
     VIF,
     VIF_MEAN,
     VIF_SATURATED,
     VIF_STRICT,
 )
-from cddfuse.threads import a_band_each
+from cddfuse.metrics.viff import VIFF
+from cddfuse.threads import single_threaded
 
 
 class Profile(dict[str, Metric]):
@@ -111,7 +111,7 @@ def score(
     The images are checked and rounded once.
     """
     metrics = chosen(names, profile)
-    with a_band_each():
+    with single_threaded():
         images = levels(fused, first, second)
         return {metric.name: metric.of(images) for metric in metrics}
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-Task = Literal["ivf", "medical"]
+Task = Literal["ivf", "mif"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Card:
     paper: str
     """Its address; empty for what nobody has to explain."""
 
-    tasks: tuple[Task, ...] = ("ivf", "medical")
+    tasks: tuple[Task, ...] = ("ivf", "mif")
     """What it was made for."""
 
     parameters: int = 0

@@ -50,7 +50,7 @@ class EMFusion(FusionModel):
     card = Card(
         name="emfusion",
         paper="https://doi.org/10.1016/j.inffus.2021.06.001",
-        tasks=("medical",),
+        tasks=("mif",),
         parameters=148_545,
         smallest=2,
         receptive_radius=7,
@@ -67,12 +67,6 @@ class EMFusion(FusionModel):
                 "emfusion-mif-2.safetensors",
                 "9494ec491a398bdc527e389c80d0c3ecc612622ebfda38f8c6abc73466bce07b",
                 "375 steps, 4.1 CPU minutes",
-            ),
-            # Superseded.
-            "mif-1": harvard(
-                "emfusion-mif-1.safetensors",
-                "0633a177837042b1f5a94c51cdfdb31ffdfc403f32afbf9dcb17334563b481e8",
-                "236 steps, 2.6 CPU minutes",
             ),
         },
     )

@@ -53,12 +53,6 @@ class ReCoNet(FusionModel):
                 "c6165d918d24352cc0e5aa04bb73cac725553c1321ec37a2746eb93a573d97a4",
                 "1,330 steps, 4.8 CPU minutes",
             ),
-            # Superseded.
-            "ivf-1": roadscene(
-                "reconet-ivf-1.safetensors",
-                "2720b1a6be840ea111086d3c269f5b1c305ee3ebc6ce961b3c5ddfa83ab2ca5b",
-                "398 steps, 1.1 CPU minutes",
-            ),
         },
     )
 

@@ -64,7 +64,7 @@ class SDNet(FusionModel):
         parameters=67_091,
         training_only=("decomposition",),
         receptive_radius=5,
-        task_options={"medical": {"leading": "first"}},
+        task_options={"mif": {"leading": "first"}},
         published=Published(
             values="[-1, 1]",
             order="second (infrared); first (PET, SPECT) for medical images",

@@ -16,4 +16,4 @@ def roadscene(location: str, sha256: str, training: str, **options: Any) -> Weig
 def harvard(location: str, sha256: str, training: str, **options: Any) -> Weights:
     """Weights for medical pairs; fields as in `Weights`."""
     data = "Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI"
-    return Weights(location, sha256, _LICENCE, data, options, task="medical", training=training)
+    return Weights(location, sha256, _LICENCE, data, options, task="mif", training=training)

@@ -182,7 +182,7 @@ def frozen(module: nn.Module, *inputs: Any) -> Any:
     return functional_call(module, state, inputs)
 
 
-def dice(pair: ImagePair) -> torch.Generator:
+def batch_generator(pair: ImagePair) -> torch.Generator:
     """Chance that depends on the batch alone, so that a resumed run throws the same."""
     seed = int(pair.first.double().sum() * 2**16) % 2**31
     return torch.Generator().manual_seed(seed)

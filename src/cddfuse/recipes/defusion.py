@@ -23,7 +23,7 @@ from cddfuse.layers import convolutions
 from cddfuse.models.base import FusionModel
 from cddfuse.models.defusion import Bottleneck, DeFusion
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage, dice
+from cddfuse.recipes.base import Recipe, Stage, batch_generator
 
 _COARSE, _FINE = 13, (26, 27)  # cells of the grids that masks are made of
 
@@ -94,7 +94,7 @@ def decomposition(
 ) -> dict[str, Tensor]:
     """Terms of all stages."""
     model = cast(DeFusion, model)
-    random = dice(pair)
+    random = batch_generator(pair)
     image = torch.cat([pair.first, pair.second]).expand(-1, 3, -1, -1)
     masks = draw_masks(len(image), image.shape[-2:], random)
     masks = Masks(*(mask.to(image) for mask in masks))

@@ -105,7 +105,7 @@ _QUICK = SDNetRecipe(
 )
 PRESETS = {
     "released": _RELEASED,
-    "medical": replace(_RELEASED, epochs=(30,), gradient=10, leading="first"),
+    "mif": replace(_RELEASED, epochs=(30,), gradient=10, leading="first"),
     "quick": _QUICK,
-    "quick-medical": replace(_QUICK, gradient=10, leading="first"),
+    "quick-mif": replace(_QUICK, gradient=10, leading="first"),
 }

@@ -22,7 +22,7 @@ from cddfuse.filters import full
 from cddfuse.models.base import FusionModel
 from cddfuse.models.tardal import TarDAL
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage, dice, frozen
+from cddfuse.recipes.base import Recipe, Stage, batch_generator, frozen
 
 _STANDS_OUT = 0.5  # of the saliency, from where on a bright pixel is a target
 
@@ -93,7 +93,7 @@ def adversarial(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     critics, penalties = [], []
     for critic, real, fake in games:
         critics.append(critic(fake.detach()).mean() - critic(real).mean())
-        penalties.append(divergence(critic, real, fake.detach(), dice(pair)))
+        penalties.append(divergence(critic, real, fake.detach(), batch_generator(pair)))
     return {
         **losses.salient(fused, pair.first, pair.second),
         "target": judged[0],

@@ -19,7 +19,7 @@ from cddfuse.filters import convolve
 from cddfuse.models.base import FusionModel
 from cddfuse.models.u2fusion import U2Fusion
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage, dice, truncated_normal
+from cddfuse.recipes.base import Recipe, Stage, batch_generator, truncated_normal
 
 _SCALES = 5
 
@@ -60,7 +60,7 @@ class U2FusionRecipe(Recipe):
 def similar(model: FusionModel, pair: ImagePair, contrast: float) -> dict[str, Tensor]:
     """Terms of the one stage."""
     first, second = pair.first, pair.second
-    if model.training and torch.rand((), generator=dice(pair)) < 0.5:
+    if model.training and torch.rand((), generator=batch_generator(pair)) < 0.5:
         first, second = second, first
     fused = model(first, second)
     measures = torch.stack([information(first), information(second)], dim=1)

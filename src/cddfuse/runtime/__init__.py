@@ -16,7 +16,7 @@ from cddfuse.filters import exact_convolutions
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import tiles
-from cddfuse.runtime.exact import Fast, Progress, bytes_for, largest_side
+from cddfuse.runtime.cddfuse.exact import Fast, Progress, bytes_for, largest_side
 
 _log = logging.getLogger(__name__)
 _SHARE = 0.7  # of the free memory that a run may take

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from cddfuse.models.base import FusionModel
-from cddfuse.runtime.exact import Fast, Progress
-from cddfuse.runtime.patches import Patch, patches
+from cddfuse.runtime.cddfuse.exact import Fast, Progress
+from cddfuse.runtime.cddfuse.patches import Patch, patches
 
 HALO = 27  # pixels around one that CDDFuse looks at: 9 shallow, 6 detail, 2 fusion, 8 decoder, 2
 SMALLEST = 64

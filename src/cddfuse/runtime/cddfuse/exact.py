@@ -1,0 +1,275 @@
+"""The exact fast form of CDDFuse: patch by patch, in little memory, on all processors.
+
+Everything in the network but one thing is local: what a layer makes of a pixel depends on the 3 x 3
+pixels around it. So each layer is computed for one patch of the image after another, and its wide
+temporaries (up to 256 channels) exist for a few rows of a patch at a time, which fit the cache. The
+exception is attention, whose matrices are sums over all pixels: two passes, first the sums, then
+the rest.
+
+Rearranged, and still the same: 1x1 and 3x3 convolution of a base branch are one 3x3 convolution; so
+are those of its values with attention and projection; in the other blocks attention and projection
+are one 1x1. Maps are (H, W, channels), images (H, W, 1).
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from math import isqrt
+from types import ModuleType
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from cddfuse.models.cddfuse import CDDFuse, TransformerBlock
+from cddfuse.runtime.cddfuse import torch_layers
+from cddfuse.runtime.cddfuse.patches import Attention, Layer, Patch, Step, patches
+from cddfuse.runtime.cddfuse.rolling import Rolling, spare_rows
+from cddfuse.threads import at_once, parallel_map, single_threaded
+
+CHANNELS = 64
+# Rows of a patch. It has half as many columns: what is wide of three rows should stay in the nearer
+# cache (L2) of a processor.
+SIDE = 128
+Result = TypeVar("Result")
+Progress = Callable[[float], None]
+
+
+def bytes_for(height: int, width: int) -> int:
+    """What an image takes: three maps, rows to spare for one of them, and the images."""
+    rows = sum(_rows(patches(height, width, SIDE, SIDE // 2)))
+    return 4 * CHANNELS * rows * width + 64 * height * width
+
+
+def largest_side(memory: int) -> int:
+    """Of the square images that so many bytes are enough for."""
+    sides = range(isqrt(memory // (3 * 4 * CHANNELS)) + 1)
+    return bisect_right(sides, memory, lo=1, key=lambda side: bytes_for(side, side)) - 1
+
+
+def _rows(cut: Sequence[Patch]) -> list[int]:
+    """Of the three maps of an image; the last one has some to spare."""
+    height = cut[-1].bottom
+    return [height, height, height + spare_rows(cut, at_once())]
+
+
+class Fast:
+    """A CDDFuse, ready to fuse.
+
+    Args:
+        model: the network, with the branches of the release. Its weights are copied: make another
+            `Fast` when they change.
+        side: of a patch, in pixels: it has so many rows at most, and half as many columns.
+    """
+
+    @staticmethod
+    def suits(model: nn.Module) -> bool:
+        """Whether a network has this form: a CDDFuse in float32, and no ablation of it."""
+        return (
+            isinstance(model, CDDFuse)
+            and type(model).forward is CDDFuse.forward
+            and type(model).decompose is CDDFuse.decompose
+            and all(
+                isinstance(x, TransformerBlock) for x in (model.encoder.base, model.base_fusion)
+            )
+            and all(
+                isinstance(x, nn.Sequential) for x in (model.encoder.detail, model.detail_fusion)
+            )
+            and model.decoder.reduce.weight.dtype == torch.float32
+        )
+
+    def __init__(self, model: CDDFuse, side: int = SIDE) -> None:
+        self._side = side
+        self._room: list[Tensor] = []
+        form = _form(model.decoder.reduce.weight.device)
+
+        def steps(blocks: Iterable[nn.Module]) -> list[Step]:
+            return [step for block in blocks for step in form.steps(block)]
+
+        encoder, decoder = model.encoder, model.decoder
+        self._residual_image = model.residual_image
+        self._embed = form.convolution(encoder.embedding)
+        self._blocks = steps(encoder.blocks)
+        self._base, self._detail = steps([encoder.base]), steps(encoder.detail)  # type: ignore[arg-type]
+        self._fuse_base = steps([model.base_fusion])
+        self._fuse_detail = steps(model.detail_fusion)  # type: ignore[arg-type]
+        self._merge = form.merge(decoder.reduce)
+        self._decode = steps(decoder.blocks)
+        narrow, bend, draw = cast(tuple[nn.Conv2d, nn.LeakyReLU, nn.Conv2d], tuple(decoder.output))
+        self._narrow = form.convolution(narrow, bend.negative_slope)
+        self._draw = form.convolution(draw)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        first: Tensor,
+        second: Tensor,
+        given: Sequence[Tensor] | None = None,
+        found: list[Tensor] | None = None,
+        counted: Sequence[Patch] | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Fuse a pair (1, 1, H, W).
+
+        Args:
+            first: the first image.
+            second: the second image.
+            given: the matrices of all attentions, where they are not to be those of this pair.
+            found: receives the matrices of this pair.
+            counted: where sums for these matrices are taken; everywhere if None.
+            progress: told which share is done, again and again.
+        """
+        with single_threaded():
+            height, width = first.shape[-2:]
+            cut = patches(height, width, self._side, self._side // 2)
+            run = Run(cut, given, found, counted)
+            run.report(progress, self._passes(given is None))
+            base, detail, memory = self._maps(first, cut)
+            rolling = Rolling(memory, cut)
+            for image, add in ((first, False), (second, True)):
+                # Sums of both images' features are all that is needed.
+                run.each(self._embed, image[0].permute(1, 2, 0).contiguous(), rolling.now())
+                run.update(self._blocks, rolling)
+                run.together(self._base, rolling.now(), base, add=add)
+                run.update(self._detail[:-1], rolling)
+                run.each(self._detail[-1], rolling.now(), detail, add=add)
+            spare = rolling.now()
+            base, spare = run.through(self._fuse_base, base, spare)
+            detail, spare = run.through(self._fuse_detail, detail, spare)
+            run.everywhere(partial(self._merge, base, detail, spare))
+            x, spare = run.through(self._decode, spare, base)
+            narrow = spare.view(-1)[: x.numel() // 2].view(height, width, CHANNELS // 2)
+            run.each(self._narrow, x, narrow)
+            drawn = x.new_empty(height, width, 1)
+            run.each(self._draw, narrow, drawn)
+        residual = self._residual_image(first, second)
+        fused = drawn.permute(2, 0, 1)[None]
+        return (fused if residual is None else fused + residual).sigmoid()
+
+    def _maps(self, image: Tensor, cut: Sequence[Patch]) -> list[Tensor]:
+        """Three maps for an image, the last one with rows to spare.
+
+        Tiles get the same memory again: they differ a little in size, so that an allocator would
+        find new room for many of them.
+        """
+        width = image.shape[-1]
+        lengths = [rows * width * CHANNELS for rows in _rows(cut)]
+        have = [len(room) for room in self._room]
+        if not have or any(a < b for a, b in zip(have, lengths, strict=True)):
+            self._room.clear()  # the old ones go first
+            self._room += [image.new_empty(length) for length in lengths]
+        maps = zip(self._room, lengths, strict=True)
+        return [room[:length].view(-1, width, CHANNELS) for room, length in maps]
+
+    def _passes(self, own: bool) -> int:
+        """How often all patches are gone through; attention with matrices of its own does twice."""
+        shallow = [self._embed, *self._blocks, self._base[0], *self._detail]
+        fusion = [*self._fuse_base, *self._fuse_detail, self._merge]
+        steps = [*shallow, *shallow, *fusion, *self._decode, self._narrow, self._draw]
+        return len(steps) + own * sum(isinstance(step, Attention) for step in steps)
+
+
+def _form(device: torch.device) -> ModuleType:
+    """The module that has the layers for a device: `steps`, `convolution` and `merge`."""
+    if device.type == "cpu":
+        try:
+            from cddfuse.runtime.cddfuse import cpu_layers
+        except ImportError:  # Numba comes to a new Python later than PyTorch does
+            return torch_layers
+        return cpu_layers
+    return torch_layers
+
+
+class Run:
+    """One pair on its way through the network."""
+
+    def __init__(
+        self,
+        cut: list[Patch],
+        given: Sequence[Tensor] | None,
+        found: list[Tensor] | None,
+        counted: Sequence[Patch] | None,
+    ) -> None:
+        self._cut = cut
+        self._counted = counted or cut
+        self._given: Iterator[Tensor] | None = None if given is None else iter(given)
+        self._found = found
+        self._progress: Progress = lambda share: None
+        self._passes, self._done = 1, 0
+
+    def report(self, progress: Progress | None, passes: int) -> None:
+        """Say after each of so many passes over all patches which share is done."""
+        if progress:
+            self._progress, self._passes = progress, passes
+
+    def everywhere(
+        self, work: Callable[[Patch], Result], cut: Sequence[Patch] | None = None
+    ) -> list[Result]:
+        """Do something with every patch, or those of another cut, several at a time."""
+        # A mode holds for one thread only.
+        results = parallel_map(torch.inference_mode()(work), cut or self._cut)
+        self._done += 1
+        self._progress(self._done / self._passes)
+        return results
+
+    def through(self, layers: Sequence[Step], x: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
+        """Send a map through layers, back and forth between it and another one.
+
+        Returns:
+            The map with the result, and the other one.
+        """
+        for step in layers:
+            self.each(step, x, spare)
+            x, spare = spare, x
+        return x, spare
+
+    def update(self, layers: Sequence[Step], rolling: Rolling) -> None:
+        """Send a map through layers, in place."""
+        for step in layers:
+            self.each(step, rolling.now(), rolling.other(), rolling.ready())
+            rolling.turn()
+
+    def together(self, steps: Sequence[Step], x: Tensor, target: Tensor, *, add: bool) -> None:
+        """Fill a map, or add to it, by several layers, of which only the first has sums.
+
+        Each patch goes through all of them, with the pixels around it that this takes: what is
+        between the layers is not there as a map.
+        """
+        layers = [self._layer(step, x) for step in steps]
+
+        def work(patch: Patch) -> None:
+            around = patch.grown(len(layers), *x.shape[:2])
+            part = around.of(x).contiguous()
+            for left, layer in zip(range(len(layers))[::-1], layers, strict=True):
+                result = torch.empty_like(part)
+                layer(part, patch.grown(left, *x.shape[:2]).within(around), result)
+                part = result
+            place, result = patch.of(target), patch.within(around).of(part)
+            place.copy_(place + result if add else result)
+
+        self.everywhere(work)
+
+    def each(
+        self,
+        step: Step,
+        x: Tensor,
+        target: Tensor,
+        cut: Sequence[Patch] | None = None,
+        *,
+        add: bool = False,
+    ) -> None:
+        """Fill a map, or add to it, with what a layer makes of another one."""
+        layer = self._layer(step, x)
+        self.everywhere(lambda patch: layer(x, patch, target, add=add), cut)
+
+    def _layer(self, step: Step, x: Tensor) -> Layer:
+        return step.values(self._matrix(step, x)) if isinstance(step, Attention) else step
+
+    def _matrix(self, layer: "Attention", x: Tensor) -> Tensor:
+        if self._given is not None:
+            return next(self._given)
+        sums = self.everywhere(lambda patch: layer.sums(x, patch), self._counted)
+        matrix = layer.matrix(*(torch.stack(parts).sum(0) for parts in zip(*sums, strict=True)))
+        if self._found is not None:
+            self._found.append(matrix)
+        return matrix

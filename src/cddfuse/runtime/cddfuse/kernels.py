@@ -1,0 +1,379 @@
+"""The layers of CDDFuse over a patch, a row of pixels at a time, compiled by Numba for CPUs.
+
+Three rows of what is wide are kept, as every layer looks one pixel far; all of it stays in the
+cache. Every kernel takes a map x, (H, W, channels), a patch of it (top, left, bottom, right), and
+at the end the map that gets the result at the same place, which it may `add` to what is there.
+
+Arrays are float32 and contiguous. Indices are kept plain, or compiled code takes its slow path.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from cddfuse.runtime.cddfuse.depthwise import PAD, depthwise_row, gate_row
+from cddfuse.runtime.cddfuse.products import LANES, multiply, multiply_three, squares_of_heads
+from cddfuse.runtime.cddfuse.winograd import PAIRS, convolve_rows
+
+# Sums may be reordered and products fused; NaN and infinity keep their meaning.
+_MATH = {"reassoc", "contract", "nsz", "arcp"}
+_ONE, _HALF, _SIX, _ZERO = (np.float32(value) for value in (1, 0.5, 6, 0))
+_TINY = np.float32(1e-5)
+
+# exp(x) = 2^n exp(r): n a whole number, put where the exponent of a float32 is, r small.
+_LOG2_E = np.float32(math.log2(math.e))
+_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(math.log(2) - 0.693359375)
+_E7, _E6, _E5, _E4, _E3 = (np.float32(1 / math.factorial(n)) for n in (7, 6, 5, 4, 3))
+_LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # beyond, it stays as it is there
+
+
+@njit(inline="always", fastmath=_MATH)
+def _exp(x):
+    """To 1e-7 of the result; libraries have no fast one that compiled loops can call."""
+    x = min(max(x, _LOWEST), _HIGHEST)
+    n = np.rint(x * _LOG2_E)
+    r = x - n * _LN2_HIGH - n * _LN2_LOW
+    p = ((((((_E7 * r + _E6) * r + _E5) * r + _E4) * r + _E3) * r + _HALF) * r + _ONE) * r + _ONE
+    power = (np.int32(n) + np.int32(127)) << np.int32(23)
+    return p * np.int32(power).view(np.float32)
+
+
+@njit(inline="always", fastmath=_MATH)
+def _relu6(x):
+    return min(max(x, _ZERO), _SIX)
+
+
+# Rows of pixels. `i` is a row of the map, which may lie outside, `left` the first column.
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def norm_row(x, i, left, weight, bias, out):
+    """Layer norm over the channels of every pixel; zeros outside."""
+    height, width, channels = x.shape
+    share = _ONE / np.float32(channels)
+    for c in range(out.shape[0]):
+        j = left + c
+        if i < 0 or i >= height or j < 0 or j >= width:
+            for k in range(channels):
+                out[c, k] = _ZERO
+            continue
+        total = _ZERO
+        for k in range(channels):
+            total += x[i, j, k]
+        mean = total * share
+        squares = _ZERO
+        for k in range(channels):
+            squares += (x[i, j, k] - mean) * (x[i, j, k] - mean)
+        scale = _ONE / np.sqrt(squares * share + _TINY)
+        for k in range(channels):
+            out[c, k] = (x[i, j, k] - mean) * scale * weight[k] + bias[k]
+
+
+@njit(nogil=True, cache=True)
+def load_row(x, i, left, mirrored, out):
+    """Pixels; outside zeros, or the mirror image."""
+    height, width, channels = x.shape
+    if mirrored:
+        i = _mirrored(i, height)
+    for c in range(out.shape[0]):
+        j = left + c
+        if mirrored:
+            j = _mirrored(j, width)
+        if i < 0 or i >= height or j < 0 or j >= width:
+            for k in range(channels):
+                out[c, k] = _ZERO
+        else:
+            for k in range(channels):
+                out[c, k] = x[i, j, k]
+
+
+@njit(inline="always")
+def _mirrored(i, length):
+    i = abs(i)
+    return i if i < length else 2 * length - 2 - i
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def put_row(result, x, i, left, right, shortcut, add, out):
+    """Place a result in a map, or add it to what is there; with a shortcut, x is added too."""
+    channels = out.shape[2]
+    for c in range(right - left):
+        j = left + c
+        if shortcut and add:
+            for k in range(channels):
+                out[i, j, k] += result[c, k] + x[i, j, k]
+        elif shortcut:
+            for k in range(channels):
+                out[i, j, k] = result[c, k] + x[i, j, k]
+        elif add:
+            for k in range(channels):
+                out[i, j, k] += result[c, k]
+        else:
+            for k in range(channels):
+                out[i, j, k] = result[c, k]
+
+
+# Layers. Of three rows in turn, the one of row i of the map is i % 3.
+
+
+@njit(inline="always")
+def _three(rows, i):
+    """Rows i - 2, i - 1 and i, the latest."""
+    return rows[(i + 1) % 3], rows[(i + 2) % 3], rows[(i + 3) % 3]
+
+
+@njit(nogil=True, cache=True)
+def feed_forward(x, patch, norm, expand, mix, project, add, out):
+    """Norm, gated feed-forward, shortcut; mix as in `gate_row`."""
+    top, left, bottom, right = patch
+    columns, channels = right - left, x.shape[2]
+    wide = expand.shape[0] * expand.shape[2]
+    normed = np.empty((columns + 2, channels), np.float32)
+    rows = np.empty((3, columns + 2, wide + PAD), np.float32)
+    room = np.empty((columns, LANES), np.float32)
+    mixed = np.empty((columns, wide // 2 + PAD), np.float32)
+    result = np.empty((columns, channels), np.float32)
+    for i in range(top - 1, bottom + 1):
+        norm_row(x, i, left - 1, norm[0], norm[1], normed)
+        multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
+        if i > top:
+            above, here, below = _three(rows, i)
+            gate_row(above, here, below, mix, room, mixed)
+            multiply(mixed, 0, project, result, columns)
+            put_row(result, x, i - 1, left, right, True, add, out)
+
+
+@njit(nogil=True, cache=True)
+def _add_sums(mixed, columns, of_heads, products, squares):
+    """Add the sums of a row, (columns, 2 * channels); over the image they are in float64."""
+    channels = len(squares)
+    squares_of_heads(mixed, columns, of_heads)
+    for h in range(products.shape[0]):
+        for i in range(products.shape[1]):
+            for j in range(products.shape[2]):
+                products[h, i, j] += of_heads[h, i, j]
+    row = np.zeros(channels, np.float32)
+    for c in range(columns):
+        for k in range(channels):
+            row[k] += mixed[c, k] * mixed[c, k]
+    for k in range(channels):
+        squares[k] += row[k]
+
+
+@njit(nogil=True, cache=True)
+def sums(x, patch, norm, expand, mix, products, squares):
+    """Norm, 1x1, depthwise 3x3; of the queries and keys that these are, sums over all pixels."""
+    top, left, bottom, right = patch
+    columns, wide = right - left, LANES * len(mix)
+    normed = np.empty((columns + 2, x.shape[2]), np.float32)
+    rows = np.empty((3, columns + 2, wide + PAD), np.float32)
+    mixed = np.empty((columns, wide + PAD), np.float32)
+    of_heads = np.empty(products.shape, np.float32)
+    for i in range(top - 1, bottom + 1):
+        norm_row(x, i, left - 1, norm[0], norm[1], normed)
+        multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
+        if i > top:
+            above, here, below = _three(rows, i)
+            depthwise_row(above, here, below, mix, False, mixed)
+            _add_sums(mixed, right - left, of_heads, products, squares)
+
+
+@njit(nogil=True, cache=True)
+def attend(x, patch, norm, expand, mix, project, add, out):
+    """Norm, 1x1, depthwise 3x3, 1x1, shortcut."""
+    top, left, bottom, right = patch
+    columns, wide = right - left, LANES * len(mix)
+    normed = np.empty((columns + 2, x.shape[2]), np.float32)
+    rows = np.empty((3, columns + 2, wide + PAD), np.float32)
+    mixed = np.empty((columns, wide + PAD), np.float32)
+    result = np.empty((columns, x.shape[2]), np.float32)
+    for i in range(top - 1, bottom + 1):
+        norm_row(x, i, left - 1, norm[0], norm[1], normed)
+        multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
+        if i > top:
+            above, here, below = _three(rows, i)
+            depthwise_row(above, here, below, mix, False, mixed)
+            multiply(mixed, 0, project, result, columns)
+            put_row(result, x, i - 1, left, right, True, add, out)
+
+
+# Full 3x3 convolutions make two columns at a time; the last one may be of the next patch.
+
+
+@njit(inline="always")
+def _even(count):
+    return count + count % 2
+
+
+@njit(nogil=True, cache=True)
+def dense_sums(x, patch, norm, matrices, products, squares):
+    """Norm and a full 3x3 convolution; of the queries and keys that these are, sums."""
+    top, left, bottom, right = patch
+    columns, channels, wide = _even(right - left), x.shape[2], squares.shape[0]
+    rows = np.empty((2 * PAIRS + 2, columns + 2, channels), np.float32)
+    spread = np.empty((4, PAIRS, columns // 2, channels), np.float32)
+    parts = np.empty((4, PAIRS, columns // 2, wide), np.float32)
+    mixed = np.empty((PAIRS, 2, columns, wide), np.float32)
+    of_heads = np.empty(products.shape, np.float32)
+    for i in range(top, bottom, 2 * PAIRS):
+        _norm_rows(x, i, i == top, left - 1, norm, rows)
+        convolve_rows(rows, matrices, spread, parts, mixed)
+        for r in range(min(2 * PAIRS, bottom - i)):
+            _add_sums(mixed[r // 2, r % 2], right - left, of_heads, products, squares)
+
+
+@njit(nogil=True, cache=True)
+def dense_attend(x, patch, norm, matrices, add, out):
+    """Norm, a full 3x3 convolution, shortcut."""
+    top, left, bottom, right = patch
+    columns, channels = _even(right - left), x.shape[2]
+    rows = np.empty((2 * PAIRS + 2, columns + 2, channels), np.float32)
+    spread = np.empty((4, PAIRS, columns // 2, channels), np.float32)
+    parts = np.empty((4, PAIRS, columns // 2, channels), np.float32)
+    result = np.empty((PAIRS, 2, columns, channels), np.float32)
+    for i in range(top, bottom, 2 * PAIRS):
+        _norm_rows(x, i, i == top, left - 1, norm, rows)
+        convolve_rows(rows, matrices, spread, parts, result)
+        for r in range(min(2 * PAIRS, bottom - i)):
+            put_row(result[r // 2, r % 2], x, i + r, left, right, True, add, out)
+
+
+@njit(nogil=True, cache=True)
+def _norm_rows(x, i, first, left, norm, rows):
+    """Rows i - 1, ... for `convolve_rows`, of which two are those that were there before."""
+    last = len(rows) - 2
+    for r in range(len(rows)):
+        if first or r > 1:
+            norm_row(x, i + r - 1, left, norm[0], norm[1], rows[r])
+        else:
+            rows[r] = rows[last + r]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def convolution(x, patch, kernel, slope, add, out):
+    """A full 3x3 convolution, leaky ReLU. The kernel may have more outputs than `out` has."""
+    top, left, bottom, right = patch
+    columns, wide = right - left, kernel.shape[1] * kernel.shape[3]
+    rows = np.empty((3, columns + 2, x.shape[2]), np.float32)
+    result = np.empty((columns, wide), np.float32)
+    for i in range(top - 1, bottom + 1):
+        load_row(x, i, left - 1, False, rows[(i + 3) % 3])
+        if i > top:
+            above, here, below = _three(rows, i)
+            multiply_three(above, here, below, kernel, result, columns)
+            for p in range(columns):
+                for k in range(wide):
+                    result[p, k] = max(result[p, k], result[p, k] * slope)
+            put_row(result, x, i - 1, left, right, False, add, out)
+
+
+# Loops by themselves are compiled better than those among others.
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def _shift(row, bias, channels):
+    """Add a bias to all, then limit the first half."""
+    for c in range(len(row)):
+        for k in range(channels):
+            row[c, k] = _relu6(row[c, k] + bias[k])
+        for k in range(channels):
+            row[c, channels + k] += bias[channels + k]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def _change(row, change, out):
+    """Second half of the row's channels, of which the second half is changed."""
+    columns, half = change.shape
+    for c in range(columns):
+        for k in range(2 * half):
+            out[c, k] = row[c + 1, 2 * half + k]
+        for k in range(half):
+            out[c, half + k] += change[c, k]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def _limit(row, columns, channels):
+    for c in range(columns):
+        for k in range(channels):
+            row[c, k] = _relu6(row[c, k])
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def _couple(row, left, right, scale, shift, out):
+    half = scale.shape[1]
+    for c in range(right - left):
+        j = left + c
+        for k in range(half):
+            out[c, k] = row[j, k] * _exp(scale[c, k]) + shift[c, k]
+        for k in range(half):
+            out[c, half + k] = row[j, half + k]
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def couple_one(x, patch, expand, bias, mix, project, add, out):
+    """First half of a detail node: shuffle, and the first channels change the second ones.
+
+    `expand` makes the first channels wide, and shuffles all, in one; project is (., half).
+    """
+    top, left, bottom, right = patch
+    columns, channels = right - left, x.shape[2]
+    half = channels // 2
+    loaded = np.empty((columns + 2, channels), np.float32)
+    rows = np.empty((3, columns + 2, 2 * channels + PAD), np.float32)
+    mixed = np.empty((columns, channels + PAD), np.float32)
+    change = np.empty((columns, half), np.float32)
+    result = np.empty((columns, channels), np.float32)
+    for i in range(top - 1, bottom + 1):
+        load_row(x, i, left - 1, True, loaded)
+        row = rows[(i + 3) % 3]
+        multiply(loaded, 0, expand, row, columns + 2)
+        _shift(row, bias, channels)
+        if i > top:
+            above, here, below = _three(rows, i)
+            depthwise_row(above, here, below, mix, True, mixed)
+            multiply(mixed, 0, project, change, columns)
+            _change(here, change, result)
+            put_row(result, x, i - 1, left, right, False, add, out)
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def couple_two(x, patch, expand, mix, scaling, shifting, add, out):
+    """Second half of a detail node: the second channels scale and shift the first ones."""
+    top, left, bottom, right = patch
+    columns, channels = right - left, x.shape[2]
+    half = channels // 2
+    loaded = np.empty((columns + 2, channels), np.float32)
+    rows = np.empty((3, columns + 2, 2 * channels + PAD), np.float32)
+    mixed = np.empty((columns, 2 * channels + PAD), np.float32)
+    scale = np.empty((columns, half), np.float32)
+    shift = np.empty((columns, half), np.float32)
+    result = np.empty((columns, channels), np.float32)
+    for i in range(top - 1, bottom + 1):
+        load_row(x, i, left - 1, True, loaded)
+        row = rows[(i + 3) % 3]
+        multiply(loaded, half, expand, row, columns + 2)
+        _limit(row, columns + 2, 2 * channels)
+        if i > top:
+            above, here, below = _three(rows, i)
+            depthwise_row(above, here, below, mix, True, mixed)
+            multiply(mixed, 0, scaling, scale, columns)
+            multiply(mixed, channels, shifting, shift, columns)
+            _couple(x[i - 1], left, right, scale, shift, result)
+            put_row(result, x, i - 1, left, right, False, add, out)
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def merge(x, y, patch, of_x, of_y, out):
+    """Two maps to one: 1x1 convolutions of both, added."""
+    top, left, bottom, right = patch
+    columns, channels = right - left, x.shape[2]
+    loaded = np.empty((columns, channels), np.float32)
+    result = np.empty((columns, channels), np.float32)
+    for i in range(top, bottom):
+        load_row(x, i, left, False, loaded)
+        multiply(loaded, 0, of_x, result, columns)
+        put_row(result, x, i, left, right, False, False, out)
+        load_row(y, i, left, False, loaded)
+        multiply(loaded, 0, of_y, result, columns)
+        put_row(result, y, i, left, right, False, True, out)
