@@ -13,12 +13,13 @@ from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, evaluate, published_grey
 from cddfuse.evaluate.folders import match_fused
 from cddfuse.evaluate.scores import summarise
-from cddfuse.files import Job, Options, fuse_files
 from cddfuse.fuse import full_range, fuse
 from cddfuse.io import PairedPaths, pair_folders, write_image
+from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.metrics import METRICS, PAPER_EIGHT, PROFILES, score
 from cddfuse.models import Card, FusionModel
 from cddfuse.pair import ImagePair
+from cddfuse.pipeline import Options, fuse_all
 
 SIZE = (42, 45)  # VIF wants 41
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "metrics" / "gray_bgr.npz"
@@ -121,8 +122,8 @@ def test_network_sees_rounded_grey_of_full_size() -> None:
 @pytest.mark.parametrize("stretch", [True, False])
 def test_in_memory_equals_files_on_disk(tmp_path: Path, stretch: bool) -> None:
     paths = saved(tmp_path)
-    jobs = [Job(*pair, tmp_path / "out" / f"{pair.name}.png") for pair in paths]
-    fuse_files(Blend(), jobs, Options(grey=True, stretch=stretch))
+    sink = ImageFiles(lambda name: tmp_path / "out" / f"{name}.png")
+    fuse_all(Blend(), ImagePairs(paths), sink, Options(grey=True, stretch=stretch))
     by_hand = evaluate(tmp_path / "out", paths)
     at_once = evaluate(Blend(), paths)
     table = at_once.tables["stretched" if stretch else "plain"]

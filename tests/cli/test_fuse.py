@@ -376,7 +376,7 @@ def test_existing_file_is_safe(tmp_path: Path, pair: Pair, capsys: Say) -> None:
     old = flat(tmp_path / "o.png", 77)
     assert mean(*pair, "-o", old) == 2
     assert complaint(capsys) == (
-        f"{old} exists already: choose another name, or --overwrite to replace it."
+        f"{old} exists already: choose another name, or overwrite it (--overwrite)."
     )
     assert level(old) == 77
     assert mean(*pair, "-o", old, "--overwrite") == 0
@@ -390,7 +390,7 @@ def test_existing_results_are_kept(tmp_path: Path, capsys: Say) -> None:
     assert level(tmp_path / "out" / "2.png") == 77
     err = capsys.readouterr().err
     assert err.startswith("fused 2 pairs in ")
-    assert "kept 1 results that exist (--overwrite redoes them)" in err
+    assert "kept 1 results that exist (--overwrite replaces them)" in err
     assert mean(*sources, "-o", tmp_path / "out", "--overwrite") == 0
     assert level(tmp_path / "out" / "2.png") == 20
     assert "that exist" not in capsys.readouterr().err
@@ -403,7 +403,9 @@ def test_source_is_never_replaced(
 ) -> None:
     (tmp_path / "link.png").symlink_to(pair.first)
     assert mean(*pair, "-o", tmp_path / name, *flags) == 2
-    expected = f"{tmp_path / name} is a source: choose another folder with -o, or a --suffix."
+    expected = (
+        f"{tmp_path / name} is a source: choose another folder for the results, or a suffix (-o)."
+    )
     assert complaint(capsys) == expected
     assert (level(pair.first), level(pair.second)) == (20, 40)
 
@@ -502,7 +504,7 @@ def test_sizes_that_differ_are_both_said(tmp_path: Path, pair: Pair, capsys: Say
     assert mean(pair.first, small, "-o", tmp_path / "o.png") == 2
     assert complaint(capsys) == (
         f"{pair.first} is 24x16 and {small} is 9x8: "
-        "use images of one size, or --resize to scale the second."
+        "use images of one size, or resize the second (--resize)."
     )
 
 
@@ -765,8 +767,8 @@ def test_output_folder_that_may_not_be_written_to(
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # for tests run as root
     assert mean(*folders(tmp_path), "-o", tmp_path / "out") == 2
     assert complaint(capsys) == (
-        f"cannot write to {tmp_path / 'out'}, for {tmp_path} may not be written to: "
-        "choose another folder with -o."
+        f"cannot write to {tmp_path / 'out'}, for {tmp_path} is not writable: "
+        "choose another folder (-o)."
     )
 
 

@@ -2,8 +2,6 @@
 
 import json as json_format
 import os
-import resource
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,10 +10,13 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
+from cddfuse.cli.memory import peak_memory
+from cddfuse.cli.messages import sentence
 from cddfuse.errors import InputError
-from cddfuse.files import Job, Options, Summary, fuse_files
-from cddfuse.io import pair_folders
+from cddfuse.io.formats import Reading, Writing, open_sink, open_source
+from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.models import FusionModel
+from cddfuse.pipeline import Options, Summary, fuse_all
 from cddfuse.runtime import Limits
 from cddfuse.runtime.allocator import keep_memory
 
@@ -81,38 +82,48 @@ def fuse(
         quiet: Print nothing but errors.
     """
     keep_memory()
-    jobs, unpaired = _jobs(first, second, output, suffix, format)
+    source = open_source(first, second, Reading(resize=resize))
+    sink = open_sink(source, Writing(output, suffix, format, bits, overwrite))
     network = load_network(model, task, weights, residual, device, backend)
     limits = Limits(tile, byte_count(memory), precision)
-    options = Options(grey, stretch, resize, overwrite, bits, limits)
+    options = Options(grey, stretch, limits)
     console = stderr(quiet)
+    for note in source.notes:
+        console.print(note)
     if not os.path.isdir(first):
-        return _fuse_one(network, jobs[0], options, console, json)
+        return _fuse_one(network, source, sink, options, console, json)
     with progress(console) as bar:
-        shown = bar.add_task("fuse", total=len(jobs), rate="")
+        shown = bar.add_task("fuse", total=source.length, rate="")
 
-        def after(job: Job) -> None:
+        def after(name: str) -> None:
             speed = bar.tasks[0].speed
             rate = f"{speed:.2f} pairs/s" if speed else ""
-            bar.update(shown, advance=1, description=job.name, rate=rate)
+            bar.update(shown, advance=1, description=name, rate=rate)
 
         try:
-            summary = fuse_files(network, jobs, options, after=after)
+            summary = fuse_all(network, source, sink, options, after=after)
         except KeyboardInterrupt:
             again = "starts again" if overwrite else "does the rest"
             console.print(f"stopped: what is done is in {output}; the same command {again}")
             return 130
-    _report(summary, unpaired, output, console)
+    _report(summary, source, output, console)
     if json:
-        print(_as_json(summary, unpaired))
-    return 1 if summary.failed or unpaired else 0
+        print(_as_json(summary, source, sink))
+    return 1 if summary.failed or source.skipped else 0
 
 
 def _fuse_one(
-    network: FusionModel, job: Job, options: Options, console: Console, json: bool
+    network: FusionModel,
+    source: Source[Loaded],
+    sink: Sink,
+    options: Options,
+    console: Console,
+    json: bool,
 ) -> int:
+    entry = next(iter(source))
+    place = sink.path(entry.name)
     with progress(console) as bar:
-        shown = bar.add_task(job.name, total=100, rate="%")
+        shown = bar.add_task(entry.name, total=100, rate="%")
 
         def after_part(share: float) -> None:
             speed = bar.tasks[0].speed
@@ -120,71 +131,43 @@ def _fuse_one(
             bar.update(shown, completed=int(100 * share), rate=rate)
 
         limits = replace(options.limits or Limits(), progress=after_part)
-        summary = fuse_files(network, [job], replace(options, limits=limits))
+        summary = fuse_all(network, source, sink, replace(options, limits=limits))
     if summary.kept:
         raise InputError(
-            f"{job.output} exists already: choose another name, or --overwrite to replace it."
+            f"{place} exists already: choose another name, or overwrite it.", setting="overwrite"
         )
     for reason in summary.failed.values():
-        raise InputError(reason)
-    console.print(f"fused {job.first} and {job.second} in {summary.seconds:.1f} s: {job.output}")
+        raise reason
+    console.print(f"fused {entry.origin} in {summary.seconds:.1f} s: {place}")
     if json:
-        print(_as_json(summary, []))
+        print(_as_json(summary, source, sink))
     return 0
 
 
-def _jobs(
-    first: Path, second: Path | None, output: Path, suffix: str, form: str
-) -> tuple[list[Job], list[Path]]:
-    """What there is to do, and the files that have no partner."""
-    if os.path.isdir(first):
-        if os.path.isfile(output):
-            raise InputError(f"{output} is a file: give a folder for the results of folders.")
-        pairs, unpaired = pair_folders(first, second)
-        jobs = [Job(*pair, output / f"{pair.name}{suffix}.{form}") for pair in pairs]
-        return jobs, unpaired
-    if not os.path.exists(first):
-        raise InputError(f"there is no file or folder {first}: check the name.")
-    if second is None:
-        raise InputError(f"{first} is one image: give the second one too.")
-    if os.path.isdir(second):
-        raise InputError(f"{first} is a file and {second} a folder: give two of one kind.")
-    if os.path.isdir(output) or not output.suffix:
-        output = output / f"{first.stem}{suffix}.{form}"
-    elif suffix:
-        output = output.with_stem(output.stem + suffix)
-    return [Job(first.stem, first, second, output)], []
-
-
-def _report(summary: Summary, unpaired: list[Path], output: Path, console: Console) -> None:
+def _report(summary: Summary, source: Source[Loaded], output: Path, console: Console) -> None:
     done = len(summary.done)
     pairs = "1 pair" if done == 1 else f"{done} pairs"
     each = f", {summary.seconds / done:.1f} s each" if done else ""
-    memory = f"peak memory {_peak_memory() / 1e9:.1f} GB"
+    memory = f"peak memory {peak_memory() / 1e9:.1f} GB"
     console.print(f"fused {pairs} in {summary.seconds:.0f} s{each}, {memory}: {output}")
     if summary.kept:
-        console.print(f"kept {len(summary.kept)} results that exist (--overwrite redoes them)")
+        console.print(f"kept {len(summary.kept)} results that exist (--overwrite replaces them)")
     problems = stderr(quiet=False)
-    for path in unpaired:
+    for path in source.skipped:
         problems.print(f"no partner: {path}")
     for name, reason in summary.failed.items():
-        problems.print(f"failed: {name}: {reason}")
+        problems.print(f"failed: {name}: {sentence(reason)}")
 
 
-def _as_json(summary: Summary, unpaired: list[Path]) -> str:
+def _as_json(summary: Summary, source: Source[Loaded], sink: Sink) -> str:
     return json_format.dumps(
         {
-            "done": [str(path) for path in summary.done],
-            "kept": [str(path) for path in summary.kept],
-            "failed": summary.failed,
-            "unpaired": [str(path) for path in unpaired],
+            "done": [str(sink.path(name)) for name in summary.done],
+            "kept": [str(sink.path(name)) for name in summary.kept],
+            "failed": {name: sentence(reason) for name, reason in summary.failed.items()},
+            "unpaired": [str(path) for path in source.skipped],
             "seconds": round(summary.seconds, 3),
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak_memory(),
         },
         indent=2,
     )
-
-
-def _peak_memory() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -16,6 +16,7 @@ from torch import Tensor
 from cddfuse.errors import InputError
 from cddfuse.io import decode
 from cddfuse.io.files import replacing
+from cddfuse.io.metadata import Metadata
 from cddfuse.pair import ImagePair
 
 ImageSource = str | Path | Image.Image | NDArray[Any] | Tensor
@@ -73,15 +74,30 @@ def read_pair(
     if one.shape[-2:] != other.shape[-2:]:
         if not resize:
             sizes = f"{_called(first)} is {_size(one)} and {_called(second)} is {_size(other)}"
-            raise InputError(f"{sizes}: use images of one size, or --resize to scale the second.")
+            raise InputError(
+                f"{sizes}: use images of one size, or resize the second.", setting="resize"
+            )
         other = _resized(other, one)
     if name is None:
         name = Path(first).stem if isinstance(first, str | Path) else ""
     return ImagePair(one, other, name)
 
 
+def load_pair(
+    first: Path, second: Path, *, name: str | None = None, resize: bool = False
+) -> tuple[ImagePair, Metadata]:
+    """Read two files of one scene, and what they say beside their pixels."""
+    pair = read_pair(first, second, name=name, resize=resize)
+    return pair, Metadata(16 if 16 in (decode.bit_depth(first), decode.bit_depth(second)) else 8)
+
+
 def write_image(
-    path: str | Path, image: Tensor, *, bits: Literal[8, 16] = 8, overwrite: bool = False
+    path: str | Path,
+    image: Tensor,
+    *,
+    bits: Literal[8, 16] = 8,
+    overwrite: bool = False,
+    metadata: Metadata | None = None,
 ) -> None:
     """Write an image; the suffix decides the format, and the file appears whole or not at all.
 
@@ -97,7 +113,7 @@ def write_image(
     form = output_format(path, bits)
     if os.path.isfile(path) and not overwrite:
         raise InputError(
-            f"{path} exists already: choose another name, or --overwrite to replace it."
+            f"{path} exists already: choose another name, or overwrite it.", setting="overwrite"
         )
     data = _encoded(levels(_from_tensor(image, f"the image for {path}"), bits), form, path)
     with replacing(path) as temporary:

@@ -1,0 +1,113 @@
+"""The one index from what a user names to the source that reads it and the sink that writes it."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cddfuse.errors import InputError
+from cddfuse.io.decode import SUFFIXES
+from cddfuse.io.folders import PairedPaths, pair_folders
+from cddfuse.io.image_files import ImageFiles, ImagePairs
+from cddfuse.io.source import Loaded, Sink, Source
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How sources are read."""
+
+    resize: bool = False
+    """Bring the second image to the size of the first."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How results are written."""
+
+    output: Path
+    """A folder; for one pair, a file too."""
+
+    suffix: str = ""
+    """Added to the names of the results, before the dot."""
+
+    form: str = "png"
+    """Suffix of the files in a folder, without the dot."""
+
+    bits: Literal[8, 16] | None = None
+    """Per channel; by default as many as the sources need."""
+
+    overwrite: bool = False
+    """Replace results that exist."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one kind of input becomes a source, and how results are written in that kind."""
+
+    suffixes: tuple[str, ...]
+    """In lower case; empty for folders."""
+
+    source: Callable[[Path, Path | None, Reading], Source[Loaded]]
+    sink: Callable[[Source[Loaded], Writing], Sink]
+
+
+def open_source(first: Path, second: Path | None, reading: Reading) -> Source[Loaded]:
+    """The pairs of two files or folders.
+
+    Args:
+        first: a file or folder; a folder may hold both sides.
+        second: its partner, of the same kind.
+        reading: how.
+    """
+    if not os.path.exists(first):
+        raise InputError(f"there is no file or folder {first}: check the name.")
+    name = "folder" if os.path.isdir(first) else _named(first) or "image"
+    return FORMATS[name].source(first, second, reading)
+
+
+def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
+    """Where the results of a source go: what the suffix of the output says, or files of images."""
+    return FORMATS[_named(writing.output) or "image"].sink(source, writing)
+
+
+def _named(path: Path) -> str | None:
+    """The format that the suffix of a file names."""
+    suffix = path.suffix.lower()
+    return next((name for name, form in FORMATS.items() if suffix in form.suffixes), None)
+
+
+def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
+    if second is None:
+        raise InputError(f"{first} is one image: give the second one too.")
+    if os.path.isdir(second):
+        raise InputError(f"{first} is a file and {second} a folder: give two of one kind.")
+    pair = PairedPaths(first.stem, first, second)
+    return ImagePairs([pair], resize=reading.resize)
+
+
+def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
+    pairs, unpaired = pair_folders(first, second)
+    return ImagePairs(pairs, skipped=unpaired, resize=reading.resize, folder=True)
+
+
+def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
+    output, many = writing.output, not isinstance(source, ImagePairs) or source.folder
+    if many and os.path.isfile(output):
+        raise InputError(f"{output} is a file: give a folder for the results of folders.")
+    whole = many or os.path.isdir(output) or not output.suffix
+
+    def path(name: str) -> Path:
+        if whole:
+            return output / f"{name}{writing.suffix}.{writing.form}"
+        return output.with_stem(output.stem + writing.suffix)
+
+    sink = ImageFiles(path, bits=writing.bits, overwrite=writing.overwrite)
+    sink.prepare(source.pairs if isinstance(source, ImagePairs) else [])
+    return sink
+
+
+FORMATS: Mapping[str, Format] = {
+    "image": Format(SUFFIXES, _two_images, _image_files),
+    "folder": Format((), _image_folders, _image_files),
+}

@@ -1,0 +1,107 @@
+"""Image files as a source of pairs and as a sink: two files, or the pairs of folders."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from cddfuse.errors import InputError
+from cddfuse.io.folders import PairedPaths
+from cddfuse.io.images import load_pair, output_format, write_image
+from cddfuse.io.metadata import Metadata
+from cddfuse.io.source import Entry, Loaded
+
+_DEEP = (".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class ImagePairs:
+    """Pairs of image files."""
+
+    pairs: Sequence[PairedPaths]
+    """Their names are unique."""
+
+    skipped: Sequence[Path] = ()
+    """Files that look like images and belong to no pair."""
+
+    notes: Sequence[str] = ()
+    resize: bool = False
+    """Bring the second image to the size of the first."""
+
+    folder: bool = False
+    """Whether they are the pairs of folders, and results go to a folder."""
+
+    @property
+    def length(self) -> int:
+        """Number of pairs."""
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[Entry[Loaded]]:
+        """The pairs in order."""
+        for pair in self.pairs:
+            yield Entry(pair.name, f"{pair.first} and {pair.second}", partial(self._read, pair))
+
+    def _read(self, pair: PairedPaths) -> Loaded:
+        return Loaded(*load_pair(pair.first, pair.second, name=pair.name, resize=self.resize))
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Fused images as files, one for each pair."""
+
+    path: Callable[[str], Path]
+    """The file of a result, by the name of its pair."""
+
+    bits: Literal[8, 16] | None = None
+    """Per channel; None takes 16 where a source has more than 8 and the format holds them."""
+
+    overwrite: bool = False
+    """Replace files that exist."""
+
+    def prepare(self, pairs: Sequence[PairedPaths]) -> None:
+        """Refuse what would replace a source, or go wrong with every pair."""
+        sources = {source.resolve() for pair in pairs for source in (pair.first, pair.second)}
+        paths = [self.path(pair.name) for pair in pairs]
+        for path in paths:
+            if path.resolve() in sources:
+                raise InputError(
+                    f"{path} is a source: choose another folder for the results, or a suffix.",
+                    setting="output",
+                )
+            output_format(path, self.bits or 8)
+        for folder in {path.parent for path in paths}:
+            _require_writable(folder)
+
+    def has(self, name: str) -> bool:
+        """Whether the file exists and is to be kept."""
+        return not self.overwrite and os.path.isfile(self.path(name))
+
+    def write(self, name: str, image: Tensor, metadata: Metadata) -> bool:
+        """Write a fused image (C, H, W) in [0, 1]; False if another program has done so."""
+        path = self.path(name)
+        deep = metadata.bits == 16 and path.suffix.lower() in _DEEP
+        bits = self.bits or (16 if deep else 8)
+        try:
+            write_image(path, image, bits=bits, overwrite=self.overwrite, metadata=metadata)
+        except InputError:
+            if self.has(name):
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def _require_writable(folder: Path) -> None:
+    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not os.path.isdir(place) or not os.access(place, os.W_OK):
+        why = "is not writable" if os.path.isdir(place) else "is not a folder"
+        raise InputError(
+            f"cannot write to {folder}, for {place} {why}: choose another folder.",
+            setting="output",
+        )
