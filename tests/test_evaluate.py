@@ -360,9 +360,7 @@ def test_memory_that_runs_out_is_trouble_of_one_pair() -> None:
 
     large = ImagePair(noise(1, size=(42, 60)), noise(2, size=(42, 60)), "large")
     scores = evaluate(Greedy(), [large, *pairs(1)], ["EN"])
-    assert scores.failed == {
-        "large": "cannot fuse large: out of memory; use smaller images."
-    }
+    assert scores.failed == {"large": "cannot fuse large: out of memory; use smaller images."}
 
 
 def test_bug_is_not_swallowed() -> None:

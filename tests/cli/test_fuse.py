@@ -734,7 +734,7 @@ def test_full_disk(
     full_disk(monkeypatch, function, 1)
     output = tmp_path / "o.png"
     assert mean(*pair, "-o", output) == 2
-    expected = f"cannot write {output}: the disk is full: free space or choose another folder with"
+    expected = f"cannot write {output}: the disk is full: free some space, or choose another folder"
     assert complaint(capsys).startswith(expected)
     assert files(tmp_path) == ["i.png", "v.png"]
 
@@ -777,7 +777,7 @@ def test_output_with_a_name_that_is_too_long(
     tmp_path: Path, pair: Pair, capsys: Say, output: str
 ) -> None:
     assert mean(*pair, "-o", tmp_path / output) == 2
-    assert "the name is too long: choose a shorter one with -o" in complaint(capsys)
+    assert "the name is too long: choose a shorter one (-o)" in complaint(capsys)
 
 
 def test_folder_in_the_way_of_a_result(tmp_path: Path, capsys: Say) -> None:

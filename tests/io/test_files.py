@@ -64,9 +64,9 @@ def test_failure_leaves_the_old_file_and_no_other(tmp_path: Path, failure: BaseE
 @pytest.mark.parametrize(
     ("number", "cure"),
     [
-        (errno.ENOSPC, "the disk is full: free space or choose another folder with -o"),
-        (errno.EACCES, "permission is denied: choose another folder with -o"),
-        (errno.EROFS, "the disk is read-only: choose another folder with -o"),
+        (errno.ENOSPC, "the disk is full: free some space, or choose another folder"),
+        (errno.EACCES, "permission is denied: choose another folder"),
+        (errno.EROFS, "the disk is read-only: choose another folder"),
     ],
 )
 def test_trouble_of_the_disk_is_one_sentence(tmp_path: Path, number: int, cure: str) -> None:

@@ -1,4 +1,4 @@
-"""Put a file in its place whole, or not at all."""
+"""Atomic writes."""
 
 import errno
 import os
@@ -9,26 +9,25 @@ from pathlib import Path
 
 from cddfuse.errors import InputError
 
-_ELSEWHERE = "choose another folder with -o"
-_TROUBLE = {
-    errno.ENOSPC: f"the disk is full: free space or {_ELSEWHERE}",
-    errno.EDQUOT: f"your disk quota is used up: free space or {_ELSEWHERE}",
-    errno.EACCES: f"permission is denied: {_ELSEWHERE}",
-    errno.EPERM: f"permission is denied: {_ELSEWHERE}",
-    errno.EROFS: f"the disk is read-only: {_ELSEWHERE}",
-    errno.ENOTDIR: f"a file is in the way where a folder is needed: {_ELSEWHERE}",
-    errno.EEXIST: f"a file is in the way where a folder is needed: {_ELSEWHERE}",
-    errno.EISDIR: "a folder of that name is in the way: choose another name with -o",
-    errno.ENAMETOOLONG: "the name is too long: choose a shorter one with -o",
+_ERRORS = {
+    errno.ENOSPC: "the disk is full: free some space, or choose another folder",
+    errno.EDQUOT: "your disk quota is used up: free some space, or choose another folder",
+    errno.EACCES: "permission is denied: choose another folder",
+    errno.EPERM: "permission is denied: choose another folder",
+    errno.EROFS: "the disk is read-only: choose another folder",
+    errno.ENOTDIR: "a file is in the way where a folder is needed: choose another folder",
+    errno.EEXIST: "a file is in the way where a folder is needed: choose another folder",
+    errno.EISDIR: "a folder of that name is in the way: choose another name",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
 }
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a hidden path beside `path`; what is written there moves to `path` on success.
+    """Yield a hidden path beside `path`; the file written there replaces `path` on success.
 
-    Missing parent folders are made. If the block fails, an older file at `path` stays as it was and
-    the unfinished one is removed.
+    Missing parent folders are created. If the block fails, an older file at `path` is left
+    untouched and the unfinished one is removed.
     """
     unique = f".cddfuse-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(unique + _suffix(path))
@@ -37,14 +36,15 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno not in _TROUBLE:
+        if error.errno not in _ERRORS:
             raise
-        raise InputError(f"cannot write {path}: {_TROUBLE[error.errno]}.") from error
+        text = f"cannot write {path}: {_ERRORS[error.errno]}."
+        raise InputError(text, setting="output") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
 def _suffix(path: Path) -> str:
-    """Writers that choose the format by name look at both halves of `.nii.gz`."""
+    """Both parts of `.nii.gz`: writers choose the format by them."""
     return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
