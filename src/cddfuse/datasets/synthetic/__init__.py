@@ -1,4 +1,4 @@
-"""Made-up scenes with labels, for demonstrations, tests and whoever has no data at hand."""
+"""Synthetic scenes with labels, for demonstrations, tests and first steps without data."""
 
 from cddfuse.datasets.synthetic.night import night_street
 from cddfuse.datasets.synthetic.scene import CLASSES, LABELS, Object, Scene

@@ -1,4 +1,4 @@
-"""Write made-up pairs as PNG files: `python -m cddfuse.datasets.synthetic FOLDER --seed 47`."""
+"""Write synthetic pairs as PNG files: `python -m cddfuse.datasets.synthetic FOLDER --seed 47`."""
 
 import argparse
 from pathlib import Path
@@ -11,11 +11,11 @@ from torch import Tensor
 from cddfuse.datasets.synthetic.night import night_street
 
 EXAMPLE_SEED = 47
-"""The street in `examples/`."""
+"""Seed of the street in `examples/`."""
 
 
 def main() -> None:
-    """Parse, draw, write `night_visible.png` and `night_infrared.png`."""
+    """Write `night_visible.png` and `night_infrared.png`."""
     parser = argparse.ArgumentParser(
         prog="python -m cddfuse.datasets.synthetic", description=__doc__
     )

@@ -1,4 +1,4 @@
-"""Where the camera stands and how it sees: a pinhole looking along the street.
+"""Position and projection of the camera: a pinhole model looking along the street.
 
 World coordinates in metres: x to the right of the centre line, y above the road, z along the
 street, away from the camera, which stands at z = 0.

@@ -34,36 +34,36 @@ _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 
 
 class Material(NamedTuple):
-    """What a surface is to either camera."""
+    """Properties of a surface in visible light and in infrared."""
 
     colour: Colour
-    """Share of red, green and blue light it reflects, linear."""
+    """Linear reflectance (red, green, blue)."""
     temperature: float
     """Degrees Celsius."""
     emissivity: float = 0.95
-    """Bare metal and glass have less than the rest, and mirror the cold sky instead."""
+    """Emissivity. Bare metal and glass have less than other surfaces and reflect the cold sky."""
     glow: Colour = (0, 0, 0)
-    """Light it sends out itself, in units of a white wall below a street lamp."""
+    """Emitted light, in units of a white wall below a street lamp."""
 
     @property
     def apparent_temperature(self) -> float:
-        """What a thermal camera reads."""
+        """Apparent temperature."""
         return self.emissivity * self.temperature + (1 - self.emissivity) * SKY_TEMPERATURE
 
 
 class Texture(NamedTuple):
-    """A flat picture to be hung into the world, first row on top."""
+    """A flat texture placed in the world, first row on top."""
 
     surface: Array
     """(h, w, 4): red, green, blue, apparent temperature."""
     glow: Array
     """(h, w, 3)."""
     inside: Array
-    """(h, w), 1 where there is something, 0 where it is cut away."""
+    """(h, w), opacity: 1 is opaque, 0 is cut away."""
 
 
 class Canvas:
-    """Arrays of the size of the camera's image, filled from far to near."""
+    """Buffers of the size of the camera's image, painted from far to near."""
 
     def __init__(self, camera: Camera) -> None:
         shape = camera.height, camera.width
@@ -71,7 +71,7 @@ class Canvas:
         self.surface: Array = np.zeros((*shape, 4), np.float32)
         self.glow: Array = np.zeros((*shape, 3), np.float32)
         self.normal: Array = np.zeros((*shape, 4), np.float32)
-        """Direction the surface faces, and what share of the light it takes from any direction."""
+        """Surface normal, and the share of diffuse light."""
         self.distance: Array = np.full(shape, _FAR, np.float32)
         self.classes: npt.NDArray[np.uint8] = np.zeros(shape, np.uint8)
         self.owners: npt.NDArray[np.int32] = np.zeros(shape, np.int32)
@@ -79,7 +79,7 @@ class Canvas:
         self._owner = self._class = 0
 
     def start(self, name: str) -> None:
-        """Say what is drawn next, a name of CLASSES; each call with a label starts an object."""
+        """Set the class of what is drawn next; each call with a label starts a new object."""
         self._class, self._owner = CLASSES.index(name), 0
         if name in LABELS:
             self.labels.append(name)
@@ -93,7 +93,7 @@ class Canvas:
         normal: Vector = TOWARDS_CAMERA,
         soft: float = 0.25,
     ) -> None:
-        """Fill an outline (N, 2) of the image."""
+        """Fill a polygon (N, 2) of the image."""
         corners = _fixed_point(outline)
         _polygon(self.surface, corners, *material.colour, material.apparent_temperature)
         _polygon(self.glow, corners, *material.glow)
@@ -105,12 +105,12 @@ class Canvas:
     def face(
         self, corners: Sequence[Vector], material: Material, normal: Vector = TOWARDS_CAMERA
     ) -> None:
-        """Fill a small flat polygon of the world, all of it taken to be as far as its middle."""
+        """Fill a small flat polygon of the world, at the depth of its centre."""
         points = np.asarray(corners, np.float64)
         self.fill(self.camera.project(points), material, float(points[:, 2].mean()), normal)
 
     def body(self, balls: Sequence[Ball], material: Material) -> None:
-        """Fill the hull of some balls, with a darker and cooler rim, as rounded things have."""
+        """Fill the convex hull of spheres, with a darker and cooler rim."""
         centres = np.array([centre for centre, _ in balls], np.float64)
         radii = np.array([radius for _, radius in balls]) * self.camera.focal / centres[:, 2]
         middles = self.camera.project(centres)
@@ -125,7 +125,7 @@ class Canvas:
             self.fill(hull.astype(np.float64), layer, float(centres[:, 2].mean()), soft=0.45)
 
     def hang(self, corners: Sequence[Vector], texture: Texture, normal: Vector) -> None:
-        """Hang a texture between four points: bottom left, bottom right, top left, top right."""
+        """Map a texture between four points: bottom left, bottom right, top left, top right."""
         points = np.asarray(corners, np.float64)
         outline = self.camera.project(points)
         box = self.box(outline)
@@ -170,7 +170,7 @@ class Canvas:
         self.owners[box][mask] = self._owner
 
     def shade(self, outline: Points, share: float) -> None:
-        """Darken what is drawn so far inside an outline to this share of its colour."""
+        """Multiply the colours inside a polygon by a factor below 1."""
         box = self.box(outline)
         if box is None:
             return

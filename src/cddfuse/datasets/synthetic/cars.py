@@ -21,7 +21,7 @@ _DARK = Material((0.012, 0.012, 0.014), 8)
 
 
 def car_lights(car: Car) -> list[Light]:
-    """What a running car throws on the street."""
+    """The headlights of a running car."""
     if not car.running:
         return []
     z = car.z - LENGTH / 2 - 0.05
@@ -63,7 +63,7 @@ class _Drawing:
         self.tyre = _RUBBER._replace(temperature=18.0 if running else 8.0)
 
     def at(self, across: float, up: float, along: float) -> Vector:
-        """A place of the car: from its middle, from the road, from its near end."""
+        """World coordinates of a point of the car: from its middle, the road and its near end."""
         return self.car.x + across, up, self.near + along
 
     def draw(self) -> None:
@@ -187,7 +187,7 @@ class _Drawing:
         self, middle: float, up: float, half_width: float, half_height: float,
         material: Material, along: float = -0.02,
     ) -> None:  # fmt: skip
-        """A rectangle that looks at the camera."""
+        """A rectangle that faces the camera."""
         corners = ((-1, -1), (1, -1), (1, 1), (-1, 1))
         face = [self.at(middle + a * half_width, up + b * half_height, along) for a, b in corners]
         self.canvas.face(face, material)

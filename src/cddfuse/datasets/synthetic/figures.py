@@ -1,4 +1,4 @@
-"""Persons on foot: a skeleton in mid-stride, dressed in rounded limbs."""
+"""Pedestrians: a skeleton in mid-stride with rounded limbs."""
 
 import math
 from typing import Protocol
@@ -18,10 +18,10 @@ _SHOE = Material((0.025, 0.022, 0.02), 13)
 
 
 class Add(Protocol):
-    """Takes a part of the body: its material and the balls whose hull it is."""
+    """Receives a part of the body: its material and the spheres whose hull it is."""
 
     def __call__(self, material: Material, *balls: Ball) -> None:
-        """Note it down."""
+        """Add a part."""
 
 
 class Skeleton:
@@ -34,7 +34,7 @@ class Skeleton:
         self.lift = -min(ankle[1] for ankle in (self.leg(-1)[2], self.leg(1)[2])) + 0.07
 
     def at(self, forward: float, up: float, left: float) -> Vector:
-        """A place by directions of the body."""
+        """World coordinates from body coordinates."""
         cosine, sine = math.cos(self.person.heading), math.sin(self.person.heading)
         forward, left = forward * self.scale, left * self.scale
         x = self.person.x + forward * cosine - left * sine

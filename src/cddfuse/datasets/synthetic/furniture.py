@@ -1,4 +1,4 @@
-"""What stands in the pavement: lamps, trees and traffic signs."""
+"""Street furniture: lamps, trees and traffic signs."""
 
 import cv2
 import numpy as np
@@ -105,7 +105,7 @@ def _crown(canvas: Canvas, lobes: list[Ball], z: float, generator: np.random.Gen
 
 
 def draw_sign(canvas: Canvas, sign: Sign, scenery: Street, generator: np.random.Generator) -> None:
-    """A board on a post; it throws back a little of whatever light comes from the camera."""
+    """A board on a post; slightly retroreflective."""
     canvas.start("sign")
     x, z = sign.side * (scenery.kerb + 0.55), sign.z
     wide, low = (0.8, 2.0) if sign.kind == "board" else (0.4, 1.95)
@@ -119,7 +119,7 @@ def draw_sign(canvas: Canvas, sign: Sign, scenery: Street, generator: np.random.
 
 
 def _board(kind: str, generator: np.random.Generator) -> tuple[Array, npt.NDArray[np.uint8]]:
-    """Colours (h, w, 3) and which part of the rectangle is there (h, w)."""
+    """Colours (h, w, 3) and opacity (h, w)."""
     height, width = (_SIDE, 3 * _SIDE) if kind == "board" else (_SIDE, _SIDE)
     colours = np.zeros((height, width, 3), np.float32)
     inside = np.zeros((height, width), np.uint8)

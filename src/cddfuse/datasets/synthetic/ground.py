@@ -71,7 +71,7 @@ def flat(*corners: tuple[float, float]) -> Points:
 
 
 def shadow(canvas: Canvas, x: float, z: float, half_width: float, half_length: float) -> None:
-    """The soft dark below something that stands on the ground."""
+    """A contact shadow."""
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     for size in (1.35, 1.15, 0.95):
         ring = flat(

@@ -20,7 +20,7 @@ _SEEN_FROM = 8.0
 def draw_buildings(
     canvas: Canvas, scenery: Street, generators: list[np.random.Generator]
 ) -> list[Light]:
-    """All houses, far ones first. Returns what their shops throw on the pavement."""
+    """All houses, far ones first. Returns the lights of their shops."""
     canvas.start("building")
     lights: list[Light] = []
     order = sorted(zip(scenery.buildings, generators, strict=True), key=lambda item: -item[0].start)

@@ -1,4 +1,4 @@
-"""What stands where in a street: drawn by lot before any pixel, whatever the image size."""
+"""Random layout of a street, independent of the image size."""
 
 import math
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Building(NamedTuple):
     """A house whose front is parallel to the street."""
 
     side: int
-    """-1 is left, 1 is right; so for everything below."""
+    """-1 is left, 1 is right, here and below."""
     start: float
     end: float
     height: float
@@ -68,7 +68,7 @@ class Car(NamedTuple):
 
 
 class Person(NamedTuple):
-    """Somebody on foot. `heading` is an angle: 0 walks right, a quarter turn walks away."""
+    """A pedestrian. `heading` is an angle: 0 walks right, a quarter turn walks away."""
 
     x: float
     z: float
@@ -78,7 +78,7 @@ class Person(NamedTuple):
 
 
 class Street(NamedTuple):
-    """All of it. Widths from the centre line, in metres."""
+    """The whole street. Widths are from the centre line, in metres."""
 
     kerb: float
     wall: float
@@ -102,7 +102,7 @@ class Street(NamedTuple):
 
 
 def viewpoint(generator: np.random.Generator, height: int, width: int) -> Camera:
-    """A camera held by somebody in the street."""
+    """A hand-held camera in the street."""
     x = generator.choice([-2.6, -1.2, 1.3, 2.4]) + generator.uniform(-0.4, 0.4)
     return Camera(
         width=width,
@@ -116,7 +116,7 @@ def viewpoint(generator: np.random.Generator, height: int, width: int) -> Camera
 
 
 def street(generator: np.random.Generator, camera: Camera) -> Street:
-    """Build a street, then let the cars and persons be where the camera sees them."""
+    """Lay out a street, with cars and persons in view of the camera."""
     kerb = generator.uniform(4.9, 5.8)
     wall = kerb + generator.uniform(3.0, 4.2)
     lamps = _lamps(generator)

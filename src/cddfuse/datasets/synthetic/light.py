@@ -18,14 +18,14 @@ class Light(NamedTuple):
     colour: Colour
     power: float
     reach: float
-    """Metres after which nothing arrives."""
+    """Range in metres."""
     direction: Vector = (0, -1, 0)
     narrow: float = 0.5
     """Exponent of the cosine with the direction: 0.5 is a street lamp, 14 a headlight."""
 
 
 def brightness_on_ground(lights: list[Light], x: float, z: float) -> float:
-    """What arrives at a place of the pavement, to choose dark and bright places by."""
+    """Illumination at a point of the pavement."""
     total = 0.0
     for light in lights:
         squared = (

@@ -1,4 +1,4 @@
-"""Put a street together and photograph it with both cameras."""
+"""Render a street at night for both cameras."""
 
 from collections.abc import Callable
 from functools import partial
@@ -56,7 +56,7 @@ def night_street(seed: int, size: tuple[int, int] = (480, 640)) -> Scene:
 def _draw(
     camera: Camera, scenery: Street, generator: np.random.Generator
 ) -> tuple[Canvas, list[Light]]:
-    """Paint everything from far to near. Returns the light of the shops, too."""
+    """Paint everything from far to near. Returns all lights, those of shops included."""
     canvas = Canvas(camera)
     sky, ground, houses, rest = generator.spawn(4)
     draw_sky(canvas, sky)

@@ -1,4 +1,4 @@
-"""What a generated scene consists of: the pair and what is where in it."""
+"""A synthetic scene: the image pair and its labels."""
 
 from typing import NamedTuple
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from cddfuse.pair import ImagePair
 
 LABELS = ("person", "car", "lamp", "sign", "tree")
-"""What an object can be."""
+"""Labels of objects."""
 
 CLASSES = ("sky", "road", "pavement", "building", *LABELS)
-"""What a pixel can be; the class map holds places in this tuple."""
+"""Classes of pixels; the class map holds indices into this tuple."""
 
 _FEWEST_PIXELS = 8
 
 
 class Object(NamedTuple):
-    """One labelled thing, as far as nothing nearer hides it."""
+    """One labelled object: its visible part."""
 
     label: str
     """One of LABELS."""
@@ -38,14 +38,14 @@ class Scene(NamedTuple):
     """`first` is the visible image (3, H, W), `second` the infrared one (1, H, W)."""
 
     objects: tuple[Object, ...]
-    """Far ones first. What is hidden, or smaller than a few pixels, is left out."""
+    """Far ones first. Hidden objects and those of a few pixels are left out."""
 
     classes: Tensor
-    """(H, W) int64, places in CLASSES."""
+    """(H, W) int64, indices into CLASSES."""
 
 
 def visible_objects(owners: npt.NDArray[np.int32], labels: tuple[str, ...]) -> tuple[Object, ...]:
-    """Cut a map of owners (H, W), 0 meaning nobody and i the i-th label, into objects."""
+    """Objects from an instance map (H, W): 0 is background, i the i-th label."""
     found = []
     for index, label in enumerate(labels, start=1):
         mask = owners == index

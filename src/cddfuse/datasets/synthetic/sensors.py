@@ -1,4 +1,4 @@
-"""Develop the canvas: what a colour camera and a thermal camera make of the same street."""
+"""Sensor models: the images of a colour camera and of a thermal camera."""
 
 import cv2
 import numpy as np
@@ -67,7 +67,7 @@ def _blurred(image: Array, sigma: float) -> Array:
 
 
 def _bloom(image: Array) -> Array:
-    """Spread a little of the brightest light around it, as lenses and wet air do."""
+    """Bloom: lenses and wet air scatter the brightest light."""
     height, width = image.shape[:2]
     bright = np.maximum(image - 0.6, 0)
     total = image.copy()

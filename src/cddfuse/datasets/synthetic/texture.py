@@ -1,4 +1,4 @@
-"""Grain, clouds, stains and lettering, made from a generator."""
+"""Procedural textures: grain, clouds, stains and lettering."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ _LATTICE = 256
 
 
 def resized(image: Array, height: int, width: int, interpolation: int) -> Array:
-    """The image at another size, one of OpenCV's interpolations being used."""
+    """Resize by one of OpenCV's interpolations."""
     return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.float32)
 
 

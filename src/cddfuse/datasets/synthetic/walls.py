@@ -20,7 +20,7 @@ _FINE_FROM = 7.0
 
 
 class Style(NamedTuple):
-    """What the walls of one house have in common."""
+    """Style of the walls of one house."""
 
     wall: Material
     bricks: bool
@@ -50,7 +50,7 @@ class Panel:
 
     @property
     def detailed(self) -> bool:
-        """Whether a hand's breadth can be seen at all."""
+        """Whether ten centimetres are visible at this scale."""
         return self.scale > _FINE_FROM
 
     def box(self, left: float, bottom: float, right: float, top: float) -> tuple[slice, slice]:
@@ -69,7 +69,7 @@ class Panel:
         self.glow[box] = material.glow
 
     def warm(self, left: float, bottom: float, right: float, top: float, degrees: float) -> None:
-        """Make a rectangle warmer and leave its look alone."""
+        """Raise the temperature of a rectangle without changing its colour."""
         self.surface[self.box(left, bottom, right, top)][..., 3] += degrees
 
 
@@ -112,7 +112,7 @@ def _masonry(panel: Panel, style: Style, generator: np.random.Generator) -> None
 
 
 def _brickwork(rows: int, columns: int, scale: float, generator: np.random.Generator) -> Array:
-    """Bricks larger than life, so that they can be seen, each of its own brightness."""
+    """Oversized bricks, each of its own brightness."""
     high, wide = 0.16, 0.48
     course = (np.arange(rows) / scale / high).astype(int)
     shift = 0.5 * (course % 2)[:, None]
@@ -158,7 +158,7 @@ def _curtains(
     panel: Panel, left: float, bottom: float, right: float, top: float,
     generator: np.random.Generator,
 ) -> None:  # fmt: skip
-    """Cloth at both sides, and a room that is brighter above."""
+    """Curtains at both sides, and a room that is brighter above."""
     drawn = generator.uniform(0.1, 0.4) * (right - left)
     for start, stop in ((left, left + drawn), (right - drawn, right)):
         panel.glow[panel.box(start, bottom, stop, top)] *= np.float32(0.45)
