@@ -87,7 +87,7 @@ def main() -> None:
     )
     for place in arguments.sets:
         first, second = (arguments.data / place / "test" / side for side in FOLDERS[place])
-        pairs, _ = pair_folders(first, second)
+        pairs = pair_folders(first, second).pairs
         scores = evaluate(network, pairs, limit=arguments.limit)
         for table, rows in scores.summaries.items():
             print(f"{arguments.model}, {place}, {len(scores.images)} pairs, {table}")

@@ -403,7 +403,7 @@ def matched(root: Path, names: list[str], pair_names: list[str]) -> tuple[dict[s
         PairedPaths(name, Path("v") / f"{name}_vi.png", Path("i") / f"{name}_ir.png")
         for name in pair_names
     ]
-    files, missing, unmatched = match_fused(root, paths)
+    files, missing, unmatched, _ = match_fused(root, paths)
     return {n: path.name for n, path in files.items()}, missing, [p.name for p in unmatched]
 
 

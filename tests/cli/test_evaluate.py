@@ -251,6 +251,26 @@ def test_what_does_not_fit_is_listed_and_the_rest_is_done(scene: Path, capsys: S
     assert summary["tables"]["saved"]["fused"]["MSE"]["mean"] == 100
 
 
+def test_what_looks_like_an_image_is_not_passed_over(scene: Path, capsys: Say) -> None:
+    (scene / "vi" / "d.heic").touch()
+    (scene / "out_f" / "d.gone.png").symlink_to("nowhere.png")
+    assert score("out_f", "--metrics", "MSE", "-o", "report", "--quiet") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "heic files cannot be read, convert to PNG or TIFF: vi/d.heic",
+        "broken link to nowhere.png: out_f/d.gone.png",
+    ]
+    summary = json.loads((scene / "report" / "summary.json").read_text())
+    assert list(summary["skipped"]) == ["vi/d.heic", "out_f/d.gone.png"]
+
+
+def test_subfolders(scene: Path, capsys: Say) -> None:
+    for folder in ("vi", "ir", "out_f"):
+        flat(scene / folder / "s" / "01.png", 10)
+    (scene / "out_f" / "s" / "01.png").rename(scene / "out_f" / "s" / "1_fused.png")
+    assert score("out_f", "--metrics", "MSE", "--recursive", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 4
+
+
 def test_existing_report_is_safe(scene: Path, capsys: Say) -> None:
     old = scene / "report" / "summary.tex"
     old.parent.mkdir()

@@ -516,6 +516,48 @@ def test_files_without_a_partner_are_listed(tmp_path: Path, capsys: Say) -> None
     assert capsys.readouterr().err.splitlines()[1:] == [f"no partner: {path}" for path in lone]
 
 
+def test_what_looks_like_an_image_is_not_passed_over(tmp_path: Path, capsys: Say) -> None:
+    sources = folders(tmp_path)
+    (sources[0] / "4.heic").touch()
+    (sources[0] / "5.png").symlink_to("nowhere.png")
+    flat(sources[1] / "s" / "1.png", 0)
+    assert mean(*sources, "-o", tmp_path / "out") == 1
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        f"heic files cannot be read, convert to PNG or TIFF: {sources[0] / '4.heic'}",
+        f"broken link to nowhere.png: {sources[0] / '5.png'}",
+        f"subfolder with images: {sources[1] / 's'} (--recursive)",
+    ]
+
+
+def test_subfolders_keep_their_layout(tmp_path: Path) -> None:
+    sources = folders(tmp_path, 1)
+    for source in sources:
+        flat(source / "scene" / "0001.png", 50)
+    arguments = ["-o", tmp_path / "vi" / "out", "--recursive", "--suffix", "-f"]
+    assert mean(*sources, *arguments) == 0
+    assert files(tmp_path / "vi" / "out") == ["1-f.png", "scene/0001-f.png"]
+    assert mean(*sources, *arguments) == 0  # results are no sources
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_swapped_sides_are_noted(tmp_path: Path, capsys: Say, folder: bool) -> None:
+    sources = folders(tmp_path, 1)
+    if not folder:
+        sources = [source / "1.png" for source in sources]
+    assert mean(*reversed(sources), "-o", tmp_path / "out") == 0
+    note = f"by their names {sources[0]} belongs first and {sources[1]} second: swap them if"
+    assert capsys.readouterr().err.startswith(note)
+
+
+def test_home_folder_for_a_tilde(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert mean("~/v.png", "~/i.png", "-o", "~/out/o.png") == 0
+    assert files(tmp_path) == ["i.png", "out/o.png", "v.png"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

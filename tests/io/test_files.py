@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cddfuse.errors import InputError
-from cddfuse.io import replacing
+from cddfuse.io import expanded, replacing
 
 
 def test_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -95,3 +95,12 @@ def test_name_that_is_too_long(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the name is too long: choose a shorter one"):
         write_whole(tmp_path / ("a" * 300 + ".png"))
     assert not list(tmp_path.iterdir())
+
+
+def test_home_folder_for_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert expanded(Path("~/out")) == tmp_path / "out"
+    assert expanded(Path("~")) == tmp_path
+    assert expanded(Path("~nobody-of-this-name/x")) == Path("~nobody-of-this-name/x")
+    assert expanded(Path("a/~/b")) == Path("a/~/b")

@@ -38,6 +38,7 @@ def evaluate(
     profile: str = "paper",
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     limit: int | None = None,
+    recursive: Flag = False,
     device: str = "auto",
     backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
     tile: int = 0,
@@ -70,6 +71,7 @@ def evaluate(
             corrected.
         output: A folder for per_image.csv, summary.md, summary.tex and summary.json.
         limit: Stop after so many pairs.
+        recursive: Pair images of subfolders too.
         device: Where the network runs: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
         backend: What runs the network, as for fuse.
         tile: Side of tiles in pixels, for images that are large; one piece by default.
@@ -90,12 +92,14 @@ def evaluate(
     network = model or (weights is not None and is_exported(weights))
     if not fused and not network:
         raise InputError("name a folder of fused images, or a network: --model cddfuse.")
-    pairs, unpaired = pair_folders(first, second)
+    pairs, unpaired, skipped, notes = pair_folders(first, second, recursive=recursive)
     method: FusionModel | Path | None = fused
     if network:
         method = load_network(model, task, weights, residual, device, backend)
     assert method is not None
     console = stderr(quiet)
+    for note in notes:
+        console.print(note)
     with progress(console) as bar:
         shown = bar.add_task("evaluate", total=None, rate="")
 
@@ -108,6 +112,7 @@ def evaluate(
             method, pairs, metrics, profile, limit=limit, limits=limits, after=after
         )
     scores.unmatched[:0] = unpaired
+    scores.skipped[:0] = skipped
     _print(scores, console if json else Console(highlight=False, quiet=quiet))
     problems = stderr(quiet=False)
     for line in report.left_out(scores):

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
 from cddfuse.cli.memory import peak_memory
-from cddfuse.cli.messages import sentence
+from cddfuse.cli.messages import left_out, sentence
 from cddfuse.errors import InputError
+from cddfuse.io import expanded
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
 from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.models import FusionModel
@@ -35,7 +36,8 @@ def fuse(
     stretch: Flag = False,
     resize: Flag = False,
     overwrite: Flag = False,
-    suffix: str = "",
+    suffix: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
+    recursive: Flag = False,
     format: Literal["png", "jpg", "tif", "bmp", "webp"] = "png",
     bits: Literal[8, 16] | None = None,
     device: str = "auto",
@@ -69,6 +71,7 @@ def fuse(
         resize: Scale the second image to the size of the first where they differ.
         overwrite: Replace results that exist.
         suffix: Added to the names of the results, before the dot.
+        recursive: Pair images of subfolders too; the results keep the layout.
         format: Of the results of folders.
         bits: Of the results; as many as the sources have by default.
         device: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
@@ -82,7 +85,9 @@ def fuse(
         quiet: Print nothing but errors.
     """
     keep_memory()
-    source = open_source(first, second, Reading(resize=resize))
+    first, second, output = expanded(first), second and expanded(second), expanded(output)
+    reading = Reading(resize=resize, recursive=recursive, leave_out=(output,))
+    source = open_source(first, second, reading)
     sink = open_sink(source, Writing(output, suffix, format, bits, overwrite))
     network = load_network(model, task, weights, residual, device, backend)
     limits = Limits(tile, byte_count(memory), precision)
@@ -153,8 +158,8 @@ def _report(summary: Summary, source: Source[Loaded], output: Path, console: Con
     if summary.kept:
         console.print(f"kept {len(summary.kept)} results that exist (--overwrite replaces them)")
     problems = stderr(quiet=False)
-    for path in source.skipped:
-        problems.print(f"no partner: {path}")
+    for skipped in source.skipped:
+        problems.print(left_out(skipped))
     for name, reason in summary.failed.items():
         problems.print(f"failed: {name}: {sentence(reason)}")
 
@@ -165,7 +170,7 @@ def _as_json(summary: Summary, source: Source[Loaded], sink: Sink) -> str:
             "done": [str(sink.path(name)) for name in summary.done],
             "kept": [str(sink.path(name)) for name in summary.kept],
             "failed": {name: sentence(reason) for name, reason in summary.failed.items()},
-            "unpaired": [str(path) for path in source.skipped],
+            "unpaired": [str(skipped.path) for skipped in source.skipped],
             "seconds": round(summary.seconds, 3),
             "peak_memory_bytes": peak_memory(),
         },

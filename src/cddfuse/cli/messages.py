@@ -1,6 +1,7 @@
 """Errors of the library as the command line prints them: a setting becomes a flag."""
 
 from cddfuse.errors import InputError
+from cddfuse.io import Skipped
 
 _SHORT = {"output": "-o"}
 
@@ -16,3 +17,9 @@ def sentence(error: InputError) -> str:
     if error.setting is None:
         return text
     return f"{text.removesuffix('.')} ({flag(error.setting)})."
+
+
+def left_out(skipped: Skipped) -> str:
+    """A line about a file that was not taken, with the flag that includes it."""
+    text = f"{skipped.reason}: {skipped.path}"
+    return f"{text} ({flag(skipped.setting)})" if skipped.setting else text

@@ -13,6 +13,7 @@ from docstring_parser import parse_from_object
 from rich.console import Console
 
 from cddfuse.cli.common import Flag, stderr
+from cddfuse.cli.messages import left_out
 from cddfuse.datasets.base import PairFolder, held_out
 from cddfuse.errors import InputError
 from cddfuse.io import PairedPaths, pair_folders, replacing
@@ -192,8 +193,8 @@ def _pairs(
     pairings = [pair_folders(first, second), *(pair_folders(folder) for folder in also)]
     pairs = [pair for pairing in pairings for pair in pairing.pairs]
     for pairing in pairings:
-        for path in pairing.unpaired:
-            console.print(f"no partner: {path}")
+        for skipped in pairing.left_out:
+            console.print(left_out(skipped))
     if val:
         learn, look = pairs, pair_folders(*val).pairs
     else:

@@ -65,8 +65,9 @@ def evaluate(
         names = [pair.name or str(number) for number, pair in enumerate(pairs, 1)]
         tasks = [_Task(name, pair, None) for name, pair in zip(names, pairs, strict=True)]
     else:
-        files, missing, unmatched = match_fused(Path(method), pairs)
+        files, missing, unmatched, skipped = match_fused(Path(method), pairs)
         scores = Scores(str(method), profile, records, missing=missing, unmatched=unmatched)
+        scores.skipped = skipped
         tasks = [_Task(p.name, p, files[p.name]) for p in pairs if p.name in files]
     tasks = tasks[:limit]
     network = method if isinstance(method, FusionModel) else None

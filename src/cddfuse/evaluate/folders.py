@@ -2,18 +2,24 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from cddfuse.errors import InputError
-from cddfuse.io import SUFFIXES, PairedPaths
+from cddfuse.io import PairedPaths, Skipped
+from cddfuse.io.listing import Found, enumerated, list_images, require_images
+from cddfuse.io.names import folded, loose
 from cddfuse.pair import ImagePair
 
 AnyPair = PairedPaths | ImagePair
 """A pair of files, or of images in memory."""
 
-_BREAK = re.compile(r"[\W_]")
+_Key = tuple[str, ...]
+"""Names of subfolders, and a stem."""
+
+_SEPARATOR = re.compile(r"[\W_]")
+_NUMBER_EDGE = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 
 
 class Matched(NamedTuple):
@@ -28,79 +34,157 @@ class Matched(NamedTuple):
     unmatched: list[Path]
     """Images that are the result of no pair."""
 
+    skipped: list[Skipped]
+    """What looks like an image, or holds some, and was not considered."""
+
+
+class _Affix(NamedTuple):
+    """What a tool adds to the names of pairs."""
+
+    before: str = ""
+    after: str = ""
+    soft: int = 0
+    """How many of the two end without a separator, as in `fused1`."""
+
+
+class _Candidate(NamedTuple):
+    """An image that has the name of a pair, apart from an affix."""
+
+    path: Path
+    key: _Key
+
 
 def match_fused(folder: Path, pairs: Sequence[AnyPair]) -> Matched:
     """Match files to pairs: named like the pair or one of its files, plus what the tool adds.
 
     What a tool adds before or after the name, such as `_fused`, must be the same for all of its
-    files and parted from the name by a character like `_`. Of several such additions the one with
-    the most files counts; the plain names win a tie.
+    files, and end at a separator or between a letter and a digit. Of several such affixes the one
+    with the most pairs counts; plain names win a tie. Equal names match first, then those that
+    differ only in case, Unicode normalisation or the padding of numbers.
     """
-    images = _images(folder)
-    names = _names(pairs)
-    found: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    for path in images:
-        for before, name, after in _parts(path.stem):
-            if name in names:
-                found[before, after][names[name]].append(path)
-    if not found:
+    recursive = any("/" in pair.name for pair in pairs)
+    images, skipped = list_images(folder, recursive=recursive)
+    require_images(folder, images, skipped)
+    files = _assigned(_best(_candidates(images, pairs), pairs), pairs)
+    if not files:
         known = pairs[0].name if pairs else "none"
         raise InputError(
-            f"no image of {folder} ({images[0].name}, ...) has the name of a pair ({known}, ...): "
-            "name each result like its sources, with the same ending or none."
+            f"no image of {folder} ({images[0].path.name}, ...) has the name of a pair "
+            f"({known}, ...): name each result like its sources, with the same ending or none."
         )
-    ranked = sorted(found, key=lambda added: (-len(found[added]), added != ("", "")))
-    best = found[ranked[0]]
-    for added in ranked[1:]:
-        rival = found[added]
-        shared = [name for name in best if name in rival and rival[name] != best[name]]
-        if any(ranked[0]) and len(rival) == len(best) and shared:
-            _refuse(best[shared[0]][0], rival[shared[0]][0])
-    for paths in best.values():
-        if len(paths) > 1:
-            _refuse(*paths[:2])
-    files = {pair.name: best[pair.name][0] for pair in pairs if pair.name in best}
     taken = set(files.values())
     return Matched(
-        files,
+        {pair.name: files[pair.name] for pair in pairs if pair.name in files},
         [pair.name for pair in pairs if pair.name not in files],
-        [path for path in images if path not in taken],
+        [image.path for image in images if image.path not in taken],
+        skipped,
     )
 
 
-def _refuse(one: Path, other: Path) -> None:
-    raise InputError(
-        f"{one} and {other} could both be the result of the same pair: "
+def _own_key(pair: AnyPair) -> list[_Key]:
+    return [tuple(pair.name.split("/"))]
+
+
+def _source_keys(pair: AnyPair) -> list[_Key]:
+    """The stems of the files of a pair, in the subfolders of its name."""
+    if isinstance(pair, ImagePair):
+        return []
+    *folders, _ = pair.name.split("/")
+    return [(*folders, path.stem) for path in (pair.first, pair.second)]
+
+
+def _owners(
+    pairs: Sequence[AnyPair], keys: Callable[[AnyPair], list[_Key]], fold: Callable[[str], str]
+) -> dict[_Key, set[str]]:
+    """Names of pairs by the names that their results may have."""
+    owners: dict[_Key, set[str]] = defaultdict(set)
+    for pair in pairs:
+        for key in keys(pair):
+            owners[tuple(map(fold, key))].add(pair.name)
+    return owners
+
+
+def _candidates(
+    images: Sequence[Found], pairs: Sequence[AnyPair]
+) -> dict[_Affix, list[_Candidate]]:
+    own = _owners(pairs, _own_key, loose)
+    plain = [_Candidate(*image) for image in images if tuple(map(loose, image.names)) in own]
+    if len({tuple(map(loose, key)) for _, key in plain}) == len(pairs):
+        return {_Affix(): plain}  # no affix can do better
+    known = {*own, *_owners(pairs, _source_keys, loose)}
+    found: dict[_Affix, list[_Candidate]] = defaultdict(list)
+    for path, (*folders, stem) in images:
+        within = tuple(map(loose, folders))
+        for start, end, soft in _cuts(stem):
+            if (*within, loose(stem[start:end])) in known:
+                affix = _Affix(folded(stem[:start]), folded(stem[end:]), soft)
+                found[affix].append(_Candidate(path, (*folders, stem[start:end])))
+    return found
+
+
+def _cuts(stem: str) -> Iterator[tuple[int, int, int]]:
+    """Start and end of every name that a stem may hold, and how many have no separator."""
+    separators = [match.start() for match in _SEPARATOR.finditer(stem)]
+    edges = [(match.start(), 1) for match in _NUMBER_EDGE.finditer(stem)]
+    starts = [(0, 0), *((place + 1, 0) for place in separators), *edges]
+    ends = [(len(stem), 0), *((place, 0) for place in separators), *edges]
+    for start, soft_start in starts:
+        for end, soft_end in ends:
+            if start < end:
+                yield start, end, soft_start + soft_end
+
+
+def _best(found: Mapping[_Affix, list[_Candidate]], pairs: Sequence[AnyPair]) -> list[_Candidate]:
+    """The candidates of one affix. Two that fit equally well are an error."""
+    if not found:
+        return []
+    owners = {**_owners(pairs, _source_keys, loose), **_owners(pairs, _own_key, loose)}
+    exact = {*_owners(pairs, _source_keys, str), *_owners(pairs, _own_key, str)}
+    results: dict[_Affix, dict[str, Path]] = {}
+    ranks: dict[_Affix, tuple[int, int, int]] = {}
+    for affix, candidates in found.items():
+        results[affix] = {
+            name: path for path, key in candidates for name in owners[tuple(map(loose, key))]
+        }
+        equal = sum(key in exact for _, key in candidates)
+        ranks[affix] = (-len(results[affix]), -equal, affix.soft)
+    best = min(found, key=lambda affix: (ranks[affix], affix != _Affix()))
+    rivals = [affix for affix in found if ranks[affix] == ranks[best]]
+    for name in results[best] if best != _Affix() else ():
+        paths = {results[rival][name] for rival in rivals if name in results[rival]}
+        if len(paths) > 1:
+            raise _ambiguous(sorted(paths))
+    return found[best]
+
+
+def _assigned(candidates: Sequence[_Candidate], pairs: Sequence[AnyPair]) -> dict[str, Path]:
+    """The result of each pair, from equal names to those that look alike."""
+    files: dict[str, Path] = {}
+    for fold in (str, folded, loose):
+        for keys in (_own_key, _source_keys):
+            rest = [pair for pair in pairs if pair.name not in files]
+            owners = _owners(rest, keys, fold)
+            taken = set(files.values())
+            claims: dict[str, list[Path]] = defaultdict(list)
+            for path, key in candidates:
+                names = owners.get(tuple(map(fold, key)), set()) if path not in taken else set()
+                if len(names) > 1:
+                    raise InputError(
+                        f"{path} could be the result of the pairs {' and '.join(sorted(names))}: "
+                        "name each result like its sources."
+                    )
+                for name in names:
+                    claims[name].append(path)
+            for name, paths in claims.items():
+                if len(paths) > 1:
+                    raise _ambiguous(paths)
+                files[name] = paths[0]
+    return files
+
+
+def _ambiguous(paths: Sequence[Path]) -> InputError:
+    every = "both" if len(paths) == 2 else "all"
+    return InputError(
+        f"{enumerated(paths)} could {every} be the result of one pair: "
         "keep the results of one method in one folder."
     )
-
-
-def _names(pairs: Sequence[AnyPair]) -> dict[str, str]:
-    """All that the result of a pair may be called, and the name of the pair."""
-    sides = (
-        (side.stem, pair.name)
-        for pair in pairs
-        if isinstance(pair, PairedPaths)
-        for side in (pair.first, pair.second)
-    )
-    return {**dict(sides), **{pair.name: pair.name for pair in pairs}}
-
-
-def _parts(stem: str) -> Iterator[tuple[str, str, str]]:
-    """Every way to see a name between two additions."""
-    breaks = [match.start() for match in _BREAK.finditer(stem)]
-    for start in (0, *(place + 1 for place in breaks)):
-        for end in (len(stem), *breaks):
-            if start < end:
-                yield stem[:start], stem[start:end], stem[end:]
-
-
-def _images(folder: Path) -> list[Path]:
-    try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"cannot open the folder {folder} ({error.strerror}).") from error
-    images = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.is_dir()]
-    if not images:
-        raise InputError(f"{folder} holds no images: they end with one of {', '.join(SUFFIXES)}.")
-    return images

@@ -153,6 +153,7 @@ def as_json(scores: Scores) -> str:
         "failed": scores.failed,
         "missing": scores.missing,
         "unmatched": [str(path) for path in scores.unmatched],
+        "skipped": {str(path): reason for path, reason, _ in scores.skipped},
     }
     return json.dumps(summary, indent=2, allow_nan=False)
 
@@ -168,6 +169,7 @@ def left_out(scores: Scores) -> list[str]:
     """A line for each pair or file that is not in the tables."""
     return [
         *(f"no partner: {path}" for path in scores.unmatched),
+        *(f"{reason}: {path}" for path, reason, _ in scores.skipped),
         *(f"no result: {name}" for name in scores.missing),
         *(f"failed: {name}: {reason}" for name, reason in scores.failed.items()),
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cddfuse.io import Skipped
 from cddfuse.metrics import PROFILES, Metric
 
 TRIVIAL = ("first", "second", "mean", "max")
@@ -86,6 +87,9 @@ class Scores:
 
     unmatched: list[Path] = field(default_factory=list)
     """Images without a partner: the result of no pair, or one side of a pair alone."""
+
+    skipped: list[Skipped] = field(default_factory=list)
+    """What looks like an image, or holds some, and was not considered."""
 
     @property
     def compares(self) -> str:

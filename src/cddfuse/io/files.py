@@ -22,6 +22,11 @@ _ERRORS = {
 }
 
 
+def expanded(path: Path) -> Path:
+    """A path with the home folder for a leading `~`, which shells leave alone in `-o=~/results`."""
+    return Path(os.path.expanduser(path))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a hidden path beside `path`; the file written there replaces `path` on success.

@@ -1,7 +1,7 @@
 """The one index from what a user names to the source that reads it and the sink that writes it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,7 @@ from cddfuse.errors import InputError
 from cddfuse.io.decode import SUFFIXES
 from cddfuse.io.folders import PairedPaths, pair_folders
 from cddfuse.io.image_files import ImageFiles, ImagePairs
+from cddfuse.io.names import swapped
 from cddfuse.io.source import Loaded, Sink, Source
 
 
@@ -19,6 +20,12 @@ class Reading:
 
     resize: bool = False
     """Bring the second image to the size of the first."""
+
+    recursive: bool = False
+    """Look into subfolders too."""
+
+    leave_out: Sequence[Path] = ()
+    """Subfolders that are no sources, such as that of the results."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +90,19 @@ def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePair
     if os.path.isdir(second):
         raise InputError(f"{first} is a file and {second} a folder: give two of one kind.")
     pair = PairedPaths(first.stem, first, second)
-    return ImagePairs([pair], resize=reading.resize)
+    advice = swapped(first, second)
+    return ImagePairs([pair], notes=[advice] if advice else (), resize=reading.resize)
 
 
 def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
-    pairs, unpaired = pair_folders(first, second)
-    return ImagePairs(pairs, skipped=unpaired, resize=reading.resize, folder=True)
+    pairing = pair_folders(first, second, recursive=reading.recursive, leave_out=reading.leave_out)
+    return ImagePairs(
+        pairing.pairs,
+        skipped=pairing.left_out,
+        notes=pairing.notes,
+        resize=reading.resize,
+        folder=True,
+    )
 
 
 def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:

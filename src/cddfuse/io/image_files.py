@@ -12,6 +12,7 @@ from torch import Tensor
 from cddfuse.errors import InputError
 from cddfuse.io.folders import PairedPaths
 from cddfuse.io.images import load_pair, output_format, write_image
+from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import Entry, Loaded
 
@@ -25,7 +26,7 @@ class ImagePairs:
     pairs: Sequence[PairedPaths]
     """Their names are unique."""
 
-    skipped: Sequence[Path] = ()
+    skipped: Sequence[Skipped] = ()
     """Files that look like images and belong to no pair."""
 
     notes: Sequence[str] = ()

@@ -6,6 +6,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
+from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.pair import ImagePair
 
@@ -46,8 +47,8 @@ class Source(Protocol[Content]):
         ...
 
     @property
-    def skipped(self) -> Sequence[Path]:
-        """Files that look like a part of it and were not taken."""
+    def skipped(self) -> Sequence[Skipped]:
+        """Files that look like a part of it and were not taken, with the reasons."""
         ...
 
     @property
