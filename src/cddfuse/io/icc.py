@@ -18,7 +18,8 @@ _NOTICEABLE = 2  # levels; variants of the sRGB profile differ by less
 def picture_to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     """Convert a picture of mode RGB or CMYK; returned as it is where the profile is not for it."""
     conversion = _conversion(profile, picture.mode) if profile else None
-    return (conversion and ImageCms.applyTransform(picture, conversion)) or picture
+    converted = conversion and ImageCms.applyTransform(picture, conversion)
+    return converted or picture
 
 
 def array_to_srgb(array: NDArray[Any], profile: bytes, white: float) -> NDArray[Any]:

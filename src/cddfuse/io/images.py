@@ -204,9 +204,10 @@ def _scaled(values: NDArray[Any], range: Range) -> NDArray[Any]:
     """The values with the range brought to [0, 1], the rest clipped; NaN stays."""
     wide = values.dtype.itemsize > 2 and values.dtype != np.float32
     scaled: NDArray[np.float64] = values.astype(np.float64 if wide else np.float32)
-    scaled -= range.low
-    scaled /= range.high - range.low
-    return scaled.clip(0, 1, out=scaled)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled -= range.low
+        scaled /= range.high - range.low
+        return scaled.clip(0, 1, out=scaled)
 
 
 def _checked(range: Range) -> Range:

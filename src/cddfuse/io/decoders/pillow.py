@@ -24,7 +24,10 @@ def webp(data: Data) -> Encoded:
 
 def avif(data: Data) -> Encoded:
     """An AVIF file; 10 and 12 bits are rounded to 8."""
-    picture = AvifImagePlugin.AvifImageFile(BytesIO(data))
+    try:
+        picture = AvifImagePlugin.AvifImageFile(BytesIO(data))
+    except Exception:  # possibly of a malformed EXIF block, which another item type hides
+        picture = AvifImagePlugin.AvifImageFile(BytesIO(bytes(data).replace(b"Exif", b"free", 1)))
     return _encoded(picture, picture.n_frames)
 
 

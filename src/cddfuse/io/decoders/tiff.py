@@ -67,8 +67,6 @@ def tiff(data: Data) -> Encoded:
         raise ValueError("there is no header")
     page, images = _main(data, pages)
     kind = _kind(page)
-    if page.compression != _OLD_JPEG and _offsets(page) < _needed(page):
-        raise ValueError("some of its strips or tiles are missing")
     bits = max(page.bits)
     ancillary = of_directory(data, page.directory)
     by_pillow = kind == "u" and bits in (1, 2, 4, 8) and _is_known_to_pillow(page)
@@ -160,9 +158,11 @@ def _segments(page: _Page) -> list[tuple[int, int]]:
     return []
 
 
-def _offsets(page: _Page) -> int:
-    """How many strips or tiles there are."""
-    return max(len(page.directory.integers(offsets)) for offsets, _ in _SEGMENTS)
+def _require_segments(page: _Page) -> None:
+    """Refuse a page with fewer strips or tiles than it takes, whose rest would be black."""
+    found = max(len(page.directory.integers(offsets)) for offsets, _ in _SEGMENTS)
+    if page.compression != _OLD_JPEG and found < _needed(page):
+        raise ValueError("some of its strips or tiles are missing")
 
 
 def _needed(page: _Page) -> int:
@@ -189,12 +189,14 @@ def _kind(page: _Page) -> Kind:
 
 def _is_known_to_pillow(page: _Page) -> bool:
     """Whether every build of Pillow decodes 8 bits of this layout."""
+    if page.directory.layout == (">", True):  # it looks for the wrong offsets
+        return False
+    if page.samples == 1 and max(page.bits) < 8:
+        return True
+    optional = page.compression in _OPTIONAL and page.photometric in _SIMPLE
     planar = page.directory.integer(_PLANES, 1) == 2
-    eight = max(page.bits) == 8
-    optional = page.compression in _OPTIONAL and page.photometric in _SIMPLE and eight
     # It mixes up planes of which one is alpha.
-    layered = page.samples > 1 and (not eight or (planar and page.extra))
-    return not optional and not layered
+    return max(page.bits) == 8 and not optional and not (planar and page.extra)
 
 
 def _nodata(page: _Page) -> float | None:
@@ -226,21 +228,23 @@ def _one_page(data: Data, page: _Page) -> BytesIO:
 
 
 def _by_pillow(data: Data, page: _Page, kind: Kind, profile: bytes) -> Pixels:
+    _require_segments(page)
     subsampled = page.directory.integers(_SUBSAMPLING) != (1, 1)
     if page.photometric == _YCBCR and page.compression == 1 and subsampled:
         raise UnreadableError("holds YCbCr pixels with less colour than grey: save it as RGB.")
     try:
         picture = TiffImagePlugin.TiffImageFile(_one_page(data, page))
     except (SyntaxError, KeyError):  # Pillow has no mode for it
-        levels = _by_tifffile(data, page, kind, profile).astype(np.uint8)
+        levels = _by_tifffile(data, page, kind, profile)
         return levels * np.uint8(255 // (2 ** page.bits[0] - 1))
     return flattened(picture, profile)
 
 
 def _by_tifffile(data: Data, page: _Page, kind: Kind, profile: bytes) -> Pixels:
     colours, alpha = _channels(page)
+    _require_segments(page)
     if not _is_inside(data, page):
-        raise ValueError("some of its strips or tiles are missing")
+        raise ValueError("its pixels end too early")
     import tifffile
 
     with tifffile.TiffFile(_one_page(data, page)) as file:
@@ -248,6 +252,7 @@ def _by_tifffile(data: Data, page: _Page, kind: Kind, profile: bytes) -> Pixels:
     if array.ndim != 5 or array.shape[1] != 1:
         raise UnreadableError("holds a volume: save each slice to its own file.")
     planes, _, height, width, interleaved = array.shape
+    array = array.view(np.uint8) if array.dtype == bool else array
     array = np.moveaxis(array[:, 0], 0, 2).reshape(height, width, planes * interleaved)
     top = 2 ** page.bits[0] - 1 if kind == "u" else 1 if kind == "f" else -1
     image = array[..., 0] if colours == 1 else array[..., :3]
