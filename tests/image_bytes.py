@@ -3,7 +3,7 @@
 import struct
 import zlib
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 Array = NDArray[Any]
+Order = Literal["<", ">"]
 
 
 def noise(*shape: int, bits: int = 8) -> Array:
@@ -58,7 +59,7 @@ def encoded(image: Array | Image.Image, form: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def tiff(array: Array, order: str = "<", **changed: int) -> bytes:
+def tiff(array: Array, order: Order = "<", **changed: int) -> bytes:
     """An uncompressed TIFF of one strip, with any tag changed.
 
     Tags are 258 bits, 262 photometric, 274 orientation, 338 extra samples, 339 sample format,

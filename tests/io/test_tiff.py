@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from image_bytes import Array, encoded, noise, pages, tensor, tiff
+from image_bytes import Array, Order, encoded, noise, pages, tensor, tiff
 
 from cddfuse.errors import InputError
 from cddfuse.io import Range, bit_depth, image_size, read_image
@@ -93,7 +93,7 @@ def test_main_image_in_a_subdirectory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4"])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_signed_integers_are_signed(tmp_path: Path, dtype: str, order: str) -> None:
+def test_signed_integers_are_signed(tmp_path: Path, dtype: str, order: Order) -> None:
     values = np.array([[-100, -1, 0, 100]], dtype)
     (tmp_path / "a.tif").write_bytes(tiff(values, order))
     with pytest.raises(
@@ -109,7 +109,9 @@ def test_signed_integers_are_signed(tmp_path: Path, dtype: str, order: str) -> N
 @pytest.mark.parametrize("colours", [1, 3])
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_premultiplied_alpha_is_undone(tmp_path: Path, colours: int, bits: int, order: str) -> None:
+def test_premultiplied_alpha_is_undone(
+    tmp_path: Path, colours: int, bits: int, order: Order
+) -> None:
     white = 2**bits - 1
     pixel = [white // 4] * colours + [white // 2]
     kind = np.uint8 if bits == 8 else np.uint16
@@ -145,7 +147,7 @@ def test_compressions(tmp_path: Path, compression: str, shape: tuple[int, ...], 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "u4", "i2"])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_colour_of_any_type(tmp_path: Path, dtype: str, order: str) -> None:
+def test_colour_of_any_type(tmp_path: Path, dtype: str, order: Order) -> None:
     array = (noise(5, 7, 3) / 2).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", byteorder=order)
     image = read_image(tmp_path / "a.tif", range=Range(0, 127.5))
@@ -177,7 +179,7 @@ def test_packed_bits(tmp_path: Path, bits: int) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
-def test_counting_from_white_to_black(tmp_path: Path, order: str, dtype: str) -> None:
+def test_counting_from_white_to_black(tmp_path: Path, order: Order, dtype: str) -> None:
     levels = noise(5, 7)
     values = levels.astype(dtype) if dtype != "f4" else (levels / 255).astype(dtype)
     (tmp_path / "a.tif").write_bytes(tiff(values, order, tag262=0))
@@ -189,7 +191,7 @@ def test_counting_from_white_to_black(tmp_path: Path, order: str, dtype: str) ->
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [2, 3, 4])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_planes_one_by_one(tmp_path: Path, bits: int, channels: int, order: str) -> None:
+def test_planes_one_by_one(tmp_path: Path, bits: int, channels: int, order: Order) -> None:
     array = noise(5, 7, channels, bits=bits)
     photometric = "minisblack" if channels == 2 else "rgb"
     options: dict[str, Any] = {"photometric": photometric, "planarconfig": "separate"}
@@ -202,7 +204,7 @@ def test_planes_one_by_one(tmp_path: Path, bits: int, channels: int, order: str)
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_bigtiff(tmp_path: Path, bits: int, order: str) -> None:
+def test_bigtiff(tmp_path: Path, bits: int, order: Order) -> None:
     array = noise(5, 7, 3, bits=bits)
     options: dict[str, Any] = {"byteorder": order, "bigtiff": True}
     tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", **options)

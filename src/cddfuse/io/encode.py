@@ -83,6 +83,7 @@ def _by_pillow(levels: NDArray[Any], form: str, metadata: Metadata) -> bytes:
 
 def _deep_colour(levels: NDArray[Any], form: str) -> bytes:
     """Colour of 16 bits, for which Pillow has no mode."""
+    levels = np.ascontiguousarray(levels)
     if form == "PNG":
         import imagecodecs
 

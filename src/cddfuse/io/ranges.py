@@ -144,7 +144,8 @@ def resolve(ranges: Ranges, pairs: Sequence[PairedPaths]) -> Resolved:
         resolved, count = _resolve_side(rule, paths, side)
         rules.append(resolved)
         if resolved.given:
-            source = f" from {count} files" if count else ""
+            files = "1 file" if count == 1 else f"{count} files"
+            source = f" from {files}" if count else ""
             notes.append(f"{side}={resolved}{source}")
     sentence = f"value range: {', '.join(notes)}" if notes else ""
     return Resolved(Ranges(*rules), sentence)
