@@ -448,6 +448,11 @@ def float_tiff(path: Path, value: float) -> None:
     Image.fromarray(np.full(SIZE, value, np.float32)).save(path, "TIFF")
 
 
+def animation(path: Path) -> None:
+    frames = [Image.new("L", SIZE[::-1], level) for level in (1, 2)]
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
+
+
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: path.symlink_to("nowhere"), "does not exist: check the name"),
     "empty": (lambda path: path.touch(), "is empty: make or copy it again"),
@@ -455,12 +460,12 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated PNG": (lambda path: cut_short(path, "x.png"), "is damaged or cut short"),
     "truncated TIFF": (lambda path: cut_short(path, "x.tif"), "is damaged or cut short"),
     "truncated JPEG": (lambda path: cut_short(path, "x.jpg"), "is damaged or cut short"),
-    "GIF": (lambda path: Image.new("L", SIZE[::-1]).save(path, "GIF"), "is not an image that can"),
+    "animation": (lambda path: animation(path), "holds 2 images: save the one you mean"),
     "NaN": (lambda path: float_tiff(path, float("nan")), "holds NaN or infinite values"),
     "infinite": (lambda path: float_tiff(path, float("inf")), "holds NaN or infinite values"),
     "out of range": (lambda path: float_tiff(path, 9.5), "holds values from 9.5 to 9.5: scale"),
     "other size": (lambda path: flat(path, 1, (5, 7)), "7x5"),
-    "32 bits": (lambda path: Image.new("I", SIZE[::-1]).save(path, "TIFF"), "of mode I: save it"),
+    "32 bits": (lambda path: Image.new("I", SIZE[::-1]).save(path, "TIFF"), "holds int32 values"),
 }
 
 

@@ -1,9 +1,6 @@
 """Images survive the way to a file and back; what cannot be read says so in one sentence."""
 
-import contextlib
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,64 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from image_bytes import Array, chunk, noise, png, tensor, tiff
 from PIL import Image
 from torch import Tensor
 
 from cddfuse.errors import InputError
-from cddfuse.io import SUFFIXES, bit_depth, read_image, read_pair, write_image
-
-Array = NDArray[Any]
-
-
-def noise(*shape: int, bits: int = 8) -> Array:
-    generator = np.random.default_rng(sum(shape))
-    return generator.integers(0, 2**bits, shape, np.uint8 if bits == 8 else np.uint16)
-
-
-def tensor(array: Array) -> Tensor:
-    """What an array of levels should be read as."""
-    white = {"uint8": 255, "uint16": 65535}[array.dtype.name]
-    image = torch.from_numpy(array.astype(np.float32)) / white
-    return image[None] if image.ndim == 2 else image.permute(2, 0, 1)
-
-
-def png(array: Array, colour_type: int, extra: bytes = b"") -> bytes:
-    """A 16-bit PNG by hand; colour types are 0 grey, 2 RGB, 4 grey with alpha, 6 RGBA."""
-    height, width = array.shape[:2]
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in array)
-    body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(lines))
-    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def tiff(array: Array, **changed: int) -> bytes:
-    """An uncompressed little-endian TIFF by hand, with any tag changed.
-
-    Tags are 258 bits, 262 photometric, 274 orientation, 339 sample format, given as `tag262=0`.
-    """
-    height, width, channels = (*array.shape, 1)[:3]
-    pixels = array.tobytes()
-    tags = {256: width, 257: height, 258: array.itemsize * 8, 259: 1}
-    tags |= {262: 2 if channels == 3 else 1, 273: 0, 274: 1, 277: channels, 278: height}
-    tags |= {279: len(pixels), 339: 1}
-    tags |= {int(name[3:]): value for name, value in changed.items()}
-    # Bits and sample format have a value per channel; more than two do not fit into the entry.
-    end = 8 + 2 + 12 * len(tags) + 4
-    entries, tail = b"", b""
-    for tag, value in sorted(tags.items()):
-        count = channels if tag in (258, 339) else 1
-        if count > 2:
-            field = struct.pack("<I", end + len(tail))
-            tail += struct.pack("<H", value) * count
-        else:
-            field = struct.pack("<I", end + 6 * 2 * (channels > 2) if tag == 273 else value)
-        entries += struct.pack("<HHI", tag, 3 if tag in (258, 339) else 4, count) + field
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + tail + pixels
+from cddfuse.io import bit_depth, read_image, read_pair, write_image
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)], ids=["grey", "colour"])
@@ -341,10 +286,8 @@ def test_tensors(image: Tensor, expected: Tensor) -> None:
         (torch.zeros(1, 3, 5, 5), r"the tensor has shape \(1, 3, 5, 5\)"),
         (torch.zeros(3, 0, 5), "the tensor has no pixels"),
         (torch.zeros(2, 2, dtype=torch.int64), "the tensor holds int64 values"),
-        (
-            Image.new("I", (2, 2)),
-            "the Pillow image holds pixels of mode I: save it as 8- or 16-bit",
-        ),
+        (Image.new("I", (2, 2)), "the Pillow image holds int32 values: use uint8, uint16 or"),
+        (Image.new("LAB", (2, 2)), "the Pillow image holds LAB pixels: save it as RGB or grey"),
         (7, "the int is not an image: use a path, a Pillow image, an array or a tensor"),
     ],
 )
@@ -382,15 +325,12 @@ def test_name_that_cannot_be(tmp_path: Path) -> None:
     [
         (b"", r"a\.png is empty: make or copy it again"),
         (b"hello", r"a\.png is not an image that can be read: use one of png, jpg"),
-        (b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;", "is not an image that can be read"),
         (tiff(noise(5, 7), tag256=10**5, tag257=10**5), "more than 1,000,000,000 pixels: cut it"),
         (tiff(noise(5, 7), tag256=40_000, tag257=40_000), "more than 1,000,000,000 pixels"),
-        (tiff(np.zeros((5, 7), np.int32), tag339=2), r"a\.png holds pixels of mode I: save it"),
+        (tiff(np.zeros((5, 7), np.int32)), r"a\.png holds int32 values: use uint8, uint16 or"),
         (tiff(np.zeros((5, 7, 4), np.uint16), tag262=5), "holds 16-bit CMYK pixels: save it as"),
-        (tiff(np.zeros((5, 6), np.uint16), tag258=12), "holds 12-bit pixels: save it with 8 or"),
-        (tiff(noise(5, 7, 3, bits=16), tag284=2), "holds 16-bit planes one by one: save its"),
-        (tiff(np.full((5, 7), 2, np.float32), tag339=3), r"a\.png holds values from 2 to 2: scale"),
-        (tiff(np.full((5, 7), np.nan, np.float32), tag339=3), r"a\.png holds NaN or infinite"),
+        (tiff(np.full((5, 7), 2, np.float32)), r"a\.png holds values from 2 to 2: scale"),
+        (tiff(np.full((5, 7), np.nan, np.float32)), r"a\.png holds NaN or infinite"),
     ],
 )
 def test_bad_files(
@@ -420,24 +360,6 @@ def test_file_cut_short(
     with pytest.raises(InputError, match=rf"a\.{suffix} is (damaged or cut short|not an image)"):
         read_image(path)
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("data", [b"", b"hello", png(noise(5, 7), 0)], ids=["empty", "text", "png"])
-def test_pillow_is_left_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
-) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 12345)
-    (tmp_path / "a.png").write_bytes(data)
-    with contextlib.suppress(InputError):
-        read_image(tmp_path / "a.png")
-    assert Image.MAX_IMAGE_PIXELS == 12345
-
-
-def test_large_images_are_no_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow warns of a panorama; here its limit is lowered so that a small file is one."""
-    write_image(tmp_path / "a.png", torch.zeros(1, 20, 20))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert read_image(tmp_path / "a.png").shape == (1, 20, 20)
 
 
 @pytest.mark.parametrize(
@@ -471,13 +393,6 @@ def test_older_files_are_safe(tmp_path: Path) -> None:
     assert read_image(path).max() == 0
     write_image(path, torch.ones(1, 2, 2), overwrite=True)
     assert read_image(path).min() == 1
-
-
-def test_suffixes_name_what_can_be_read(tmp_path: Path) -> None:
-    picture = Image.fromarray(noise(5, 7))
-    for suffix in SUFFIXES:
-        picture.save(tmp_path / f"a{suffix}")
-        assert read_image(tmp_path / f"a{suffix}").shape[1:] == (5, 7)
 
 
 def test_pair_of_files(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from typing import Literal
 from torch import Tensor
 
 from cddfuse.errors import InputError
+from cddfuse.io.encode import output_format
 from cddfuse.io.folders import PairedPaths
-from cddfuse.io.images import load_pair, output_format, write_image
+from cddfuse.io.images import load_pair, write_image
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import Entry, Loaded

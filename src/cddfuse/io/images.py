@@ -1,11 +1,11 @@
 """Images: files, arrays and Pillow images to tensors, tensors to files."""
 
+import math
 import os
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,82 +13,95 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cddfuse.errors import InputError
-from cddfuse.io import decode
+from cddfuse.errors import InputError, trouble
+from cddfuse.io.decode import Decoded, decode, decode_picture
+from cddfuse.io.encode import encoded, output_format
 from cddfuse.io.files import replacing
 from cddfuse.io.metadata import Metadata
+from cddfuse.io.ranges import Range, Ranges, Rule
 from cddfuse.pair import ImagePair
 
 ImageSource = str | Path | Image.Image | NDArray[Any] | Tensor
-"""A file, or pixels: uint8, uint16 or float in [0, 1]; arrays (H, W) or (H, W, C), C being 1, 3 or
-4 with alpha last; tensors (H, W) or (C, H, W), C being 1 or 3."""
+"""A file, or pixels: uint8, uint16 or float in [0, 1], and other values where their range is given;
+arrays (H, W) or (H, W, C), C being 1, 3 or 4 with alpha last; tensors (H, W) or (C, H, W), C being
+1 or 3."""
 
-_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".webp": "WEBP",
-}
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True},
-}
 _WHITE = {torch.uint8: 255, torch.uint16: 65535}
+_TYPES = "use uint8, uint16 or float in [0, 1], or give the range of the values"
 
 
-def read_image(source: ImageSource) -> Tensor:
+def read_image(source: ImageSource, *, range: Range | None = None) -> Tensor:
     """Read an image as float32 (C, H, W) in [0, 1], C being 1 for grey and 3 for colour.
 
-    EXIF orientation is applied. Alpha is dropped, as the reference reader of the field does: what
-    lies under a transparent pixel counts. Palettes are colour, and so are three equal channels.
+    EXIF orientation is applied, and colours with a profile become sRGB. Alpha is dropped, as the
+    reference reader of the field does: what lies under a transparent pixel counts. Palettes are
+    colour, and so are three equal channels.
+
+    Args:
+        source: a file or pixels.
+        range: the values that become 0 and 1; what lies outside is clipped. By default all that
+            unsigned integers can hold, so thermal counts of 16 bits are nearly one grey: see
+            `cddfuse.io.ranges`. Signed integers, and floats that leave [0, 1], need a range.
     """
     name = _called(source)
-    if isinstance(source, Tensor):
-        return _from_tensor(source, name).detach().float().contiguous()
-    if isinstance(source, str | Path):
-        array = decode.decode(Path(source))
-    elif isinstance(source, Image.Image):
-        array = decode.pixels(source, name)
-    elif isinstance(source, np.ndarray):
-        array = source
-    else:
-        raise InputError(
-            f"{name} is not an image: use a path, a Pillow image, an array or a tensor."
-        )
-    return _from_array(array, name).float().contiguous()
+    with trouble(f"read {name}"):
+        if isinstance(source, Tensor):
+            return _from_tensor(source, name, range).detach().float().contiguous()
+        return _from_decoded(_decoded(source, name), name, range)
 
 
 def read_pair(
-    first: ImageSource, second: ImageSource, *, name: str | None = None, resize: bool = False
+    first: ImageSource,
+    second: ImageSource,
+    *,
+    name: str | None = None,
+    resize: bool = False,
+    ranges: Ranges | None = None,
 ) -> ImagePair:
     """Read two images of one scene.
 
     Args:
+        first: may carry colour.
+        second: the other.
         name: the stem of the first file if not given.
         resize: bring the second to the size of the first; otherwise sizes that differ are an error.
+        ranges: how the values of each side become [0, 1], such as `Ranges.parse(["auto"])`, which
+            `cddfuse.io.ranges.resolve` fixes for a folder; by default as in `read_image`.
     """
-    one, other = read_image(first), read_image(second)
-    if one.shape[-2:] != other.shape[-2:]:
-        if not resize:
-            sizes = f"{_called(first)} is {_size(one)} and {_called(second)} is {_size(other)}"
-            raise InputError(
-                f"{sizes}: use images of one size, or resize the second.", setting="resize"
-            )
-        other = _resized(other, one)
+    rules = ranges or (None, None)
+    names = (_called(first), _called(second))
+    with trouble(f"read {names[0]} and {names[1]}"):
+        one, other = (_ruled(*side) for side in zip((first, second), rules, strict=True))
+        other = _matching(one, other, names, resize)
     if name is None:
         name = Path(first).stem if isinstance(first, str | Path) else ""
     return ImagePair(one, other, name)
 
 
 def load_pair(
-    first: Path, second: Path, *, name: str | None = None, resize: bool = False
+    first: Path,
+    second: Path,
+    *,
+    name: str | None = None,
+    resize: bool = False,
+    ranges: Ranges | None = None,
 ) -> tuple[ImagePair, Metadata]:
-    """Read two files of one scene, and what they say beside their pixels."""
-    pair = read_pair(first, second, name=name, resize=resize)
-    return pair, Metadata(16 if 16 in (decode.bit_depth(first), decode.bit_depth(second)) else 8)
+    """Read two files of one scene, and what a fused image inherits from them.
+
+    Arguments are those of `read_pair`. The metadata is that of the first file, with as many bits
+    as the deeper of both needs.
+    """
+    with trouble(f"read {first} and {second}"):
+        images = decode(first), decode(second)
+        rules = ranges or (None, None)
+        one, other = (
+            _from_decoded(image, str(path), rule.of(image) if rule else None)
+            for image, path, rule in zip(images, (first, second), rules, strict=True)
+        )
+        other = _matching(one, other, (str(first), str(second)), resize)
+    bits: Literal[8, 16] = 16 if any(image.deep for image in images) else 8
+    pair = ImagePair(one, other, first.stem if name is None else name)
+    return pair, replace(images[0].metadata, bits=bits)
 
 
 def write_image(
@@ -105,22 +118,26 @@ def write_image(
     no grey). Values are rounded once, half to even.
 
     Args:
+        path: of the file.
         image: (C, H, W), float in [0, 1], C being 1 or 3.
         bits: per channel; only PNG and TIFF hold 16.
         overwrite: replace an existing file.
+        metadata: written as far as the format holds it: EXIF in all but BMP, dots per inch in all
+            but WebP, GeoTIFF tags in TIFF.
     """
     path = Path(path)
     form = output_format(path, bits)
     if os.path.isfile(path) and not overwrite:
         raise InputError(
-            f"{path} exists already: choose another name, or overwrite it.", setting="overwrite"
+            f"{path} exists already: choose another name, or overwrite it.", "overwrite"
         )
-    data = _encoded(levels(_from_tensor(image, f"the image for {path}"), bits), form, path)
+    levels = quantize(_from_tensor(image, f"the image for {path}", None), bits)
+    data = encoded(levels, form, path, metadata or Metadata())
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
-def levels(image: Tensor, bits: Literal[8, 16] = 8) -> NDArray[Any]:
+def quantize(image: Tensor, bits: Literal[8, 16] = 8) -> NDArray[Any]:
     """Whole levels (H, W) or (H, W, 3) of an image (C, H, W) in [0, 1]: uint8 or uint16."""
     whole = (image.detach().cpu().double() * (2**bits - 1)).round()
     array = whole.permute(1, 2, 0).numpy().astype(np.uint8 if bits == 8 else np.uint16)
@@ -135,34 +152,94 @@ def _called(source: object) -> str:
     return f"the {(named or [type(source).__name__])[0]}"
 
 
-def _from_array(array: NDArray[Any], name: str) -> Tensor:
-    if array.dtype.kind not in "uf" or array.dtype.itemsize > (2 if array.dtype.kind == "u" else 8):
+def _decoded(source: object, name: str) -> Decoded:
+    if isinstance(source, str | Path):
+        return decode(Path(source))
+    if isinstance(source, Image.Image):
+        return decode_picture(source, name)
+    if not isinstance(source, np.ndarray):
         raise InputError(
-            f"{name} holds {array.dtype} values: use uint8, uint16 or float in [0, 1]."
+            f"{name} is not an image: use a path, a Pillow image, an array or a tensor."
         )
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise InputError(f"{name} has shape {array.shape}: use (H, W) or (H, W, C), C 1, 3 or 4.")
-    native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-    image = torch.from_numpy(native)
-    return _from_tensor(image[..., :3].permute(2, 0, 1) if image.ndim == 3 else image, name)
+    if source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] not in (1, 3, 4)):
+        raise InputError(f"{name} has shape {source.shape}: use (H, W) or (H, W, C), C 1, 3 or 4.")
+    if source.dtype.kind not in "uif":
+        raise InputError(f"{name} holds {source.dtype} values: {_TYPES}.")
+    white = {"uint8": 255.0, "uint16": 65535.0}.get(source.dtype.name, 1.0)
+    pixels = source[..., :3] if source.ndim == 3 else source
+    return Decoded(pixels, (0.0, white), source.dtype != "uint8", Metadata())
 
 
-def _from_tensor(image: Tensor, name: str) -> Tensor:
-    if not image.is_floating_point() and image.dtype not in _WHITE:
-        kind = str(image.dtype).removeprefix("torch.")
-        raise InputError(f"{name} holds {kind} values: use uint8, uint16 or float in [0, 1].")
+def _ruled(source: ImageSource, rule: Rule | None) -> Tensor:
+    """Read one side of a pair."""
+    if rule is None:
+        return read_image(source)
+    if isinstance(source, Tensor):
+        array = source.detach().cpu().numpy()
+        pixels = array.transpose(1, 2, 0) if array.ndim == 3 else array
+        return read_image(source, range=rule.of(_decoded(pixels, _called(source))))
+    image = _decoded(source, _called(source))
+    return _from_decoded(image, _called(source), rule.of(image))
+
+
+def _from_decoded(image: Decoded, name: str, range: Range | None) -> Tensor:
+    native = np.ascontiguousarray(image.pixels, image.pixels.dtype.newbyteorder("="))
+    if min(native.strides) < 0:  # a single row that was turned counts as contiguous
+        native = native.copy()
+    if range is not None:
+        scaled = _scaled(native, _checked(range))
+        if image.nodata is not None:
+            scaled[np.isnan(native) if math.isnan(image.nodata) else native == image.nodata] = 0
+        tensor = _in_range(_nonempty(torch.from_numpy(scaled), name), name)
+    elif native.dtype in ("uint8", "uint16"):
+        tensor = _nonempty(torch.from_numpy(native), name).float().div_(image.full[1])
+    elif native.dtype.kind == "f":
+        tensor = _in_range(_nonempty(torch.from_numpy(native), name), name)
+    else:
+        raise InputError(f"{name} holds {native.dtype} values: {_TYPES}.", "range")
+    return (tensor.permute(2, 0, 1) if tensor.ndim == 3 else tensor[None]).float().contiguous()
+
+
+def _scaled(values: NDArray[Any], range: Range) -> NDArray[Any]:
+    """The values with the range brought to [0, 1], the rest clipped; NaN stays."""
+    wide = values.dtype.itemsize > 2 and values.dtype != np.float32
+    scaled: NDArray[np.float64] = values.astype(np.float64 if wide else np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled -= range.low
+        scaled /= range.high - range.low
+        return scaled.clip(0, 1, out=scaled)
+
+
+def _checked(range: Range) -> Range:
+    low, high = range
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"the range {low:g} to {high:g} is empty: give the lower first.", "range")
+    return Range(low, high)
+
+
+def _from_tensor(image: Tensor, name: str, range: Range | None) -> Tensor:
     if image.ndim not in (2, 3) or (image.ndim == 3 and len(image) not in (1, 3)):
         raise InputError(
             f"{name} has shape {tuple(image.shape)}: use (H, W) or (C, H, W), C 1 or 3."
         )
+    image = _nonempty(image if image.ndim == 3 else image[None], name)
+    if range is not None:
+        low, high = _checked(range)
+        return _in_range(((image.double() - low) / (high - low)).clamp(0, 1), name)
+    if image.is_floating_point():
+        return _in_range(image, name)
+    if image.dtype not in _WHITE:
+        kind = str(image.dtype).removeprefix("torch.")
+        raise InputError(f"{name} holds {kind} values: {_TYPES}.", "range")
+    return image.float() / _WHITE[image.dtype]
+
+
+def _nonempty(image: Tensor, name: str) -> Tensor:
     if image.numel() == 0:
         raise InputError(
             f"{name} has no pixels, its shape is {tuple(image.shape)}: check its source."
         )
-    image = image if image.ndim == 3 else image[None]
-    if not image.is_floating_point():
-        return image.float() / _WHITE[image.dtype]
-    return _in_range(image, name)
+    return image
 
 
 def _in_range(image: Tensor, name: str) -> Tensor:
@@ -171,7 +248,9 @@ def _in_range(image: Tensor, name: str) -> Tensor:
     low, high = (bound.item() for bound in image.detach().aminmax())
     if low < 0 or high > 1:
         raise InputError(
-            f"{name} holds values from {low:g} to {high:g}: scale them to [0, 1] first."
+            f"{name} holds values from {low:g} to {high:g}: scale them to [0, 1] first, or give "
+            "their range.",
+            "range",
         )
     return image
 
@@ -180,35 +259,12 @@ def _size(image: Tensor) -> str:
     return f"{image.shape[-1]}x{image.shape[-2]}"
 
 
-def _resized(image: Tensor, like: Tensor) -> Tensor:
-    size = (like.shape[-2], like.shape[-1])
-    return F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
-
-
-def output_format(path: Path, bits: int = 8) -> str:
-    """Pillow's name of the format that the suffix of `path` stands for, if it holds `bits`."""
-    form = _FORMATS.get(path.suffix.lower())
-    if form is None:
-        known = ", ".join(_FORMATS)
-        raise InputError(f"cannot write {path}: end its name with one of {known}.")
-    if bits not in (8, 16):
-        raise InputError(f"cannot write {path} with {bits} bits: use 8 or 16.")
-    if bits == 16 and form not in ("PNG", "TIFF"):
-        raise InputError(
-            f"cannot write {path} with 16 bits: use .png or .tif, {form} holds 8 only."
-        )
-    return form
-
-
-def _encoded(array: NDArray[Any], form: str, path: Path) -> bytes:
-    if array.dtype == np.uint16 and array.ndim == 3:
-        done, data = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(array[..., ::-1]))
-        if done:
-            return data.tobytes()
-        raise InputError(f"cannot write {path}: OpenCV failed to encode it, use 8 bits.")
-    stream = BytesIO()
-    try:
-        Image.fromarray(array).save(stream, form, **_OPTIONS.get(form, {}))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot write {path} as {form} ({error}): use .png or .tif.") from error
-    return stream.getvalue()
+def _matching(one: Tensor, other: Tensor, names: tuple[str, str], resize: bool) -> Tensor:
+    """The other image, at the size of the one."""
+    if one.shape[-2:] == other.shape[-2:]:
+        return other
+    if not resize:
+        sizes = f"{names[0]} is {_size(one)} and {names[1]} is {_size(other)}"
+        raise InputError(f"{sizes}: use images of one size, or resize the second.", "resize")
+    size = (one.shape[-2], one.shape[-1])
+    return F.interpolate(other[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cddfuse.io.images import levels
+from cddfuse.io.images import quantize
 
 _DARK, _LIGHT = (24, 24, 24), (232, 232, 232)
 _MARGIN = 8
@@ -57,7 +57,7 @@ def _require_table(
 
 
 def _scaled(image: Tensor, width: int) -> Image.Image:
-    picture = Image.fromarray(levels(image)).convert("RGB")
+    picture = Image.fromarray(quantize(image)).convert("RGB")
     height = max(1, round(picture.height * width / picture.width))
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 

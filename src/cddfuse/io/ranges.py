@@ -1,0 +1,315 @@
+"""Value ranges: which values of an image become black and white.
+
+8-bit images and photographs of 16 bits fill the range of their type. Thermal counts, temperatures
+and medical images do not: their values lie anywhere, so a range is chosen for a whole folder.
+
+A rule is text: `auto`, `full`, `minmax`, `percentile`, `percentile:P`, `LOW:HIGH` or
+`auto:LOW:HIGH`, and holds for both sides of all pairs, or for one after `first=` or `second=`.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cddfuse.errors import InputError
+from cddfuse.io.decode import Decoded, decode, read_header
+from cddfuse.io.folders import PairedPaths
+
+_PERCENT = 0.1  # cut off at both ends by default
+# 16-bit images that span a third of their range or more stay as they are. Photographs of TNO,
+# RoadScene, MSRS and LLVIP span 0.44 to 1 of it, one by one; full 14-bit counts span 0.25.
+_PHOTOGRAPH = 1 / 3
+_MOST_FILES = 256  # that percentiles are taken of, evenly spaced over the folder
+_MOST_SAMPLES = 2**22  # of values that have no histogram
+_LARGEST = 1e300
+_WORKERS = min(4, os.cpu_count() or 1)
+_KNOWN = "auto, full, minmax, percentile, percentile:P or LOW:HIGH"
+
+
+class Range(NamedTuple):
+    """The values that become 0 and 1; what lies outside is clipped."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return ":".join(_text(value) for value in self)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the range of an image is found."""
+
+    kind: Literal["auto", "full", "minmax", "percentile", "range"] = "auto"
+    """`auto` is full for 8 bits, for floats in [0, 1] and for 16-bit photographs, and percentiles
+    for the rest."""
+
+    percent: float = _PERCENT
+    """Values cut off at both ends, for `percentile`."""
+
+    given: Range | None = None
+    """For `range` the range of all images, for `auto` that of images of more than 8 bits."""
+
+    def __str__(self) -> str:
+        """The text that `parse` makes this rule of."""
+        if self.kind == "percentile":
+            return f"percentile:{_text(self.percent)}"
+        words = ([] if self.kind == "range" else [self.kind]) + (
+            [str(self.given)] if self.given else []
+        )
+        return ":".join(words)
+
+    @classmethod
+    def parse(cls, text: str) -> "Rule":
+        """The rule of a text without side."""
+        word, _, rest = text.strip().partition(":")
+        if word in ("full", "minmax") and not rest:
+            return cls("full" if word == "full" else "minmax")
+        if word == "auto":
+            return cls(given=_range(rest, text) if rest else None)
+        if word == "percentile":
+            percent = _number(rest, text) if rest else _PERCENT
+            if not 0 <= percent < 50:
+                raise InputError(
+                    f"cannot cut off {percent:g} percent at both ends: use 0 to 49.", "range"
+                )
+            return cls("percentile", percent)
+        return cls("range", given=_range(text, text))
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the range of an image follows without looking at its values."""
+        return self.kind in ("full", "range") or self.given is not None
+
+    def of(self, image: Decoded) -> Range | None:
+        """The range of an image; None is that of its type."""
+        rule = self if self.resolved else _estimated(self, [image], "the image")
+        return rule.given if rule.kind == "range" or image.deep else None
+
+
+class Ranges(NamedTuple):
+    """The rules of both sides."""
+
+    first: Rule = Rule()
+    second: Rule = Rule()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> "Ranges":
+        """The rules of texts such as `second=29300:31000`; `auto` where nothing is said."""
+        found: dict[str, Rule] = {}
+        for text in texts:
+            side, _, rule = text.rpartition("=")
+            if side.strip() not in ("", *cls._fields):
+                raise InputError(
+                    f"there is no side {side} of a pair: use first or second.", "range"
+                )
+            if side.strip() in found:
+                images = f"the {side} images have" if side else "all images have"
+                raise InputError(f"{images} two ranges: give one.", "range")
+            found[side.strip()] = Rule.parse(rule)
+        common = found.get("", Rule())
+        return cls(*(found.get(side, common) for side in cls._fields))
+
+    @property
+    def texts(self) -> list[str]:
+        """What `parse` makes these rules of."""
+        return [f"{side}={rule}" for side, rule in zip(self._fields, self, strict=True)]
+
+
+class Resolved(NamedTuple):
+    """Rules that treat all pairs alike."""
+
+    ranges: Ranges
+
+    sentence: str
+    """What was found, with the text that asks for the same again; empty if images stay as is."""
+
+
+def resolve(ranges: Ranges, pairs: Sequence[PairedPaths]) -> Resolved:
+    """Fix the range of each side over all pairs, so that one value is one grey everywhere.
+
+    Percentiles are taken of at most 256 files of a side, evenly spaced over the pairs, minima and
+    maxima of all. Files that cannot be read are skipped: they fail when they are fused.
+    """
+    sides = ([pair.first for pair in pairs], [pair.second for pair in pairs])
+    rules, notes = [], []
+    for side, rule, paths in zip(Ranges._fields, ranges, sides, strict=True):
+        resolved, count = _resolve_side(rule, paths, side)
+        rules.append(resolved)
+        if resolved.given:
+            files = "1 file" if count == 1 else f"{count} files"
+            source = f" from {files}" if count else ""
+            notes.append(f"{side}={resolved}{source}")
+    sentence = f"value range: {', '.join(notes)}" if notes else ""
+    return Resolved(Ranges(*rules), sentence)
+
+
+def _resolve_side(rule: Rule, paths: list[Path], side: str) -> tuple[Rule, int]:
+    """The fixed rule, and how many files it was found in."""
+    if rule.resolved:
+        return rule, 0
+    chosen = paths if rule.kind == "minmax" else _spread(paths)
+    if rule.kind == "auto":
+        chosen = [path for path in chosen if _is_deep(path)]
+    statistics = _Statistics(f"the {side} images", max(1, len(chosen)))
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for start in range(0, len(chosen), _WORKERS):  # a few images in memory at a time
+            for image in pool.map(_readable, chosen[start : start + _WORKERS]):
+                if image is not None:
+                    statistics.add(image)
+    return statistics.rule(rule), statistics.count
+
+
+def _spread(paths: list[Path]) -> list[Path]:
+    count = min(len(paths), _MOST_FILES)
+    return [paths[(2 * index + 1) * len(paths) // (2 * count)] for index in range(count)]
+
+
+def _is_deep(path: Path) -> bool:
+    try:
+        return read_header(path).deep
+    except InputError:
+        return False
+
+
+def _readable(path: Path) -> Decoded | None:
+    try:
+        return decode(path)
+    except InputError:
+        return None
+
+
+def _estimated(rule: Rule, images: Iterable[Decoded], name: str) -> Rule:
+    statistics = _Statistics(name, 1)
+    for image in images:
+        statistics.add(image)
+    return statistics.rule(rule)
+
+
+@dataclass
+class _Statistics:
+    """Values of many images in bounded memory: counts of up to 16 bits, a sample of others."""
+
+    name: str
+    files: int
+    count: int = 0
+    """Images added."""
+
+    low: float = math.inf
+    high: float = -math.inf
+    kinds: set[str] = field(default_factory=set)
+    white: float = 0
+    """Of unsigned integers of up to 16 bits; infinite if there are others."""
+
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    samples: list[NDArray[Any]] = field(default_factory=list)
+
+    def add(self, image: Decoded) -> None:
+        """Take up the values that were measured."""
+        values = image.pixels.reshape(-1)
+        if image.nodata is not None and image.deep:
+            values = values[values != image.nodata]
+        if values.dtype.kind == "f":
+            values = values[np.isfinite(values)]
+        if not values.size:
+            return
+        self.count += 1
+        self.low = min(self.low, float(values.min()))
+        self.high = max(self.high, float(values.max()))
+        kind = values.dtype.kind
+        short = kind in "ui" and values.dtype.itemsize <= 2
+        self.kinds.add("counts" if short else kind)
+        self.white = max(self.white, image.full[1] if short and kind == "u" else math.inf)
+        if short:
+            self._count(values)
+        else:
+            self._sample(values)
+
+    def rule(self, rule: Rule) -> Rule:
+        """The rule with its range fixed."""
+        if not self.count:
+            return Rule("full")
+        if rule.kind == "minmax":
+            return Rule("range", given=_widened(self.low, self.high))
+        if len(self.kinds) > 1:
+            raise InputError(
+                f"{self.name} hold values of different types, such as 16-bit integers and floats, "
+                "which no one range fits: give the range of their values.",
+                "range",
+            )
+        if rule.kind == "percentile":
+            return Rule("range", given=self._percentiles(rule.percent))
+        if self.kinds == {"f"} and self.low >= 0 and self.high <= 1:
+            return Rule("full")
+        found = self._percentiles(_PERCENT)
+        photographs = found.high - found.low >= _PHOTOGRAPH * self.white
+        return Rule("full") if photographs else Rule(given=found)
+
+    def _count(self, values: NDArray[Any]) -> None:
+        if not self.counts.size:
+            self.counts = np.zeros(3 * 2**15, np.int64)
+        # In parts, since bincount works on 64-bit copies.
+        for start in range(0, values.size, 2**20):
+            part = values[start : start + 2**20].astype(np.int64) + 2**15
+            self.counts += np.bincount(part, minlength=self.counts.size)
+
+    def _sample(self, values: NDArray[Any]) -> None:
+        most = max(1, _MOST_SAMPLES // self.files)
+        if values.size > most:
+            # Steps of the golden ratio fall on all columns alike, whatever the width.
+            places = np.arange(most) * 0.6180339887498949 % 1 * values.size
+            values = values[places.astype(np.int64)]
+        self.samples.append(values.astype(np.float64))
+
+    def _percentiles(self, percent: float) -> Range:
+        share = percent / 100
+        if self.counts.size:
+            sums = self.counts.cumsum()
+            last = int(sums[-1]) - 1
+            cut = math.floor(share * last)
+            low, high = (
+                float(np.searchsorted(sums, rank, "right")) - 2**15 for rank in (cut, last - cut)
+            )
+            return _widened(low, high)
+        low, high = np.quantile(np.concatenate(self.samples), (share, 1 - share))
+        return _widened(float(low), float(high))
+
+
+def _widened(low: float, high: float) -> Range:
+    """A range that is never empty, in numbers that are short to write."""
+    low, high = max(low, -_LARGEST), min(high, _LARGEST)
+    if high <= low:
+        high = low + max(1.0, abs(low) * 1e-6)
+    digits = 4 - math.floor(math.log10(high - low))
+    return Range(round(low, digits), round(high, digits)) if digits > 0 else Range(low, high)
+
+
+def _range(text: str, whole: str) -> Range:
+    low, sign, high = text.partition(":")
+    if not sign:
+        raise InputError(f"there is no range {whole}: use {_KNOWN}.", "range")
+    found = Range(_number(low, whole), _number(high, whole))
+    if found.low >= found.high:
+        raise InputError(f"the range {whole} is empty: give the lower value first.", "range")
+    return found
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"there is no range {whole}: use {_KNOWN}.", "range")
+    return value
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
