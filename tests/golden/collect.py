@@ -36,7 +36,8 @@ ORIGINS = {
 
 def metrics(keys: dict[str, set[str]]) -> None:
     """Images of the synthetic cases, and the values of every reference that a test reads."""
-    images, values = {}, {}
+    images: dict[str, np.ndarray] = {}
+    values: dict[str, Any] = {}
     for case in CASES:
         with np.load(GOLDEN / "metrics" / "cases" / f"syn_{case}.npz") as file:
             images |= {f"syn_{case}/{key}": file[key] for key in ("fused", "vi", "ir")}
@@ -48,7 +49,7 @@ def metrics(keys: dict[str, set[str]]) -> None:
             if f"syn_{case}" in stored
         }
         values[name] = {"origin": origin, "values": chosen}
-    np.savez_compressed(HERE / "metrics.npz", **images)
+    _save(HERE / "metrics.npz", images)
     _write(HERE / "metrics.json", values)
 
 
@@ -65,9 +66,9 @@ def published() -> None:
 def cddfuse() -> None:
     """Outputs, layout and ten training steps of the released CDDFuse, on drawn inputs."""
     with np.load(GOLDEN / "cddfuse" / "forward.npz") as file:
-        np.savez_compressed(HERE / "cddfuse_forward.npz", **{k: _thin(file[k]) for k in file})
+        _save(HERE / "cddfuse_forward.npz", {name: _thin(array) for name, array in file.items()})
     with np.load(GOLDEN / "cddfuse" / "train_batches.npz") as file:
-        np.savez_compressed(HERE / "cddfuse_batches.npz", **file)
+        _save(HERE / "cddfuse_batches.npz", dict(file))
     for theirs, ours in (
         ("official_state_dict_layout", "cddfuse_layout"),
         ("train_trajectory", "cddfuse_trajectory"),
@@ -78,6 +79,10 @@ def cddfuse() -> None:
 def _thin(array: np.ndarray) -> np.ndarray:
     """Every second row and column of feature maps, which are stored every third; images whole."""
     return array if array.shape[1] == 1 else array[..., ::2, ::2]
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    np.savez_compressed(path, **arrays)
 
 
 def _read(path: Path) -> dict[str, Any]:
