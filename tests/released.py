@@ -1,12 +1,16 @@
-"""A checkpoint in the layout of the released implementation, with weights that follow a formula.
+"""Reference data, and the released CDDFuse with weights that follow a formula.
 
-The numbers stored for the released implementation were computed with these weights, so nothing of
-it has to be shipped to compare with it.
+The reference values of the released implementation were computed with these weights, so a
+comparison with it needs no file of theirs. `golden/README.md` says where all reference data come
+from.
 """
 
+import json
 import math
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +21,20 @@ from cddfuse.models.cddfuse import CDDFuse, Residual
 
 Shapes = dict[str, tuple[int, ...]]
 
+_GOLDEN = Path(__file__).parent / "golden"
 _SHARED = Path(__file__).parents[2] / "shared"
+
+
+def golden_arrays(name: str) -> dict[str, np.ndarray]:
+    """The arrays of a committed file of reference data."""
+    with np.load(_GOLDEN / f"{name}.npz") as file:
+        return dict(file)
+
+
+def golden_values(name: str) -> dict[str, Any]:
+    """The content of a committed JSON file of reference data."""
+    content: dict[str, Any] = json.loads((_GOLDEN / f"{name}.json").read_text())
+    return content
 
 
 def shared(*parts: str) -> Path:
@@ -26,6 +43,19 @@ def shared(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} is not here: it lies beside the repository, not in it")
     return path
+
+
+def shared_cases(cases: Mapping[str, tuple[Any, ...]]) -> list[Any]:
+    """Parameters of a test that needs `shared`, by id.
+
+    Without that folder a single skipped case stands for all, so that a plain clone reports what it
+    could not check in one line per test.
+    """
+    here = _SHARED.is_dir()
+    reason = f"{len(cases)} cases need {_SHARED}, which lies beside the repository"
+    marks = [pytest.mark.shared, pytest.mark.skipif(not here, reason=reason)]
+    shown = cases if here else {"shared": next(iter(cases.values()))}
+    return [pytest.param(*case, id=name, marks=marks) for name, case in shown.items()]
 
 
 def released_model(residual: Residual = "first") -> CDDFuse:

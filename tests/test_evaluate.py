@@ -1,5 +1,6 @@
 """Scores of a method: the protocol, the rows beside it, statistics, and trouble of one pair."""
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from cddfuse.pair import ImagePair
 from cddfuse.pipeline import Options, fuse_all
 
 SIZE = (42, 45)  # VIF wants 41
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "metrics" / "gray_bgr.npz"
 
 
 class Blend(FusionModel):
@@ -98,12 +98,17 @@ def test_published_grey_rounds_ties_as_the_reference_does() -> None:
     assert (published_grey(image) * 255).round().flatten().tolist() == [tie[3] for tie in ties]
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="the reference lies beside the repository")
-def test_published_grey_is_that_of_the_reference_program() -> None:
-    with np.load(GOLDEN) as golden:
-        bgr, expected = torch.from_numpy(golden["bgr"]), torch.from_numpy(golden["float_round_ipp"])
-    image = bgr.flip(1).T[:, None].float() / 255
-    assert torch.equal((published_grey(image) * 255).round().flatten().byte(), expected)
+def test_published_grey_of_all_colours_is_that_of_the_reference_program() -> None:
+    # OpenCV 4.5.3 and 5.0.0 for x86: BGR2GRAY in float32, then numpy.round, of all 2^24 colours.
+    # The hash is of the 8-bit table with index [blue, green, red].
+    levels = torch.arange(256)
+    green, red = torch.meshgrid(levels, levels, indexing="ij")
+    table = hashlib.sha256()
+    for blue in levels:
+        image = torch.stack([red, green, blue.expand(256, 256)]).float() / 255
+        table.update((published_grey(image) * 255).round().byte().numpy().tobytes())
+    expected = "eb8015fd85f7c84bccfd65dc40c53bfdec8f9c7d7c885b69b5b07311f1af9c77"
+    assert table.hexdigest() == expected
 
 
 def test_published_grey_cuts_16_bits() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from released import shared
 from safetensors.torch import load_file, save_file
 from zoo import checkpoint
 
@@ -339,20 +338,12 @@ def test_other_methods_than_cddfuse_are_shipped_with_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "name"),
-    [
-        ("didfuse", "didfuse"),
-        ("u2fusion", "u2fusion"),
-        ("sdnet", "sdnet_irvis"),
-        ("tardal", "tardal_v0_dt"),
-        ("reconet", "reconet_v0"),
-        ("emfusion", "emfusion_ctmri"),
-    ],
+    "method", ["didfuse", "u2fusion", "sdnet", "tardal", "reconet", "emfusion"]
 )
-def test_official_weights_fuse_colour_of_odd_size(
-    tmp_path: Path, pair: list[str], method: str, name: str
+def test_weights_in_the_authors_layout_fuse_colour_of_odd_size(
+    tmp_path: Path, pair: list[str], method: str
 ) -> None:
-    weights = shared("official_weights", f"{name}.safetensors")
-    output = tmp_path / "o.png"
+    weights, output = tmp_path / "theirs.safetensors", tmp_path / "o.png"
+    save_file({name: x.contiguous() for name, x in checkpoint(method).items()}, weights)
     assert fuse(pair, output, "--model", method, "--weights", str(weights)) == 0
     assert read_image(output).shape == (3, 19, 27)

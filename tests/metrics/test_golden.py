@@ -1,28 +1,22 @@
-"""Agreement with the reference programs, on triples that stay outside the repository.
+"""Agreement with the reference programs, on triples of a fused image and its two sources.
 
-The files are described in the shared specification of the metrics; without them nothing runs here,
-and `test_records.py` has numbers of our own scene.
+Synthetic triples are committed (golden/README.md); real images lie in `../shared`.
 """
 
 import json
 import math
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from released import golden_arrays, golden_values, shared, shared_cases
 
 from cddfuse.metrics import PROFILES, Levels, edge_preservation
 from cddfuse.metrics.fmi import FMI_GRADIENT
-
-FOLDER = Path(__file__).parents[3] / "shared" / "golden" / "metrics"
-
-pytestmark = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason="the reference triples in ../shared/golden/metrics are absent"
-)
 
 OFFICIAL, OFFICIAL_32 = "official_pinned_f64", "official_pinned_f32"
 EXTRA, LIU, VIFB, TANG = "extra", "octave_zhengliu", "octave_vifb", "octave_linfengtang"
@@ -30,7 +24,8 @@ ZOO = "ivif_zoo"
 
 # profile, metric, file, key there, relative and absolute tolerance. The absolute one is for values
 # that are 0 but for rounding.
-REFERENCES = [
+Reference = tuple[str, str, str, str, float, float]
+REFERENCES: list[Reference] = [
     *[
         ("paper", name, OFFICIAL, name, 1e-10, 1e-12)
         for name in ("EN", "SD", "SF", "AG", "MI", "MSE", "PSNR", "CC", "SCD")
@@ -121,63 +116,99 @@ ILL_POSED = {
 SLOW = {"Q_CB", "Qcb", "MEF_MS_SSIM", "VIF_uint8_saturated", "SSIM_gauss11_L1_replicate_half"}
 SLOW |= {"FMI_edge", "FMI_gradient", "FMI_dct", "FMI_none", "FMI_wavelet"}
 
+# these programs were run on real images only
+REAL_ONLY = {ZOO, "MS_SSIM5_L255_sum"}
+
+BY_ID = {"-".join(entry[:3]): entry for entry in REFERENCES}
+SYNTHETIC = {k: entry for k, entry in BY_ID.items() if not REAL_ONLY.intersection(entry[2:4])}
+
 
 @cache
-def reference(name: str) -> dict[str, dict[str, Any]]:
-    return json.loads((FOLDER / f"golden_{name}.json").read_text())
+def images() -> dict[str, np.ndarray]:
+    return golden_arrays("metrics")
 
 
 @cache
-def case(name: str) -> Levels:
-    arrays = np.load(FOLDER / "cases" / f"{name}.npz")
-    fused, vi, ir = (
-        torch.from_numpy(arrays[key]).float()[None, None] for key in ("fused", "vi", "ir")
+def references() -> dict[str, Any]:
+    return golden_values("metrics")
+
+
+@cache
+def synthetic(label: str) -> Levels:
+    return levels(*(images()[f"{label}/{key}"] for key in ("fused", "vi", "ir")))
+
+
+@cache
+def real(label: str) -> Levels:
+    with np.load(shared("golden", "metrics", "cases", f"{label}.npz")) as file:
+        return levels(*(file[key] for key in ("fused", "vi", "ir")))
+
+
+def levels(*arrays: np.ndarray) -> Levels:
+    fused, *sources = (torch.from_numpy(array).float()[None, None] for array in arrays)
+    return Levels(fused, torch.stack(sources))
+
+
+@cache
+def stored(name: str) -> dict[str, dict[str, Any]]:
+    """Reference values by image, of everything in `../shared`."""
+    values: dict[str, dict[str, Any]] = json.loads(
+        shared("golden", "metrics", f"golden_{name}.json").read_text()
     )
-    return Levels(fused, torch.stack([vi, ir]))
+    return values
 
 
-def cases(key: str) -> list[str]:
-    most = 70_000 if key in SLOW else math.inf
-    return [name for name in reference(OFFICIAL) if case(name).fused.numel() <= most]
-
-
-@cache
-def value(profile: str, name: str, label: str) -> float:
-    return PROFILES[profile][name].of(case(label)).item()
-
-
-@pytest.mark.parametrize(
-    ("profile", "name", "file", "key", "rel", "tiny"),
-    [pytest.param(*entry, id="-".join(entry[:3])) for entry in REFERENCES],
-)
-def test_agrees(profile: str, name: str, file: str, key: str, rel: float, tiny: float) -> None:
-    metric, compared = PROFILES[profile][name], 0
+def assert_agrees(
+    reference: Reference,
+    cases: Iterable[tuple[str, Levels]],
+    values: dict[str, dict[str, Any]],
+    least: int,
+) -> None:
+    """Compare with every value of a reference that is defined; at least so many have to be."""
+    profile, name, file, key, rel, tiny = reference
+    metric, wrong, compared = PROFILES[profile][name], {}, 0
     ill_posed = ILL_POSED.get(key, set()) | ILL_POSED.get(f"{file} {key}", set())
-    for label in cases(key):
-        expected = reference(file).get(label, {}).get(key)
-        size = min(case(label).fused.shape[-2:])
+    for label, case in cases:
+        expected = values.get(label, {}).get(key)
+        size = min(case.fused.shape[-2:])
         if expected is None or size < metric.smallest or label in ill_posed:
             continue
         if isinstance(expected, str) and expected.startswith(("EXC", "complex")):
             continue
-        wanted = pytest.approx(float(expected), rel=rel, abs=tiny, nan_ok=True)
-        assert value(profile, name, label) == wanted, label
-        compared += 1
-    assert compared >= 10
+        found, compared = metric.of(case).item(), compared + 1
+        if found != pytest.approx(float(expected), rel=rel, abs=tiny, nan_ok=True):
+            wrong[label] = (found, expected)
+    assert not wrong
+    assert compared >= least
+
+
+@pytest.mark.parametrize("reference", SYNTHETIC.values(), ids=SYNTHETIC)
+def test_agrees_on_synthetic_images(reference: Reference) -> None:
+    values = references()[reference[2]]["values"]
+    assert_agrees(reference, ((label, synthetic(label)) for label in values), values, least=5)
+
+
+@pytest.mark.parametrize("reference", shared_cases({k: (entry,) for k, entry in BY_ID.items()}))
+def test_agrees_on_real_images(reference: Reference) -> None:
+    most = 70_000 if reference[3] in SLOW else math.inf
+    committed = references()[OFFICIAL]["values"]
+    others = ((label, real(label)) for label in stored(OFFICIAL) if label not in committed)
+    cases = ((label, case) for label, case in others if case.fused.numel() <= most)
+    assert_agrees(reference, cases, stored(reference[2]), least=10)
 
 
 def test_qabf_in_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     module = import_module("cddfuse.metrics.qabf")  # its name is a function's too
     monkeypatch.setattr(module, "loops", lambda *images: None)
-    for label, values in reference(OFFICIAL).items():
-        images, wanted = case(label), float(values["Qabf"])
-        single = edge_preservation(images.fused, *images.sources).item()
+    for label, values in references()[OFFICIAL]["values"].items():
+        case, wanted = synthetic(label), float(values["Qabf"])
+        single = edge_preservation(case.fused, *case.sources).item()
         assert single == pytest.approx(wanted, rel=2e-7, nan_ok=True), label
-        double = edge_preservation(images.fused.double(), *images.sources.double()).item()
+        double = edge_preservation(case.fused.double(), *case.sources.double()).item()
         assert double == pytest.approx(wanted, rel=1e-10, nan_ok=True), label
 
 
 def test_what_the_reference_cannot_do_is_undefined_or_refused() -> None:
-    images = case("syn_all_zero")
-    assert PROFILES["paper"]["NMI"].of(images).isnan().item()
-    assert FMI_GRADIENT.of(images).item() == 1
+    black = synthetic("syn_all_zero")
+    assert PROFILES["paper"]["NMI"].of(black).isnan().item()
+    assert FMI_GRADIENT.of(black).item() == 1

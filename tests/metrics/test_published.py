@@ -1,27 +1,23 @@
-"""What the specification re-derived of the published rows, from images that are at hand."""
+"""Published rows of the benchmark against the scores that were re-derived for single images."""
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from released import golden_values, shared, shared_cases
 
 from cddfuse.metrics import PAPER_EIGHT, score
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT.parent / "shared" / "golden" / "metrics"
 NAMES = {
     "DID_TNO": ("didfuse", "tno"),
     "DID_RoadScene": ("didfuse", "roadscene"),
     "SDN_TNO": ("sdnet", "tno"),
     "U2F_TNO": ("u2fusion", "tno"),
 }
-on_file = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason="the values in ../shared/golden/metrics are absent"
-)
 
 
 def _benchmark() -> Any:
@@ -40,10 +36,10 @@ ROWS, compared = _benchmark().ROWS, _benchmark().compared
 
 @pytest.fixture(scope="module")
 def stored() -> dict[str, Any]:
-    return json.loads((FOLDER / "paper_rederivation.json").read_text())
+    rows: dict[str, Any] = golden_values("published")["rows"]
+    return rows
 
 
-@on_file
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_the_means_of_the_stored_images(stored: dict[str, Any], name: str) -> None:
     row = stored[name]
@@ -52,14 +48,16 @@ def test_rows_are_the_means_of_the_stored_images(stored: dict[str, Any], name: s
     assert ROWS[NAMES[name]]["paper"] == pytest.approx(row["paper"])
 
 
-# The two of the stored triples that the rows were made of.
-@on_file
-@pytest.mark.parametrize(
-    ("name", "image", "case"),
-    [("U2F_TNO", "07", "tno08_U2Fusion"), ("SDN_TNO", "11", "tno17_SDNet")],
-)
+# Those of the stored triples that belong to a row.
+TRIPLES = {
+    "U2Fusion": ("U2F_TNO", "07", "tno08_U2Fusion"),
+    "SDNet": ("SDN_TNO", "11", "tno17_SDNet"),
+}
+
+
+@pytest.mark.parametrize(("name", "image", "case"), shared_cases(TRIPLES))
 def test_scores_of_an_image(stored: dict[str, Any], name: str, image: str, case: str) -> None:
-    arrays = np.load(FOLDER / "cases" / f"{case}.npz")
+    arrays = np.load(shared("golden", "metrics", "cases", f"{case}.npz"))
     fused, vi, ir = (
         torch.from_numpy(arrays[key])[None, None] / 255 for key in ("fused", "vi", "ir")
     )

@@ -1,15 +1,13 @@
-"""CDDFuse: the numbers of the released implementation, the plain form, options, edge cases."""
+"""CDDFuse: agreement with the released implementation, the plain form, options, edge cases."""
 
 import importlib.util
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from released import layout, released_model, shared
+from released import golden_arrays, golden_values, layout, released_model
 from torch import Tensor, nn
 
 from cddfuse.errors import InputError
@@ -52,8 +50,7 @@ def test_parameter_counts_of_the_release(model: CDDFuse) -> None:
 
 
 def test_names_and_shapes_of_the_release() -> None:
-    stored = json.loads(shared("golden", "cddfuse", "official_state_dict_layout.json").read_text())
-    assert stored == {
+    assert golden_values("cddfuse_layout") == {
         module: {f"module.{name}": list(shape) for name, shape in shapes.items()}
         for module, shapes in layout().items()
     }
@@ -85,7 +82,12 @@ def outputs(model: CDDFuse, first: Tensor, second: Tensor) -> dict[str, Tensor]:
     return {**images, **features}
 
 
-def assert_released(model: CDDFuse, stored: dict[str, np.ndarray], thinned: int) -> None:
+@pytest.mark.parametrize("case", ["case0", "case1", "case2"])
+def test_every_number_of_the_released_implementation(model: CDDFuse, case: str) -> None:
+    # synthetic 8-bit inputs, and the outputs of the released graph with the weights of
+    # released.py: torch 2.13 CPU, float32, one thread. Images are whole, features thinned.
+    arrays = golden_arrays("cddfuse_forward")
+    stored = {name[6:]: array for name, array in arrays.items() if name.startswith(case)}
     first, second = (torch.from_numpy(stored[name]).float() / 255 for name in ("vis", "ir"))
     found = outputs(model, first, second)
     assert found.keys() == stored.keys() - {"vis", "ir"}
@@ -94,27 +96,12 @@ def assert_released(model: CDDFuse, stored: dict[str, np.ndarray], thinned: int)
         if name in IMAGES:
             torch.testing.assert_close(value, expected, atol=1e-5, rtol=0)
         else:
-            # Features reach 12, and what is stored of them in single precision is itself up to
-            # 1.2e-5 away from a run in double precision: hence relative to the largest.
-            value = value[:, ::8, ::thinned, ::thinned]
+            # Features reach 12, and the stored float32 values are themselves up to 1.2e-5 away from
+            # a run in float64, hence a bound relative to the largest.
+            value = value[:, ::8, ::6, ::6]
             torch.testing.assert_close(
                 value, expected, atol=1e-5 * float(abs(expected).max()), rtol=0
             )
-
-
-@pytest.mark.parametrize("case", ["case0", "case1", "case2"])
-def test_every_number_of_the_released_implementation(model: CDDFuse, case: str) -> None:
-    with np.load(shared("golden", "cddfuse", "forward.npz")) as file:
-        stored = {name[6:]: file[name] for name in file if name.startswith(case)}
-    assert_released(model, stored, thinned=3)
-
-
-def test_released_implementation_on_a_synthetic_pair(model: CDDFuse) -> None:
-    # released_forward.npz: made-up 8-bit inputs of 37 x 53 pixels, and what the released graph
-    # gives for them under torch 2.13 CPU, float32, one thread, with the weights by formula of
-    # released.py. Images are whole, features thinned as [:, ::8, ::6, ::6].
-    with np.load(HERE / "released_forward.npz") as file:
-        assert_released(model, dict(file), thinned=6)
 
 
 # The fast form

@@ -1,4 +1,4 @@
-"""The methods CDDFuse is compared with: the numbers of their authors' programs, and conversions."""
+"""The methods CDDFuse is compared with: agreement with their authors' programs, and conversions."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from released import shared
+from released import shared, shared_cases
 from torch import Tensor
 from zoo import checkpoint, defusion
 
@@ -108,7 +108,7 @@ CASES = [
 ]
 
 
-# A case each; `python -m benchmarks.zoo` takes all of them, and whole images.
+# One case per network; `python -m benchmarks.zoo` runs all of them on whole images.
 _ALONE = {"statistics": "image"}
 QUICK = [
     *((g, c) for g, c in CASES if c in ("tno_19", "repo_test_1") and g.options != _ALONE),
@@ -116,17 +116,18 @@ QUICK = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("golden", "case"), QUICK, ids=[f"{g.weights}-{[*g.options.values()]}-{c}" for g, c in QUICK]
-)
+QUICK_BY_ID = {f"{g.weights}-{[*g.options.values()]}-{c}": (g, c) for g, c in QUICK}
+
+
+@pytest.mark.parametrize(("golden", "case"), shared_cases(QUICK_BY_ID))
 def test_numbers_of_the_authors_programs(golden: Golden, case: str) -> None:
     weights = shared("official_weights", f"{golden.weights}.safetensors")
     model = create_model(golden.method, weights, **golden.options)
     with np.load(shared("golden", "baselines", golden.folder, f"{case}.npz")) as file:
         stored = dict(file)
     sources = [torch.from_numpy(stored[f"{x}_uint8"])[None, None] / 255 for x in golden.sources]
-    # A corner takes a tenth of the time, and includes two borders. What the rest of the image
-    # reaches is left out; networks that see everything get the whole image.
+    # A corner takes a tenth of the time and includes two borders. Pixels that the rest of the image
+    # influences are left out; networks with a global receptive field get the whole image.
     radius = model.card.receptive_radius
     side = None if radius is None else _CORNER
     inner = None if side is None else side - 2 * (radius or 0)  # twice: SDNet's way back
@@ -137,56 +138,57 @@ def test_numbers_of_the_authors_programs(golden: Golden, case: str) -> None:
         torch.testing.assert_close(value[..., :inner, :inner], expected, rtol=0, atol=1e-5)
 
 
-def assert_close_to_largest(value: Tensor, expected: np.ndarray) -> None:
-    reference = torch.from_numpy(expected)
-    limit = 1e-4 * float(reference.abs().max())
-    torch.testing.assert_close(value.squeeze(), reference, rtol=0, atol=limit)
-
-
-@torch.inference_mode()
-def test_numbers_of_the_authors_rfnnest_with_weights_by_formula() -> None:
-    # A corner again; a whole image takes twenty seconds (`python -m benchmarks.zoo`).
+def _rfnnest(stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    # A corner again: a whole image takes twenty seconds (`python -m benchmarks.zoo`).
     side, inner = 128, 32
-    with np.load(shared("golden", "baselines", "rfnnest_synthetic", "tno_07.npz")) as stored:
-        images = (torch.from_numpy(stored[f"{x}_uint8"])[None, None] for x in ("vi", "ir"))
-        first, second = (image[..., :side, :side] / 255 for image in images)
-        model: RFNNest = made("rfnnest")
-        one, two = model.encode(first), model.encode(second)
-        found = {"out": model.decoder(model.fused(one, two)), "recon_ir": model.decoder(two)}
-        for name, image in found.items():
-            assert_close_to_largest(image[..., :inner, :inner], stored[name][:inner, :inner])
+    first, second = (stored[f"{x}_uint8"][None, None, :side, :side] / 255 for x in ("vi", "ir"))
+    model: RFNNest = made("rfnnest")
+    one, two = model.encode(first), model.encode(second)
+    images = {"out": model.decoder(model.fused(one, two)), "recon_ir": model.decoder(two)}
+    found = {name: image[..., :inner, :inner] for name, image in images.items()}
+    return found, {name: stored[name][:inner, :inner] for name in found}
+
+
+def _defusion(stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    model: DeFusion = made("defusion")
+    images = (stored[f"{x}_uint8"].expand(1, 3, -1, -1) / 255 for x in ("vi", "ir"))
+    sources = (torch.nn.functional.pad(image, (16,) * 4, mode="reflect") for image in images)
+    parts = model.decompose(*sources)
+    outputs = {
+        "common": model.project(parts.common),
+        "lower": model.project(parts.first),
+        "upper": model.project(parts.second),
+        "fusion": model.join(parts),
+    }
+    found = {name: image[..., 16:-16, 16:-16] for name, image in outputs.items()}
+    return found, {name: stored[name] for name in found}
+
+
+GRAPHS = {
+    "rfnnest": (_rfnnest, ("rfnnest_synthetic", "tno_07.npz")),
+    "defusion": (_defusion, ("defusion_synthetic", "test2222_tno_07.npz")),
+}
+
+
+@pytest.mark.parametrize(("run", "path"), shared_cases(GRAPHS))
+@torch.inference_mode()
+def test_numbers_of_the_authors_graphs_with_weights_by_formula(
+    run: Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor]]],
+    path: tuple[str, str],
+) -> None:
+    with np.load(shared("golden", "baselines", *path)) as file:
+        stored = {name: torch.from_numpy(array) for name, array in file.items()}
+    found, expected = run(stored)
+    for name, image in found.items():
+        limit = 1e-4 * float(expected[name].abs().max())
+        torch.testing.assert_close(image.squeeze(), expected[name], rtol=0, atol=limit)
 
 
 def test_larger_defusion_is_known_by_its_names() -> None:
     assert DeFusion.implied_options(defusion((4, 4, 6, 6))) == {"blocks": (4, 4, 6, 6)}
 
 
-@torch.inference_mode()
-def test_numbers_of_the_authors_defusion_with_weights_by_formula() -> None:
-    model: DeFusion = made("defusion")
-    with np.load(
-        shared("golden", "baselines", "defusion_synthetic", "test2222_tno_07.npz")
-    ) as stored:
-        sources = (
-            torch.nn.functional.pad(
-                torch.from_numpy(stored[f"{x}_uint8"]).expand(1, 3, -1, -1) / 255,
-                (16,) * 4,
-                mode="reflect",
-            )
-            for x in ("vi", "ir")
-        )
-        parts = model.decompose(*sources)
-        found = {
-            "common": model.project(parts.common),
-            "lower": model.project(parts.first),
-            "upper": model.project(parts.second),
-            "fusion": model.join(parts),
-        }
-        for name, image in found.items():
-            assert_close_to_largest(image[..., 16:-16, 16:-16], stored[name])
-
-
-# The same graphs with weights by formula: these tests need nothing from outside
+# The same graphs with weights by formula: these tests need no other files
 
 
 def small_pair() -> tuple[Tensor, Tensor]:
@@ -195,12 +197,12 @@ def small_pair() -> tuple[Tensor, Tensor]:
 
 
 def probed(image: Tensor) -> list[float]:
-    """Three borders, the middle, the mean and the spread."""
+    """Pixels at three borders and in the middle, the mean and the standard deviation."""
     x = image.squeeze()
     return [float(v) for v in (x[0, 0], x[0, -1], x[9, 10], x[-1, 3], x.mean(), x.std())]
 
 
-# torch 2.13 CPU, float32, one thread, after the very graphs had passed the tests above.
+# This code under torch 2.13 CPU, float32, one thread, when it agreed with the tests above.
 LITERAL = [
     ("didfuse", {}, [0.446928, 0.426214, 0.36514, 0.497782, 0.343418, 0.052514]),
     ("didfuse", {"rule": "average"}, [0.469796, 0.458805, 0.426436, 0.497997, 0.416358, 0.028231]),
@@ -216,7 +218,7 @@ LITERAL = [
 ]
 
 
-DEFUSION = [  # The second channel of the fused image and of the three parts.
+DEFUSION = [  # Second channel of the fused image and of the three parts.
     [166.401428, 0.0, 473.013855, 24.997286, 276.062927, 157.214935],
     [1.506338, 0.956472, 1.562613, 1.640734, 2.169831, 1.401608],
     [28.768738, 87.80854, 433.494232, 33.000843, 256.876526, 132.830734],

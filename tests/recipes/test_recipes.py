@@ -6,11 +6,10 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from released import released_model, shared
+from released import golden_arrays, released_model
 from torch import Tensor
 
 from cddfuse import losses
@@ -289,9 +288,9 @@ def test_a_setting_changes_its_own_terms_and_nothing_else(
 
 
 def test_terms_of_the_released_training() -> None:
-    # The first step of train_trajectory.json, written down here: kornia 0.2.0 and torch 2.13 CPU.
-    with np.load(shared("golden", "cddfuse", "train_batches.npz")) as file:
-        vis, ir = (torch.from_numpy(file[name][0]).float() / 255 for name in ("vis", "ir"))
+    # The first step of golden/cddfuse_trajectory.json: kornia 0.2.0 and torch 2.13 CPU.
+    batches = golden_arrays("cddfuse_batches")
+    vis, ir = (torch.from_numpy(batches[name][0]).float() / 255 for name in ("vis", "ir"))
     terms = terms_of(0, released_model(), ImagePair(vis, ir))
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(
         {

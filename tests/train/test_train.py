@@ -3,6 +3,7 @@
 import csv
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,11 @@ from cddfuse.recipes import Stage
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
 from cddfuse.train import BEST, STATE, WEIGHTS, Precision, Running, batches, train
 from cddfuse.train.trainer import Trainer
+
+if sys.platform != "win32":
+    KILL = signal.SIGKILL
+else:
+    KILL = signal.SIGTERM  # ends a process there without asking it
 
 PAIRS = random_pairs(4)
 
@@ -165,8 +171,8 @@ def wait_for_step(program: "Popen[str]", folder: Path, step: int) -> None:
 @pytest.mark.parametrize(
     ("number", "step", "code"),
     [
-        pytest.param(signal.SIGKILL, 2, -signal.SIGKILL, id="killed in stage one"),
-        pytest.param(signal.SIGKILL, 5, -signal.SIGKILL, id="killed in stage two"),
+        pytest.param(KILL, 2, -KILL, id="killed in stage one"),
+        pytest.param(KILL, 5, -KILL, id="killed in stage two"),
         pytest.param(signal.SIGINT, 2, 130, id="Ctrl-C"),
     ],
 )

@@ -1,6 +1,5 @@
-"""Ten steps of the released training loop, against numbers made with it."""
+"""Ten steps of the released training loop, against the numbers of the original program."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from released import released_checkpoint, shared
+from released import golden_arrays, golden_values, released_checkpoint
 
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.pair import ImagePair
@@ -44,12 +43,12 @@ NORMS = [1e-4, 5e-4, 5e-4, 1e-3, 5e-3, 1e-2, 2e-2, 2e-2, 3e-2, 5e-2]
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Any]:
-    return json.loads(shared("golden", "cddfuse", "train_trajectory.json").read_text())
+    return golden_values("cddfuse_trajectory")
 
 
 @pytest.fixture(scope="module")
 def run() -> tuple[Trainer, list[StepResult]]:
-    batches = np.load(shared("golden", "cddfuse", "train_batches.npz"))
+    batches = golden_arrays("cddfuse_batches")
     model = CDDFuse()
     model.load_state_dict(CDDFuse.convert_checkpoint(released_checkpoint()) or {})
     recipe = replace(RECIPES["cddfuse"]["released"], epochs=(1, 1))
@@ -65,7 +64,7 @@ def test_losses_follow_the_release(
 ) -> None:
     for stored, result, bound in zip(golden["steps"], run[1], LOSSES, strict=True):
         expected = {ours: stored[theirs] for theirs, ours in TERMS.items() if theirs in stored}
-        # What the release has no name for is only watched.
+        # Terms that the release does not name are logged only.
         found = {name: result.losses[name] for name in expected}
         assert found == pytest.approx(expected, rel=bound)
 
@@ -83,7 +82,7 @@ def test_parameters_end_where_the_release_ends(
 ) -> None:
     state = dict(run[0].model.state_dict())
     for part, stored in golden["final_parameters_sum_and_l2norm"].items():
-        # The converter takes any values: here it is handed the stored numbers instead of weights.
+        # The converter takes any values: here it gets the stored numbers in place of weights.
         whole: dict[str, Any] = {name: {} for name in PARTS}
         converted = CDDFuse.convert_checkpoint({**whole, part: stored})
         assert converted
