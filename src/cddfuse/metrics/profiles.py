@@ -1,4 +1,4 @@
-"""The dialects of the scores. A number means something only beside one of the same profile."""
+"""Profiles: named implementation variants of the metrics. Only equal profiles are comparable."""
 
 from collections.abc import Iterable
 
@@ -103,25 +103,39 @@ def score(
     fused: Tensor,
     first: Tensor,
     second: Tensor,
-    names: Iterable[str] = PAPER_EIGHT,
+    metrics: Iterable[str | Metric] = PAPER_EIGHT,
     profile: str = "paper",
 ) -> dict[str, Tensor]:
     """Score a batch of fused images (B, 1, H, W) in [0, 1] by several metrics: (B,) for each name.
 
-    The images are checked and rounded once.
+    The images are checked and quantised once. A metric that needs larger images is NaN.
     """
-    metrics = chosen(names, profile)
+    records = chosen(metrics, profile)
     with single_threaded():
         images = levels(fused, first, second)
-        return {metric.name: metric.of(images) for metric in metrics}
+        return {metric.name: metric.of(images) for metric in records}
 
 
-def chosen(names: Iterable[str], profile: str = "paper") -> list[Metric]:
-    """The metrics of a profile by their names."""
+def chosen(metrics: Iterable[str | Metric], profile: str = "paper") -> list[Metric]:
+    """Metrics by their names in a profile, beside any of your own; repeated ones once."""
     if profile not in PROFILES:
-        raise InputError(f"There is no profile {profile!r}: use {', '.join(PROFILES)}.")
-    known, names = PROFILES[profile], list(names)
-    for name in names:
-        if name not in known:
-            raise InputError(f"Profile {profile} has no metric {name!r}: use {', '.join(known)}.")
-    return [known[name] for name in names]
+        raise InputError(
+            f"there is no profile {profile!r}: use {', '.join(PROFILES)}.", setting="profile"
+        )
+    known = PROFILES[profile]
+    found: dict[str, Metric] = {}
+    for metric in metrics:
+        if not isinstance(metric, str | Metric):
+            kind = type(metric).__name__
+            raise InputError(f"a {kind} is no metric: use a name, or a cddfuse.metrics.Metric.")
+        if isinstance(metric, str) and metric not in known:
+            raise InputError(
+                f"profile {profile} has no metric {metric!r}: use {', '.join(known)}.",
+                setting="metrics",
+            )
+        record = known[metric] if isinstance(metric, str) else metric
+        if found.setdefault(record.name, record) is not record:
+            raise InputError(f"two metrics are called {record.name}: rename one of them.")
+    if not found:
+        raise InputError(f"there is no metric to compute: use {', '.join(known)}.")
+    return list(found.values())
