@@ -49,7 +49,7 @@ from cddfuse.threads import single_threaded
 
 
 class Profile(dict[str, Metric]):
-    """Metrics by name that belong together, and in `compares` where their numbers do."""
+    """Metrics by name, and in `compares` the tables that their numbers are comparable with."""
 
     def __init__(self, compares: str, *metrics: Metric) -> None:
         super().__init__((metric.name, metric) for metric in metrics)
@@ -61,34 +61,35 @@ PAPER_EIGHT = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Qabf", "SSIM")
 # fmt: off
 PROFILES = {
     "paper": Profile(
-        "Tables of CDDFuse and of papers that use its evaluator; it has twelve of these metrics, "
-        "the others are as in the programs they are usually computed with.",
+        "Comparable with the tables of CDDFuse and of papers that use its evaluator, which has "
+        "twelve of these metrics; the others are as in the programs usually used for them.",
         EN, SD, SF, AG, MI, NMI, MSE, PSNR, CC, SCD, VIF, VIFF, QABF, NABF, SSIM, MS_SSIM,
         FMI, FMI_GRADIENT, FMI_DCT, FMI_WAVELET, Q_CB, Q_CV, CE, EI,
     ),
     "matlab": Profile(
-        "Tables made with Linfeng Tang's MATLAB scripts as they are today, slips included.",
+        "Comparable with tables made with Linfeng Tang's MATLAB scripts of today, bugs included.",
         EN, SD, SF, AG_PER_STEP, MI_SATURATED, MSE_UNIT, PSNR_65025, CC, SCD, VIF_STRICT, QABF,
         NABF_WRONG_ORDER, SSIM_MATLAB, MEF_MS_SSIM, FMI, FMI_DCT, FMI_WAVELET,
     ),
     "spreadsheet": Profile(
-        "Tables made with an older state of those scripts, in 8-bit arithmetic: SD of 8 to 10.",
+        "Comparable with tables made with an older version of those scripts, in uint8 arithmetic: "
+        "SD of 8 to 10.",
         EN, SD_SATURATED, SF_UNIT, AG_PER_STEP, MI_SATURATED, MSE_UNIT, PSNR_65025, CC, SCD,
         VIF_SATURATED,
     ),
     "vifb": Profile(
-        "Tables of the benchmark VIFB and of papers that use its scripts.",
+        "Comparable with the tables of the benchmark VIFB and of papers that use its scripts.",
         EN, SD, SF_OVER_PIXELS, AG_PER_STEP, MI_STRETCHED, PSNR_ROOT, QABF, SSIM_SUM, Q_CB, Q_CV,
         CE, EI,
     ),
     "ivif_zoo": Profile(
-        "Tables made with the program of the collection IVIF_ZOO, which works in float32: equal to "
-        "about 1e-4. Its VIF, CE, Q_CB, Q_Y, Q_NCIE and Q_TE are not here.",
+        "Comparable with tables made with the program of the collection IVIF_ZOO, to about 1e-4, "
+        "for it computes in float32. Its VIF, CE, Q_CB, Q_Y, Q_NCIE and Q_TE are not included.",
         EN_OFFSET, SD, SF, AG, MI_BITS, NMI_OF_SOURCES, MSE_UNIT, PSNR_65025, CC, SCD, QABF,
         NABF_WITHOUT_FAINT, SSIM_SUM_OF_1, MS_SSIM_OF_1, EI_FRAMED,
     ),
     "corrected": Profile(
-        "Definitions as their papers state them; no published table has these numbers.",
+        "Definitions as stated in the papers; not comparable with published tables.",
         EN, SD, SF_OVER_PIXELS, AG, MI_BITS, NMI, MSE, PSNR_255, CC, SCD, VIF_MEAN, VIFF,
         QABF_FOLDED, NABF, SSIM_MEAN, MS_SSIM_MEAN, FMI_PIXEL, FMI_GRADIENT, FMI_DCT, FMI_WAVELET,
         Q_CB, Q_CV, CE, EI,
