@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "metrics" / "gray_bgr
 
 
 class Blend(FusionModel):
-    """Not quite the mean: no trivial row equals it, and it does not span the range."""
+    """Not quite the mean: no baseline equals it, and it does not span the range."""
 
     card = Card(name="blend", paper="https://example.org")
 
@@ -166,18 +166,18 @@ def test_rows_equal_direct_computation() -> None:
     scores = evaluate(Blend(), sources)
     for index, pair in enumerate(sources):
         one, other = ((image.double() * 255).round() for image in pair[:2])
-        trivial = {
+        baselines = {
             "first": pair.first,
             "second": pair.second,
             "mean": ((one + other) / 2).round() / 255,
             "max": torch.maximum(one, other) / 255,
         }
-        for row, image in trivial.items():
+        for row, image in baselines.items():
             found = {n: v[index] for n, v in scores.tables["plain"][row].items()}
             assert found == pytest.approx(direct(image, pair), rel=1e-12, nan_ok=True)
         for row in ("second", "max"):
-            low, high = trivial[row].min(), trivial[row].max()
-            full = (trivial[row].double() - low) / (high - low)
+            low, high = baselines[row].min(), baselines[row].max()
+            full = (baselines[row].double() - low) / (high - low)
             found = {n: v[index] for n, v in scores.tables["stretched"][row].items()}
             assert found == pytest.approx(direct(full, pair), rel=1e-3)
             assert found["EN"] != pytest.approx(0)

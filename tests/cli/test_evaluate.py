@@ -224,6 +224,55 @@ def test_another_profile_is_named(scene: Path, capsys: Say) -> None:
     assert f"Profile corrected. {PROFILES['corrected'].compares}" in capsys.readouterr().out
 
 
+# Sizes
+
+
+def test_results_of_another_size(noise: Path, capsys: Say) -> None:
+    noisy(noise / "out" / "1.png", 3)
+    noisy(noise / "out" / "2.png", 4, (40, 41))
+    arguments = ["out", "--metrics", "EN", "VIF"]
+    assert score(*arguments) == 1
+    out, err = capsys.readouterr()
+    assert "1 image, " in out
+    assert err.endswith("resize them, or crop the sources (--resize, --crop).\n")
+
+    assert score(*arguments, "--resize") == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert "1 result (2) was resized to the size of the sources" in out
+    assert "undef." not in out
+
+    assert score(*arguments, "--crop", "-o", "report") == 0
+    out, _ = capsys.readouterr()
+    notes = [
+        "1 result (2) was scored against the centre of the sources, cropped to the size of the "
+        "result.",
+        "VIF is over 1 of 2 images, for it needs at least 41 x 41 pixels.",
+    ]
+    assert out.splitlines()[-2:] == notes
+    assert cells(out)["VIF ↑"][0].endswith(" (1 undef.)")
+    text = (noise / "report" / "summary.md").read_text("utf-8")
+    assert "\n\n".join(notes) in text
+    summary = json.loads((noise / "report" / "summary.json").read_text("utf-8"))
+    assert summary["notes"] == notes
+    assert summary["tables"]["saved"]["fused"]["VIF"]["undefined"] == 1
+
+
+def test_second_source_of_another_size(noise: Path, capsys: Say) -> None:
+    (noise / "ir" / "1.png").unlink()
+    noisy(noise / "ir" / "1.png", 6, (30, 31))
+    assert score("--model", "mean", "--metrics", "EN") == 1
+    assert capsys.readouterr().err.endswith("or resize the second (--resize).\n")
+    assert score("--model", "mean", "--metrics", "EN", "--resize") == 0
+
+
+def test_one_result_of_two_images(noise: Path, capsys: Say) -> None:
+    noisy(noise / "any.png", 3)
+    sources = ["--first", "vi/1.png", "--second", "ir/2.png"]
+    assert run(["evaluate", "any.png", *sources, "--metrics", "EN"]) == 0
+    assert "any.png, 1 image, the files as saved" in capsys.readouterr().out
+
+
 # Trouble
 
 
@@ -289,6 +338,7 @@ def test_existing_report_is_safe(scene: Path, capsys: Say) -> None:
         (["out_f", "--model", "mean"], "score a folder of results or a network: leave out one"),
         (["out_f", "--weights", "ivf"], "score a folder of results or a network: leave out one"),
         (["out_f", "--tile", "256"], "score a folder of results or a network: leave out one"),
+        (["--model", "mean", "--crop"], "results of a network have the size of their sources: do"),
         (["--model", "mean", "--tile", "3"], "a tile of 3 pixels is too small"),
         (["--model", "mean", "--memory", "much"], "much is no amount of memory: write 2GB"),
         ([], "name a folder of fused images, or a network: --model cddfuse."),

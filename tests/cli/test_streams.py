@@ -101,6 +101,16 @@ def test_streams_that_are_closed(scene: Path, monkeypatch: pytest.MonkeyPatch) -
     assert sys.stdout is None
 
 
+def test_report_comes_before_printing(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("cddfuse.cli.evaluate._print", failing)
+    with pytest.raises(ZeroDivisionError):
+        run([*EVALUATE, "-o", "report"])
+    assert report(scene) == FILES
+
+
 def test_report_that_cannot_be_written_leaves_the_scores_on_the_screen(
     scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: Say
 ) -> None:

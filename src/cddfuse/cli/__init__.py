@@ -7,6 +7,7 @@ reader of the output that leaves early, such as `head`, changes nothing.
 
 import sys
 from collections.abc import Sequence
+from inspect import isfunction
 from typing import NamedTuple
 
 from cyclopts import App, CycloptsError, UnknownCommandError
@@ -66,7 +67,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     with streams.tolerant() as output:
         problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        _prepare_process()
         code = _run(words, problems)
         sys.stdout.flush()
         if output.lost:
@@ -88,9 +88,11 @@ def _run(words: Sequence[str], problems: Console) -> int:
     from cddfuse.errors import InputError
 
     try:
-        result = build(next((word for word in words if word in VERBS), None))(
-            words, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        called = build(next((word for word in words if word in VERBS), None))
+        verb, given, _ = called.parse_args(words, exit_on_error=False, print_error=False)
+        if isfunction(verb):  # not --help or --version
+            _prepare_process()
+        result = verb(*given.args, **given.kwargs)
     except UnknownCommandError as error:
         # Its own text would import every verb, and so what only training needs.
         word, known = (error.unused_tokens or ["of that name"])[0], ", ".join(VERBS)
