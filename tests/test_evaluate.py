@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cddfuse.errors import InputError
-from cddfuse.evaluate import Scores, evaluate, published_grey
+from cddfuse.evaluate import Scores, evaluate, published_grey, report
 from cddfuse.evaluate.folders import match_fused
 from cddfuse.evaluate.scores import summarise
 from cddfuse.fuse import full_range, fuse
@@ -26,7 +26,7 @@ SIZE = (42, 45)  # VIF wants 41
 
 
 class Blend(FusionModel):
-    """Not quite the mean: no trivial row equals it, and it does not span the range."""
+    """Not quite the mean: no baseline equals it, and it does not span the range."""
 
     card = Card(name="blend", paper="https://example.org")
 
@@ -171,18 +171,18 @@ def test_rows_equal_direct_computation() -> None:
     scores = evaluate(Blend(), sources)
     for index, pair in enumerate(sources):
         one, other = ((image.double() * 255).round() for image in pair[:2])
-        trivial = {
+        baselines = {
             "first": pair.first,
             "second": pair.second,
             "mean": ((one + other) / 2).round() / 255,
             "max": torch.maximum(one, other) / 255,
         }
-        for row, image in trivial.items():
+        for row, image in baselines.items():
             found = {n: v[index] for n, v in scores.tables["plain"][row].items()}
             assert found == pytest.approx(direct(image, pair), rel=1e-12, nan_ok=True)
         for row in ("second", "max"):
-            low, high = trivial[row].min(), trivial[row].max()
-            full = (trivial[row].double() - low) / (high - low)
+            low, high = baselines[row].min(), baselines[row].max()
+            full = (baselines[row].double() - low) / (high - low)
             found = {n: v[index] for n, v in scores.tables["stretched"][row].items()}
             assert found == pytest.approx(direct(full, pair), rel=1e-3)
             assert found["EN"] != pytest.approx(0)
@@ -310,7 +310,7 @@ def test_profile_and_metrics() -> None:
 
 
 def test_order_and_limit() -> None:
-    told: list[tuple[str, int]] = []
+    told: list[tuple[str, int | None]] = []
     scores = evaluate(
         Blend(), pairs(12), ["EN"], limit=11, after=lambda name, total: told.append((name, total))
     )
@@ -341,19 +341,29 @@ def test_trouble_of_one_pair_is_its_own(tmp_path: Path) -> None:
     assert scores.images == ["p0", "p4"]
     assert told == [f"p{n}" for n in range(5)]
     assert list(scores.failed) == ["p1", "p2", "p3"]
-    assert f"{tmp_path / 'out' / 'p1.png'} is not an image" in scores.failed["p1"]
-    assert scores.failed["p2"] == (
-        f"{tmp_path / 'out' / 'p2.png'} is 9x7 and {paths[2].first} is 45x42: "
-        "use images of one size."
+    assert f"{tmp_path / 'out' / 'p1.png'} is not an image" in str(scores.failed["p1"])
+    assert str(scores.failed["p2"]) == (
+        f"{tmp_path / 'out' / 'p2.png'} is 9x7 and its sources are 45x42: "
+        "use results of the same size, resize them, or crop the sources."
     )
-    assert f"{paths[3].second} is empty" in scores.failed["p3"]
+    assert scores.failed["p2"].setting == ("resize", "crop")
+    assert f"{paths[3].second} is empty" in str(scores.failed["p3"])
 
 
-def test_image_too_small_for_a_metric() -> None:
+def test_image_too_small_for_one_metric() -> None:
+    """The others are computed as if it had not been asked for."""
     good, small = pairs(1)[0], ImagePair(noise(1, size=(6, 9)), noise(2, size=(6, 9)), "small")
-    scores = evaluate(Blend(), [good, small], ["SSIM"])
-    assert scores.images == ["p0"]
-    assert scores.failed["small"].startswith("SSIM needs images of at least 7 x 7 pixels")
+    scores = evaluate(Blend(), [good, small], ["SSIM", "EN"])
+    assert scores.images == ["p0", "small"]
+    assert not scores.failed
+    alone = evaluate(Blend(), [good, small], ["EN"])
+    assert scores.values["EN"] == alone.values["EN"]
+    assert scores.values["SSIM"][0] == pytest.approx(evaluate(Blend(), [good]).values["SSIM"][0])
+    assert math.isnan(scores.values["SSIM"][1])
+    assert scores.summaries["plain"]["fused"]["SSIM"].undefined == 1
+    assert report.notes(scores) == [
+        "SSIM is over 1 of 2 images, for it needs at least 7 x 7 pixels."
+    ]
 
 
 def test_memory_that_runs_out_is_trouble_of_one_pair() -> None:
@@ -365,7 +375,9 @@ def test_memory_that_runs_out_is_trouble_of_one_pair() -> None:
 
     large = ImagePair(noise(1, size=(42, 60)), noise(2, size=(42, 60)), "large")
     scores = evaluate(Greedy(), [large, *pairs(1)], ["EN"])
-    assert scores.failed == {"large": "cannot fuse large: out of memory; use smaller images."}
+    assert list(scores.failed) == ["large"]
+    reason = "cannot fuse large: out of memory; use smaller images."
+    assert str(scores.failed["large"]) == reason
 
 
 def test_bug_is_not_swallowed() -> None:
@@ -380,14 +392,14 @@ def test_bug_is_not_swallowed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"metrics": ["XX"]}, "Profile paper has no metric 'XX': use EN"),
-        ({"profile": "xx"}, "There is no profile 'xx': use paper"),
+        ({"metrics": ["XX"]}, "profile paper has no metric 'XX': use EN"),
+        ({"profile": "xx"}, "there is no profile 'xx': use paper"),
         ({"limit": 0}, "cannot stop after 0 pairs: use 1 or more."),
         ({"pairs": []}, "none of 0 pairs could be scored: there are no pairs"),
         (
             {"pairs": [ImagePair(noise(0), noise(1)[..., :9], "a")]},
-            "none of 1 pairs could be scored: the second image is 9x42 and the first image is "
-            "45x42: use images of one size.",
+            "none of 1 pairs could be scored: the first image of a is 45x42 and the second 9x42: "
+            "use images of one size, or resize the second.",
         ),
     ],
 )

@@ -105,6 +105,14 @@ def test_every_job_is_reported_once(pairs: list[PairedPaths]) -> None:
     assert summary.seconds > 0
 
 
+def test_entries_are_reported_in_their_order(pairs: list[PairedPaths]) -> None:
+    """One that cannot be read does not overtake one whose result is still being written."""
+    pairs[1].second.write_text("no image")
+    after: list[str] = []
+    fuse(Mean(), pairs, after=after.append)
+    assert after == ["1", "2", "3", "4"]
+
+
 def test_options_reach_the_network_and_the_file(pairs: list[PairedPaths]) -> None:
     colour = torch.rand(3, 4, 5, generator=torch.manual_seed(0))
     write_image(pairs[0].first, colour, overwrite=True)

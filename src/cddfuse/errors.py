@@ -12,11 +12,11 @@ class InputError(ValueError):
 
     Args:
         message: the sentence, ending with a period. It names no flags of the command line.
-        setting: Python name of the setting that cures it, such as `overwrite`. The command line
-            shows the flag of that name; applications show what they call it.
+        setting: Python name of the setting that cures it, such as `overwrite`, or names of several.
+            The command line shows the flags of those names; applications show what they call them.
     """
 
-    def __init__(self, message: str, setting: str | None = None) -> None:
+    def __init__(self, message: str, setting: str | tuple[str, ...] | None = None) -> None:
         super().__init__(message)
         self.setting = setting
 

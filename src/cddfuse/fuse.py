@@ -48,11 +48,11 @@ def fuse(
     return colour.join(fused, None if grey or chroma is None else chroma.to(fused))
 
 
-def full_range(image: Tensor) -> Tensor:
-    """Stretch each image of a batch to [0, 1]; a flat one becomes black."""
+def full_range(image: Tensor, white: float = 1) -> Tensor:
+    """Stretch each image (..., H, W) to 0 to `white`; one of a single level becomes black."""
     low = image.amin((-2, -1), keepdim=True)
     span = image.amax((-2, -1), keepdim=True) - low
-    return (image - low) / span.clamp(min=torch.finfo(image.dtype).eps)
+    return (image - low) * white / span.clamp(min=torch.finfo(image.dtype).eps)
 
 
 def _check(pair: ImagePair) -> None:

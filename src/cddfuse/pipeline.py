@@ -126,18 +126,18 @@ def process(
     with ThreadPoolExecutor(finishers) as pool:
         try:
             for entry, reading in _read_ahead(source, keep, readers):
+                finished: Future[bool] = Future()
                 try:
                     content = reading.result()
-                    if content is not None:
+                    if content is None:
+                        finished.set_result(False)
+                    else:
                         with trouble(f"{doing} {entry.origin}"):
                             result = work(*content)
-                        waiting.append((entry.name, pool.submit(_finish, finish, entry, result)))
-                    else:
-                        summary.kept.append(entry.name)
-                        after(entry.name)
+                        finished = pool.submit(_finish, finish, entry, result)
                 except InputError as error:
-                    summary.failed[entry.name] = error
-                    after(entry.name)
+                    finished.set_exception(error)
+                waiting.append((entry.name, finished))
                 while len(waiting) >= finishers + 1:
                     settle()
         except InputError:  # of the source itself: what has been fused is kept

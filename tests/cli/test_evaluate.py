@@ -77,14 +77,14 @@ def test_table_of_a_folder(scene: Path, capsys: Say) -> None:
     assert "out_f, 3 images, the files as saved, 8 bit" in out
     assert f"Profile paper. {PROFILES['paper'].compares}" in out
     table = cells(out)
-    assert table["metric"][:2] == ["fused", "deviation"]
+    assert table["metric"][:3] == ["fused", "std. dev.", "95 % CI of mean"]
     assert table["metric"][-4:] == ["first", "second", "mean", "max"]
     # MSE 100, (900 + 100) / 2 and (8100 + 4900) / 2, whose mean is 2366.667.
     assert table["MSE ↓"][:2] == ["2366.667", "3585.155"]
     assert table["MSE ↓"][3:] == ["200.000 *", "200.000 *", "100.000 *", "200.000 *"]
     assert table["CC ↑"] == ["- (3 undef.)", "-", "-"] + ["- (3 undef.)"] * 4
-    assert "* beats the method" in out
-    assert "undef.: images where the metric is 0/0" in out
+    assert "* better than the method" in out
+    assert "undef.: images for which the metric is undefined" in out
 
 
 def test_no_mark_where_the_method_is_best(scene: Path, capsys: Say) -> None:
@@ -171,7 +171,7 @@ def test_report(noise: Path, capsys: Say) -> None:
     assert summary["tables"]["plain"]["first"]["SCD"]["undefined"] == 3
     assert summary["tables"]["plain"]["first"]["SF"]["beats"] is True
 
-    assert texts["summary.md"].count("| metric | fused | deviation |") == 2
+    assert texts["summary.md"].count("| metric | fused | std. dev. |") == 2
     assert f"Profile paper. {PROFILES['paper'].compares}" in texts["summary.md"]
     found = cells(texts["summary.md"].split("without the stretch")[1])
     assert found["SF ↑"][0] == f"{record['mean']:.3f}"
@@ -181,7 +181,7 @@ def test_report(noise: Path, capsys: Say) -> None:
     latex = texts["summary.tex"]
     assert latex.count(r"\begin{tabular}{lrrrrrrr}") == latex.count(r"\end{tabular}") == 2
     assert "% Profile paper. " in latex
-    assert r"95 \% of the mean" in latex
+    assert r"95 \% CI of mean" in latex
     assert rf"SF $\uparrow$ & {record['mean']:.3f} & " in latex
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 2 * 9
@@ -224,6 +224,55 @@ def test_another_profile_is_named(scene: Path, capsys: Say) -> None:
     assert f"Profile corrected. {PROFILES['corrected'].compares}" in capsys.readouterr().out
 
 
+# Sizes
+
+
+def test_results_of_another_size(noise: Path, capsys: Say) -> None:
+    noisy(noise / "out" / "1.png", 3)
+    noisy(noise / "out" / "2.png", 4, (40, 41))
+    arguments = ["out", "--metrics", "EN", "VIF"]
+    assert score(*arguments) == 1
+    out, err = capsys.readouterr()
+    assert "1 image, " in out
+    assert err.endswith("resize them, or crop the sources (--resize, --crop).\n")
+
+    assert score(*arguments, "--resize") == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert "1 result (2) was resized to the size of the sources" in out
+    assert "undef." not in out
+
+    assert score(*arguments, "--crop", "-o", "report") == 0
+    out, _ = capsys.readouterr()
+    notes = [
+        "1 result (2) was scored against the centre of the sources, cropped to the size of the "
+        "result.",
+        "VIF is over 1 of 2 images, for it needs at least 41 x 41 pixels.",
+    ]
+    assert out.splitlines()[-2:] == notes
+    assert cells(out)["VIF ↑"][0].endswith(" (1 undef.)")
+    text = (noise / "report" / "summary.md").read_text("utf-8")
+    assert "\n\n".join(notes) in text
+    summary = json.loads((noise / "report" / "summary.json").read_text("utf-8"))
+    assert summary["notes"] == notes
+    assert summary["tables"]["saved"]["fused"]["VIF"]["undefined"] == 1
+
+
+def test_second_source_of_another_size(noise: Path, capsys: Say) -> None:
+    (noise / "ir" / "1.png").unlink()
+    noisy(noise / "ir" / "1.png", 6, (30, 31))
+    assert score("--model", "mean", "--metrics", "EN") == 1
+    assert capsys.readouterr().err.endswith("or resize the second (--resize).\n")
+    assert score("--model", "mean", "--metrics", "EN", "--resize") == 0
+
+
+def test_one_result_of_two_images(noise: Path, capsys: Say) -> None:
+    noisy(noise / "any.png", 3)
+    sources = ["--first", "vi/1.png", "--second", "ir/2.png"]
+    assert run(["evaluate", "any.png", *sources, "--metrics", "EN"]) == 0
+    assert "any.png, 1 image, the files as saved" in capsys.readouterr().out
+
+
 # Trouble
 
 
@@ -240,12 +289,15 @@ def test_what_does_not_fit_is_listed_and_the_rest_is_done(scene: Path, capsys: S
     lines = err.splitlines()
     assert lines[:3] == ["no partner: vi/lone.png", "no partner: out_f/stray.png", "no result: d"]
     assert lines[3].startswith("failed: b: out_f/b_fused.png is not an image")
-    assert lines[4].startswith("failed: c: out_f/c_fused.png is 7x5 and vi/c.png is 45x42: use")
+    text, flags = lines[4].removesuffix(".").split(" (--")
+    assert text.startswith("failed: c: out_f/c_fused.png is 7x5 and its sources are 45x42: use")
+    assert flags == "resize, --crop)"
     assert len(lines) == 5
-    text = (scene / "report" / "summary.md").read_text("utf-8")
-    assert all(f"- {line}" in text for line in lines)
+    written = (scene / "report" / "summary.md").read_text("utf-8")
+    assert all(f"- {line}" in written for line in (*lines[:4], text))
     summary = json.loads((scene / "report" / "summary.json").read_text())
-    assert summary["unmatched"] == ["vi/lone.png", "out_f/stray.png"]
+    assert summary["skipped"] == {"vi/lone.png": "no partner"}
+    assert summary["unmatched"] == ["out_f/stray.png"]
     assert summary["missing"] == ["d"]
     assert list(summary["failed"]) == ["b", "c"]
     assert summary["tables"]["saved"]["fused"]["MSE"]["mean"] == 100
@@ -280,7 +332,7 @@ def test_existing_report_is_safe(scene: Path, capsys: Say) -> None:
     assert not out
     assert err == (
         "cddfuse: report/summary.tex exists already: choose another folder, "
-        "or --overwrite to replace it.\n"
+        "or overwrite it (--overwrite).\n"
     )
     assert [path.name for path in old.parent.iterdir()] == ["summary.tex"]
     assert old.read_text() == "mine"
@@ -295,15 +347,19 @@ def test_existing_report_is_safe(scene: Path, capsys: Say) -> None:
         (["nowhere"], "cannot open the folder nowhere (No such file"),
         (["vi/a.png"], "cannot open the folder vi/a.png (Not a directory"),
         (["strange"], "no image of strange (z.png, ...) has the name of a pair (a, ...)"),
-        (["small"], "none of 1 pairs could be scored: small/a.png is 7x5 and vi/a.png is 45x42"),
-        (["out_f", "--metrics", "XX"], "Profile paper has no metric 'XX': use EN, SD"),
-        (["out_f", "--profile", "xx"], "There is no profile 'xx': use paper"),
-        (["out_f", "--limit", "0"], "cannot stop after 0 pairs: use 1 or more."),
-        (["out_f", "-o", "vi/a.png"], "vi/a.png is no folder: name one for the report with -o."),
-        (["out_f", "-o", "vi/a.png/x/y"], "vi/a.png is no folder: name one for the report with"),
+        (["small"], "none of 1 pairs could be scored: small/a.png is 7x5 and its sources"),
+        (["out_f", "--metrics", "XX"], "profile paper has no metric 'XX': use EN, SD"),
+        (["out_f", "--profile", "xx"], "there is no profile 'xx': use paper"),
+        (["out_f", "--limit", "0"], "cannot stop after 0 pairs: use 1 or more (--limit)."),
+        (["out_f", "-o", "vi/a.png"], "vi/a.png is not a folder: choose one for the report (-o)."),
+        (
+            ["out_f", "-o", "vi/a.png/x/y"],
+            "vi/a.png is not a folder: choose one for the report (-o).",
+        ),
         (["out_f", "--model", "mean"], "score a folder of results or a network: leave out one"),
         (["out_f", "--weights", "ivf"], "score a folder of results or a network: leave out one"),
         (["out_f", "--tile", "256"], "score a folder of results or a network: leave out one"),
+        (["--model", "mean", "--crop"], "results of a network have the size of their sources: do"),
         (["--model", "mean", "--tile", "3"], "a tile of 3 pixels is too small"),
         (["--model", "mean", "--memory", "much"], "much is no amount of memory: write 2GB"),
         ([], "name a folder of fused images, or a network: --model cddfuse."),

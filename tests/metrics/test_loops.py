@@ -11,7 +11,7 @@ from torch import Tensor
 from cddfuse import metrics
 from cddfuse.metrics import METRICS, score
 from cddfuse.metrics.loops import _kernels, loops, of_each
-from cddfuse.metrics.moments import variations
+from cddfuse.metrics.moments import scatter
 from cddfuse.threads import single_threaded
 
 USERS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
@@ -19,7 +19,7 @@ USERS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "edges folded": lambda *images: metrics.edge_preservation(*images, fold=True),
     "steps": lambda fused, *_: metrics.spatial_frequency(fused),
     "deviation": lambda fused, *_: metrics.standard_deviation(fused),
-    "variations": variations,
+    "scatter": scatter,
     "levels": lambda fused, *_: metrics.entropy(fused.round()),
     "windows": lambda *images: metrics.feature_mutual_information(
         images[0], torch.stack(images[1:])

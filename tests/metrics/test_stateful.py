@@ -9,7 +9,7 @@ from torch import Tensor
 pytest.importorskip("torchmetrics", reason="the extra `metrics` is not installed")
 
 from cddfuse.errors import InputError
-from cddfuse.metrics import METRICS
+from cddfuse.metrics import METRICS, Metric
 from cddfuse.metrics.stateful import FusionScores
 
 Triple = tuple[Tensor, Tensor, Tensor]
@@ -36,6 +36,24 @@ def test_undefined_values_are_counted_not_averaged(batch: Triple) -> None:
     assert result["CC"].item() == pytest.approx(
         METRICS["CC"](fused, first, second).nanmean().item()
     )
+
+
+def test_small_images_are_undefined_for_one_metric_only(batch: Triple) -> None:
+    scores = FusionScores(["VIF", "EN"])
+    scores.update(*batch)
+    scores.update(*(image[:, :, :40] for image in batch))
+    result = scores.compute()
+    assert result["VIF_undefined"] == 3
+    assert result["EN_undefined"] == 0
+    torch.testing.assert_close(result["VIF"], METRICS["VIF"](*batch).mean())
+
+
+def test_own_metrics(batch: Triple) -> None:
+    mine = Metric("highest", "Highest level", lambda x: x.amax((1, 2, 3)), over="fused")
+    scores = FusionScores([mine, "EN"])
+    scores.update(*batch)
+    expected = (batch[0].amax((1, 2, 3)) * 255).round()
+    torch.testing.assert_close(scores.per_image()["highest"], expected)
 
 
 def test_forward_gives_the_batch_and_reset_forgets(batch: Triple) -> None:

@@ -1,53 +1,98 @@
 """The command line: a table from verb to function.
 
-Exit codes: 0 done; 1 some of a folder failed, the rest is done; 2 nothing was done, with one
-sentence that says why; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 some of it failed or was left out, or what was printed could not be written,
+the rest is done; 2 nothing was done, with one sentence that says why; 130 stopped by Ctrl-C. A
+reader of the output that leaves early, such as `head`, changes nothing.
 """
 
 import sys
 from collections.abc import Sequence
+from inspect import isfunction
+from typing import NamedTuple
 
 from cyclopts import App, CycloptsError, UnknownCommandError
 from rich.console import Console
 
-# Verbs are imported when called, so that `--help` and a typing error answer at once.
+from cddfuse.cli import streams
+
+
+class Verb(NamedTuple):
+    """A command."""
+
+    function: str
+    """Imported when it is called, so that `--help` and a typing error answer at once."""
+
+    summary: str
+    """What `cddfuse --help` says. Its own `--help` shows the docstring of the function."""
+
+
 VERBS = {
-    "fuse": "cddfuse.cli.fuse:fuse",
-    "train": "cddfuse.cli.train:train",
-    "evaluate": "cddfuse.cli.evaluate:evaluate",
-    "export": "cddfuse.cli.export:export",
-    "models": "cddfuse.cli.models:models",
-    "weights": "cddfuse.cli.weights:weights",
+    "fuse": Verb("cddfuse.cli.fuse:fuse", "Fuse two images, or all pairs of two folders."),
+    "train": Verb("cddfuse.cli.train:train", "Train a network on your own pairs."),
+    "evaluate": Verb(
+        "cddfuse.cli.evaluate:evaluate", "Score the results of any tool, or a network."
+    ),
+    "export": Verb(
+        "cddfuse.cli.export:export", "Export a network to ONNX, OpenVINO or TorchScript."
+    ),
+    "models": Verb("cddfuse.cli.models:models", "List the networks and their weights."),
+    "weights": Verb("cddfuse.cli.weights:weights", "Import weights that authors publish."),
 }
 
-app = App(
-    name="cddfuse",
-    help="Fuse registered images of two modalities: infrared and visible, or two medical ones.\n\n"
-    "fuse: fuse files or folders. train: train a network on your own pairs. "
-    "evaluate: score fused images, or a network. export: write a network for other runtimes. "
-    "models: list the networks. "
-    "weights: import those of the authors.",
-    suppress_keyboard_interrupt=False,  # for `run` has something to say
-)
-for name, function in VERBS.items():
-    app.command(function, name=name)
+
+def build(called: str | None = None) -> App:
+    """The application, in which the verb that is called has its own help."""
+    app = App(
+        name="cddfuse",
+        help="Fuse registered images of two modalities: infrared and visible, or medical ones.",
+        suppress_keyboard_interrupt=False,  # `run` handles it
+    )
+    for place, (name, verb) in enumerate(VERBS.items()):
+        summary = None if name == called else verb.summary
+        app.command(verb.function, name=name, help=summary, sort_key=place)
+    return app
+
+
+app = build()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and leave with its exit code."""
+    streams.reserve_descriptors()
     sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    with streams.tolerant() as output:
+        problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        code = _run(words, problems)
+        sys.stdout.flush()
+        if output.lost:
+            reason = output.lost.strerror or output.lost
+            problems.print(f"cddfuse: what was printed could not be written ({reason}).")
+            code = code or 1
+        return code
+
+
+def _prepare_process() -> None:
+    """Settings of the whole process, which programs make once and the library never."""
+    from cddfuse.runtime.allocator import keep_memory
+
+    keep_memory()
+
+
+def _run(words: Sequence[str], problems: Console) -> int:
     from cddfuse.cli.messages import sentence
     from cddfuse.errors import InputError
 
-    problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
-        result = app(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        called = build(next((word for word in words if word in VERBS), None))
+        verb, given, _ = called.parse_args(words, exit_on_error=False, print_error=False)
+        if isfunction(verb):  # not --help or --version
+            _prepare_process()
+        result = verb(*given.args, **given.kwargs)
     except UnknownCommandError as error:
         # Its own text would import every verb, and so what only training needs.
         word, known = (error.unused_tokens or ["of that name"])[0], ", ".join(VERBS)

@@ -9,15 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
+from cddfuse.cli.messages import sentence
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, report
 from cddfuse.evaluate import evaluate as score_pairs
-from cddfuse.io import pair_folders
+from cddfuse.io.formats import Reading, open_source
 from cddfuse.metrics import PAPER_EIGHT, chosen
 from cddfuse.models import FusionModel
 from cddfuse.models.exported import is_exported
 from cddfuse.runtime import Limits
-from cddfuse.runtime.allocator import keep_memory
 
 _WIDE = 160  # columns of a table that goes to a file
 
@@ -37,6 +37,8 @@ def evaluate(
     ),
     profile: str = "paper",
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    resize: Flag = False,
+    crop: Flag = False,
     limit: int | None = None,
     recursive: Flag = False,
     device: str = "auto",
@@ -48,41 +50,44 @@ def evaluate(
     json: Flag = False,
     quiet: Flag = False,
 ) -> int:
-    """Score the fused images of any tool; or fuse with a network and score, without any files.
+    """Score the fused images of any tool, or fuse with a network and score, without any files.
 
-    Beside the method stand those it has to beat: each source as it is, the mean and the maximum of
-    both. A star marks where one of them is better. Networks are scored by the protocol of the
-    published tables: grey sources of 8 bits, each result stretched to the full range and rounded;
-    a second table leaves out the stretch.
+    The tables also hold the baselines: each source as it is, the mean and the maximum of both. A
+    star marks where one of them is better than the method. Networks are scored by the protocol of
+    the published tables: grey sources of 8 bits, each result stretched to the full range and
+    rounded; a second table leaves out the stretch.
 
     Args:
         fused: The folder of a tool's results, named like their sources, with or without an ending
-            such as _fused.
-        first: The folder of visible (PET, SPECT, CT) images; or a folder with both kinds.
-        second: The folder of infrared (MRI) images. Files are paired by name.
-        model: A network of the zoo, instead of a folder of results.
-        weights: Of the network: a name, a weights file, a checkpoint of the authors, a repository
-            of the hub, or a file of `cddfuse export`, for which --model can be left out.
+            such as _fused; or one image, for two source images.
+        first: The folder of visible (PET, SPECT, CT) images, or one image; or a folder with both
+            kinds.
+        second: The folder of infrared (MRI) images, or one image. Files are paired by name.
+        model: A network, instead of results.
+        weights: Weights of the network: a name, a weights file, a checkpoint of the authors, a
+            repository of the hub, or a file of `cddfuse export`, for which --model can be left out.
         task: Chooses the weights: ivf for infrared and visible, mif for medical pairs; by
             default what the network was first made for.
         residual: As for fuse: for checkpoints of cddfuse that do not say.
         metrics: Names of metrics.
-        profile: The dialect of the metrics: paper, matlab, spreadsheet, vifb, ivif_zoo,
-            corrected.
+        profile: Named implementation variants of the metrics: paper, matlab, spreadsheet, vifb,
+            ivif_zoo, corrected.
         output: A folder for per_image.csv, summary.md, summary.tex and summary.json.
+        resize: Resize the second image to the size of the first, and results to the size of their
+            sources, where they differ.
+        crop: Crop the sources centrally to the size of the result, where it is smaller.
         limit: Stop after so many pairs.
         recursive: Pair images of subfolders too.
-        device: Where the network runs: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
-        backend: What runs the network, as for fuse.
-        tile: Side of tiles in pixels, for images that are large; one piece by default.
-        memory: That feature maps may take, such as 2GB; most of what is free by default. What does
-            not fit is fused in tiles.
-        precision: Of the arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere.
+        device: Device of the network: cpu, cuda, cuda:1, mps; auto takes the fastest available.
+        backend: Runtime of the network, as for fuse.
+        tile: Side of tiles in pixels, for large images; one piece by default.
+        memory: Memory budget for feature maps, such as 2GB; most of the free memory by default.
+            Images that need more are fused in tiles.
+        precision: Arithmetic precision: auto is bf16 on GPUs that have it and fp32 elsewhere.
         overwrite: Replace a report that exists.
         json: Print the summary as JSON, and the tables on stderr.
         quiet: Print nothing but errors.
     """
-    keep_memory()
     chosen(metrics, profile)
     if output:
         report.require_place(output, overwrite=overwrite)
@@ -92,37 +97,52 @@ def evaluate(
     network = model or (weights is not None and is_exported(weights))
     if not fused and not network:
         raise InputError("name a folder of fused images, or a network: --model cddfuse.")
-    pairs, unpaired, skipped, notes = pair_folders(first, second, recursive=recursive)
+    source = open_source(first, second, Reading(resize=resize, recursive=recursive))
     method: FusionModel | Path | None = fused
     if network:
         method = load_network(model, task, weights, residual, device, backend)
     assert method is not None
     console = stderr(quiet)
-    for note in notes:
-        console.print(note)
     with progress(console) as bar:
         shown = bar.add_task("evaluate", total=None, rate="")
 
-        def after(name: str, total: int) -> None:
+        def after(name: str, total: int | None) -> None:
             speed = bar.tasks[0].speed
             rate = f"{speed:.2f} pairs/s" if speed else ""
             bar.update(shown, advance=1, total=total, description=name, rate=rate)
 
         scores = score_pairs(
-            method, pairs, metrics, profile, limit=limit, limits=limits, after=after
+            method,
+            source,
+            metrics,
+            profile,
+            resize=resize,
+            crop=crop,
+            limit=limit,
+            limits=limits,
+            after=after,
         )
-    scores.unmatched[:0] = unpaired
-    scores.skipped[:0] = skipped
+    unsaved = _save(scores, output, overwrite) if output else None
     _print(scores, console if json else Console(highlight=False, quiet=quiet))
     problems = stderr(quiet=False)
-    for line in report.left_out(scores):
+    for line in report.left_out(scores, sentence):
         problems.print(line)
     if json:
         print(report.as_json(scores))
-    if output:
-        report.write_report(scores, output, overwrite=overwrite)
+    if unsaved:
+        problems.print(f"cddfuse: {sentence(unsaved)}")
+    elif output:
         console.print(f"report: {output}")
-    return 1 if report.left_out(scores) else 0
+    return 1 if unsaved or report.left_out(scores) else 0
+
+
+def _save(scores: Scores, folder: Path, overwrite: bool) -> InputError | None:
+    """Write the report; an error is returned, for the scores are still to be printed."""
+    try:
+        report.write_report(scores, folder, overwrite=overwrite)
+    except InputError as error:
+        return error
+    return None
 
 
 def _print(scores: Scores, console: Console) -> None:
@@ -136,5 +156,5 @@ def _print(scores: Scores, console: Console) -> None:
         for line in report.lines(scores, name):
             table.add_row(*map(Text, line))
         console.print(table)
-    for note in (report.profile(scores), *report.legend(scores)):
+    for note in (report.profile(scores), *report.legend(scores), *report.notes(scores)):
         console.print(Text(note), soft_wrap=True)

@@ -12,11 +12,12 @@ def flag(setting: str) -> str:
 
 
 def sentence(error: InputError) -> str:
-    """The message in one line, with the flag that cures it."""
+    """The message in one line, with the flags that cure it."""
     text = " ".join(str(error).split())
     if error.setting is None:
         return text
-    return f"{text.removesuffix('.')} ({flag(error.setting)})."
+    settings = (error.setting,) if isinstance(error.setting, str) else error.setting
+    return f"{text.removesuffix('.')} ({', '.join(map(flag, settings))})."
 
 
 def left_out(skipped: Skipped) -> str:

@@ -1,180 +1,149 @@
-"""Score a network, or the results of any tool, and say how far copies of the sources get."""
+"""Score a network, or the results of any tool, beside the baselines that it has to beat."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 from torch import Tensor
 
 from cddfuse.errors import InputError, trouble
-from cddfuse.evaluate.folders import AnyPair, match_fused
+from cddfuse.evaluate.folders import Matched, match_fused
 from cddfuse.evaluate.protocol import Rows, published_grey, rows, stretched_rows
-from cddfuse.evaluate.scores import TRIVIAL, Scores, Summary, Values
+from cddfuse.evaluate.scores import BASELINES, Facts, PairScores, Scores, Summary
+from cddfuse.evaluate.sources import Fit, GreyImages, Images, Pairs, as_source, listed
 from cddfuse.fuse import fuse
-from cddfuse.io import read_image
 from cddfuse.metrics import PAPER_EIGHT, Metric, chosen, levels
 from cddfuse.models.base import FusionModel
-from cddfuse.pair import ImagePair
+from cddfuse.pipeline import process
 from cddfuse.runtime import Limits
 
-__all__ = ["TRIVIAL", "Scores", "Summary", "evaluate", "published_grey"]
+__all__ = ["BASELINES", "Scores", "Summary", "evaluate", "published_grey"]
 
-_AHEAD = 2  # pairs read before they are needed, and waiting for the scorers, at a time
+_Tables = Mapping[str, Callable[[Tensor, Tensor, Tensor], Rows]]
 
-_Result = dict[str, dict[str, dict[str, float]]]  # table, row, metric
-
-
-class _Task(NamedTuple):
-    name: str
-    pair: AnyPair
-    fused: Path | None
+_OF_NETWORKS: _Tables = {"stretched": stretched_rows, "plain": rows}
+_OF_FILES: _Tables = {"saved": rows}
 
 
 def evaluate(
     method: FusionModel | str | Path,
-    pairs: Sequence[AnyPair],
-    metrics: Iterable[str] = PAPER_EIGHT,
+    pairs: Pairs,
+    metrics: Iterable[str | Metric] = PAPER_EIGHT,
     profile: str = "paper",
     *,
+    resize: bool = False,
+    crop: bool = False,
     limit: int | None = None,
     limits: Limits | None = None,
-    after: Callable[[str, int], None] = lambda name, total: None,
+    after: Callable[[str, int | None], None] = lambda name, total: None,
 ) -> Scores:
-    """Score a method by the protocol of the published tables, beside the trivial methods.
+    """Score a method by the protocol of the published tables, beside the baselines.
 
-    Sources are `published_grey`. A network fuses them at full size, and its results are scored
-    twice, on 8-bit levels: stretched one by one, as published, and plain. Files are scored as they
-    are. A pair that cannot be read, fused or scored is noted, the others are done.
+    Sources are converted by `published_grey`. A network fuses them at full size, and its results
+    are scored twice, quantised to 8 bits: each stretched to the full range, as in published tables,
+    and as it is. Results of other tools are scored as they are. A pair that cannot be read, fused
+    or scored is recorded, and the others are done.
 
     Args:
-        method: a network in evaluation mode, on its device; or the folder of any tool's results.
-        pairs: of files, as `cddfuse.io.pair_folders` finds them, or of images.
-        metrics: names of the profile.
-        profile: which dialect of the metrics, see `cddfuse.metrics.PROFILES`.
+        method: a network in evaluation mode, on its device; the folder of any tool's results; or
+            one file, if there is one pair.
+        pairs: a source (`cddfuse.io.formats.open_source`), a list of files
+            (`cddfuse.io.pair_folders(...).pairs`), or a list of images.
+        metrics: names in the profile, and metrics of your own.
+        profile: which implementations the names stand for, see `cddfuse.metrics.PROFILES`.
+        resize: resize results to the size of their sources and, in lists, the second source to
+            the size of the first.
+        crop: crop sources centrally to the size of the result.
         limit: stop after so many pairs.
-        limits: tiles, memory and precision of the network, if they are not to be chosen.
-        after: called with its name, and the number of all, when a pair is out of the way.
+        limits: tiles, memory and precision of the network; None chooses them.
+        after: called with the name of each pair that is done or has failed, and the number of all,
+            or None if the source does not know it.
     """
-    records = chosen(dict.fromkeys(metrics), profile)
+    records = chosen(metrics, profile)
     if limit is not None and limit < 1:
-        raise InputError(f"cannot stop after {limit} pairs: use 1 or more.")
+        raise InputError(f"cannot stop after {limit} pairs: use 1 or more.", setting="limit")
+    source = as_source(pairs, resize=resize)
     if isinstance(method, FusionModel):
+        if crop:
+            raise InputError(
+                "results of a network have the size of their sources: do not crop.", setting="crop"
+            )
         scores = Scores(method.card.name, profile, records)
-        names = [pair.name or str(number) for number, pair in enumerate(pairs, 1)]
-        tasks = [_Task(name, pair, None) for name, pair in zip(names, pairs, strict=True)]
+        images, tables = GreyImages(source, limit=limit), _OF_NETWORKS
+        work: Callable[[Images], Images] = partial(_fused, method, limits)
     else:
-        files, missing, unmatched, skipped = match_fused(Path(method), pairs)
-        scores = Scores(str(method), profile, records, missing=missing, unmatched=unmatched)
-        scores.skipped = skipped
-        tasks = [_Task(p.name, p, files[p.name]) for p in pairs if p.name in files]
-    tasks = tasks[:limit]
-    network = method if isinstance(method, FusionModel) else None
-    for name, result in _results(network, limits, tasks, records):
-        if isinstance(result, InputError):
-            scores.failed[name] = str(result)
-        else:
-            _add(scores, name, result)
-        after(name, len(tasks))
-    if not scores.images:
-        reasons = list(scores.failed.values()) or ["there are no pairs"]
-        raise InputError(f"none of {len(tasks)} pairs could be scored: {reasons[0]}")
+        path, known = Path(method), listed(source)
+        one = len(known) == 1 and path.is_file()
+        found = Matched({known[0].name: path}, [], [], []) if one else match_fused(path, known)
+        scores = Scores(
+            str(path), profile, records, missing=found.missing, unmatched=found.unmatched
+        )
+        scores.skipped += found.skipped
+        fit: Fit | None = "crop" if crop else "resize" if resize else None
+        images, tables = GreyImages(source, found.files, fit, limit), _OF_FILES
+        work = _as_saved
+    scores.notes += source.notes
+    scores.skipped[:0] = source.skipped
+    _score(scores, images, work, tables, after)
     return scores
 
 
-def _add(scores: Scores, name: str, result: _Result) -> None:
-    scores.images.append(name)
-    for table, of_rows in result.items():
-        for row, of_metrics in of_rows.items():
-            values: Values = scores.tables.setdefault(table, {}).setdefault(row, {})
-            for metric, value in of_metrics.items():
-                values.setdefault(metric, []).append(value)
+def _fused(network: FusionModel, limits: Limits | None, images: Images) -> Images:
+    return images._replace(fused=fuse(network, images.pair, limits=limits))
 
 
-def _results(
-    network: FusionModel | None, limits: Limits | None, tasks: list[_Task], metrics: list[Metric]
-) -> Iterator[tuple[str, _Result | InputError]]:
-    """In the order of the tasks; the next pairs are read and fused while others are scored."""
-    workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(workers) as scorers:
-        scoring: list[tuple[str, Future[_Result] | InputError]] = []
-        for task, images in _read_ahead(reader, tasks):
-            try:
-                first, second, *fused = images.result()
-                tables = _tables(network, limits, task, first, second, *fused)
-                future = scorers.submit(_scored, task, tables, first, second, metrics)
-                scoring.append((task.name, future))
-            except InputError as error:
-                scoring.append((task.name, error))
-            while len(scoring) >= workers + _AHEAD:
-                yield _settled(*scoring.pop(0))
-        while scoring:
-            yield _settled(*scoring.pop(0))
-
-
-def _settled(name: str, scored: "Future[_Result] | InputError") -> tuple[str, _Result | InputError]:
-    try:
-        return name, scored if isinstance(scored, InputError) else scored.result()
-    except InputError as error:
-        return name, error
-
-
-def _read_ahead(
-    reader: ThreadPoolExecutor, tasks: list[_Task]
-) -> Iterator[tuple[_Task, "Future[list[Tensor]]"]]:
-    reading: list[tuple[_Task, Future[list[Tensor]]]] = []
-    for task in tasks:
-        reading.append((task, reader.submit(_read, task)))
-        if len(reading) > _AHEAD:
-            yield reading.pop(0)
-    yield from reading
-
-
-def _read(task: _Task) -> list[Tensor]:
-    """Grey images (1, H, W) of one size: first, second, and the fused one if there is a file."""
-    sources = [task.pair.first, task.pair.second, *([task.fused] if task.fused else [])]
-    words = ("the first image", "the second image", "the fused image")
-    images = []
-    for source in sources:
-        # Nobody can list all that decoders raise when they meet a bad file.
-        with trouble(f"read {source if isinstance(source, Path) else task.name}", Exception):
-            images.append(published_grey(read_image(source)))
-    sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in images]
-    for source, size, word in zip(sources, sizes, words, strict=False):
-        if size != sizes[0]:
-            called = source if isinstance(source, Path) else word
-            other = sources[0] if isinstance(sources[0], Path) else words[0]
-            raise InputError(
-                f"{called} is {size} and {other} is {sizes[0]}: use images of one size."
-            )
+def _as_saved(images: Images) -> Images:
     return images
 
 
-def _tables(
-    network: FusionModel | None,
-    limits: Limits | None,
-    task: _Task,
-    first: Tensor,
-    second: Tensor,
-    *fused: Tensor,
-) -> dict[str, Rows]:
-    with trouble(f"fuse {task.name}"):
-        if network is None:
-            return {"saved": rows(fused[0], first, second)}
-        result = fuse(network, ImagePair(first, second, task.name), limits=limits)
-        images = (result, first, second)
-        return {"stretched": stretched_rows(*images), "plain": rows(*images)}
+def _score(
+    scores: Scores,
+    images: GreyImages,
+    work: Callable[[Images], Images],
+    tables: _Tables,
+    after: Callable[[str, int | None], None],
+) -> None:
+    """Compute the metrics of pairs in threads while the next ones are read and fused."""
+    found: dict[str, PairScores] = {}
+
+    def finish(name: str, images: Images) -> bool:
+        with trouble(f"score {name}"):
+            found[name] = _scored(images, tables, scores.metrics)
+        return True
+
+    summary = process(
+        images,
+        work,
+        finish,
+        "fuse",
+        after=lambda name: after(name, images.length),
+        finishers=min(4, os.cpu_count() or 1),
+    )
+    scores.failed = summary.failed
+    for name in summary.done:
+        scores.add(name, found[name])
+    if not scores.images:
+        reason = next(iter(summary.failed.values()), InputError("there are no pairs."))
+        raise InputError(
+            f"none of {len(summary.failed)} pairs could be scored: {reason}", reason.setting
+        )
 
 
-def _scored(
-    task: _Task, tables: dict[str, Rows], first: Tensor, second: Tensor, metrics: list[Metric]
-) -> _Result:
-    with trouble(f"score {task.name}"):
-        return {
-            table: {row: _values(image, first, second, metrics) for row, image in images.items()}
-            for table, images in tables.items()
+def _scored(images: Images, tables: _Tables, metrics: list[Metric]) -> PairScores:
+    first, second, _ = images.pair
+    fused = images.fused
+    assert fused is not None
+    values = {
+        table: {
+            row: _values(image, first, second, metrics)
+            for row, image in make(fused, first, second).items()
         }
+        for table, make in tables.items()
+    }
+    height, width = fused.shape[-2:]
+    return PairScores(values, Facts(height, width, _blank(fused, first, second), images.fit))
 
 
 def _values(
@@ -182,3 +151,18 @@ def _values(
 ) -> dict[str, float]:
     images = levels(image[None], first[None], second[None])
     return {metric.name: metric.of(images).item() for metric in metrics}
+
+
+def _blank(fused: Tensor, *sources: Tensor) -> Literal["black", "flat"] | None:
+    """Whether nothing is left of sources that show something, on 8-bit levels."""
+    low, high = _levels(fused)
+    if high <= 1 and any(_levels(source)[1] > 1 for source in sources):
+        return "black"
+    flat_sources = all(len(set(_levels(source))) == 1 for source in sources)
+    return "flat" if low == high and not flat_sources else None
+
+
+def _levels(image: Tensor) -> tuple[int, int]:
+    """Lowest and highest 8-bit level."""
+    low, high = image.aminmax()
+    return round(low.item() * 255), round(high.item() * 255)

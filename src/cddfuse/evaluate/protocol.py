@@ -1,4 +1,4 @@
-"""The images that are scored: grey as published tables have it, and what to compare them with."""
+"""The images that are scored: grey as in published tables, and the baselines beside them."""
 
 import torch
 from torch import Tensor
@@ -12,13 +12,13 @@ Rows = dict[str, Tensor]
 
 
 def published_grey(image: Tensor) -> Tensor:
-    """Whole 8-bit grey (..., 1, H, W) in [0, 1] of an image (..., C, H, W), C being 1 or 3.
+    """Convert an image (..., C, H, W), C being 1 or 3, to 8-bit grey (..., 1, H, W) in [0, 1].
 
-    To the last bit what OpenCV's reader and BGR2GRAY give on x86, the recipe of the published
-    tables: 16 bits are cut to 8, colours are added by fused multiply-adds in float32 (emulated in
+    Equal to the last bit to OpenCV's reader and BGR2GRAY on x86, as used for the published tables:
+    16 bits are truncated to 8, colours are added by fused multiply-adds in float32 (emulated in
     float64, where their products are exact) and rounded half to even. `colour.luma` does not round.
     """
-    # 257 of the 65536 levels lie between two 8-bit ones, so this leaves 8-bit files as they are.
+    # 257 of the 65536 levels lie between two 8-bit ones, so 8-bit images do not change.
     levels = (image.double() * 65535).round_().div_(256).floor_()
     if image.shape[-3] == 3:
         red, green, blue = levels.unbind(-3)
@@ -29,21 +29,21 @@ def published_grey(image: Tensor) -> Tensor:
 
 
 def rows(fused: Tensor, first: Tensor, second: Tensor) -> Rows:
-    """The images as they are; mean and maximum are those of the sources, on whole levels."""
-    return {"fused": fused, **{name: _grey(x) for name, x in _trivial(first, second).items()}}
+    """The fused image and the baselines as they are; mean and maximum are rounded to levels."""
+    return {"fused": fused, **{name: _grey(x) for name, x in _baselines(first, second).items()}}
 
 
 def stretched_rows(fused: Tensor, first: Tensor, second: Tensor) -> Rows:
-    """Each image brought to the full range by itself."""
-    trivial = _trivial(first, second)
+    """The fused image and the baselines, each stretched to the full range."""
+    baselines = _baselines(first, second)
     return {
         "fused": full_range(fused),
-        **{name: _grey(_stretched(x)) for name, x in trivial.items()},
+        **{name: _grey(full_range(x, 255)) for name, x in baselines.items()},
     }
 
 
-def _trivial(first: Tensor, second: Tensor) -> Rows:
-    """What anybody can do, on levels 0 to 255 in float64, where a half is exactly a half."""
+def _baselines(first: Tensor, second: Tensor) -> Rows:
+    """On levels 0 to 255 in float64, in which halves are exact."""
     one, other = ((image.double() * 255).round() for image in (first, second))
     return {
         "first": one,
@@ -51,11 +51,6 @@ def _trivial(first: Tensor, second: Tensor) -> Rows:
         "mean": (one + other) / 2,
         "max": torch.maximum(one, other),
     }
-
-
-def _stretched(levels: Tensor) -> Tensor:
-    low, high = levels.aminmax()
-    return (levels - low) * 255 / (high - low).clamp(min=1)
 
 
 def _grey(levels: Tensor) -> Tensor:

@@ -7,15 +7,16 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from cddfuse.errors import InputError
-from cddfuse.evaluate.scores import TRIVIAL, Scores, Summary
+from cddfuse.evaluate.scores import BASELINES, Scores, Summary
 from cddfuse.io import replacing
 from cddfuse.metrics import Metric
 
-HEADINGS = ("metric", "fused", "deviation", "95 % of the mean", *TRIVIAL)
+HEADINGS = ("metric", "fused", "std. dev.", "95 % CI of mean", *BASELINES)
 
 _TABLES = {
     "stretched": "the published protocol: each image stretched to 0..255, 8 bit",
@@ -23,28 +24,84 @@ _TABLES = {
     "saved": "the files as saved, 8 bit",
 }
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_SHOWN = 5  # names in a note
 
 
 def title(scores: Scores, table: str) -> str:
     """What a table shows."""
-    count = len(scores.images)
-    images = "1 image" if count == 1 else f"{count} images"
-    return f"{scores.method}, {images}, {_TABLES[table]}"
+    return f"{scores.method}, {_count(len(scores.images), 'image')}, {_TABLES[table]}"
 
 
 def profile(scores: Scores) -> str:
-    """Which dialect the numbers are in."""
-    return f"Profile {scores.profile}. {scores.compares}"
+    """The implementations that the numbers are of, and what they are comparable with."""
+    own = f" Not of this profile: {', '.join(scores.own)}." if scores.own else ""
+    return f"Profile {scores.profile}. {scores.compares}{own}"
 
 
 def legend(scores: Scores) -> list[str]:
     """What the signs in the tables mean, as far as they occur."""
     cells = [cell for table in scores.tables for line in lines(scores, table) for cell in line]
-    notes = {
-        "*": "* beats the method: a copy of a source, the mean or the maximum of both.",
-        "undef.": "undef.: images where the metric is 0/0 or the like; means leave them out.",
+    signs = {
+        "*": "* better than the method: a source as it is, the mean or the maximum of both.",
+        "undef.": "undef.: images for which the metric is undefined; means leave them out.",
     }
-    return [note for sign, note in notes.items() if any(sign in cell for cell in cells)]
+    return [meaning for sign, meaning in signs.items() if any(sign in cell for cell in cells)]
+
+
+def notes(scores: Scores) -> list[str]:
+    """What the numbers depend on beside the protocol, and what looks wrong: sentences."""
+    return [*scores.notes, *_sizes(scores), *_too_small(scores), *_blank(scores)]
+
+
+def _sizes(scores: Scores) -> list[str]:
+    changes = {
+        "resize": "resized to the size of the sources, which changes sharpness and noise, and so "
+        "most metrics.",
+        "crop": "scored against the centre of the sources, cropped to the size of the result.",
+    }
+    found = []
+    for fit, change in changes.items():
+        names = list(compress(scores.images, (facts.fit == fit for facts in scores.facts)))
+        if names:
+            found.append(f"{_results(names, 'was', 'were')} {change}")
+    return found
+
+
+def _too_small(scores: Scores) -> list[str]:
+    total = len(scores.facts)
+    return [
+        f"{metric.name} is over {covered} of {_count(total, 'image')}, for it needs at least "
+        f"{metric.smallest} x {metric.smallest} pixels."
+        for metric in scores.metrics
+        if (covered := sum(metric.covers(x.height, x.width) for x in scores.facts)) < total
+    ]
+
+
+def _blank(scores: Scores) -> list[str]:
+    if "saved" in scores.tables:
+        causes = {
+            "black": "were values in [0, 1] saved without scaling them to 0..255?",
+            "flat": "did the tool fail?",
+        }
+    else:
+        causes = dict.fromkeys(("black", "flat"), "do the weights suit the sources?")
+    words = {"black": "black", "flat": "of a single grey level"}
+    found = []
+    for blank, cause in causes.items():
+        names = list(compress(scores.images, (facts.blank == blank for facts in scores.facts)))
+        if names:
+            found.append(f"{_results(names, 'is', 'are')} {words[blank]}: {cause}")
+    return found
+
+
+def _results(names: list[str], one: str, many: str) -> str:
+    """How many and which, with the verb that suits the number."""
+    shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
+    return f"{_count(len(names), 'result')} ({shown}) {one if len(names) == 1 else many}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def lines(scores: Scores, table: str) -> list[list[str]]:
@@ -57,16 +114,16 @@ def _line(scores: Scores, table: str, metric: Metric) -> list[str]:
     fused = summaries["fused"]
     arrow = "↑" if metric.better == "higher" else "↓"
     interval = f"{_number(fused.low)} to {_number(fused.high)}"
-    trivial = [
+    baselines = [
         _mean(summaries[row]) + (" *" if scores.beats(table, row, metric) else "")
-        for row in TRIVIAL
+        for row in BASELINES
     ]
     return [
         f"{metric.name} {arrow}",
         _mean(fused),
         _number(fused.deviation),
         "-" if math.isnan(fused.low) else interval,
-        *trivial,
+        *baselines,
     ]
 
 
@@ -80,7 +137,7 @@ def _number(value: float) -> str:
 
 
 def as_csv(scores: Scores) -> str:
-    """Every value: a line for each table, row and image. Undefined is nan."""
+    """All values, one line for each table, row and image. Undefined is nan."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["table", "row", "image", *(metric.name for metric in scores.metrics)])
@@ -93,7 +150,7 @@ def as_csv(scores: Scores) -> str:
 
 
 def as_markdown(scores: Scores) -> str:
-    """The tables, and what was left out."""
+    """The tables with their legend, and what was left out."""
     blocks = [f"# Scores of {scores.method}", profile(scores)]
     for table in scores.tables:
         head = [HEADINGS, ["---", *["---:"] * (len(HEADINGS) - 1)]]
@@ -101,7 +158,7 @@ def as_markdown(scores: Scores) -> str:
         cells = [[cell.replace("*", r"\*").replace("|", r"\|") for cell in line] for line in body]
         blocks.append(f"{title(scores, table)}:")
         blocks.append("\n".join(f"| {' | '.join(line)} |" for line in cells))
-    blocks += [note.replace("*", r"\*") for note in legend(scores)]
+    blocks += [note.replace("*", r"\*") for note in (*legend(scores), *notes(scores))]
     problems = [f"- {problem}" for problem in left_out(scores)]
     if problems:
         blocks.append("\n".join(["Left out:", "", *problems]))
@@ -129,13 +186,13 @@ def _escaped(text: str) -> str:
 
 
 def as_json(scores: Scores) -> str:
-    """The summary, to full precision. Undefined is null."""
+    """The summary in full precision. Undefined is null."""
     tables = {
         table: {
             row: {
                 metric.name: {
                     **{key: _valid(value) for key, value in asdict(of[metric.name]).items()},
-                    **({"beats": scores.beats(table, row, metric)} if row in TRIVIAL else {}),
+                    **({"beats": scores.beats(table, row, metric)} if row in BASELINES else {}),
                 }
                 for metric in scores.metrics
             }
@@ -150,7 +207,8 @@ def as_json(scores: Scores) -> str:
         "images": len(scores.images),
         "better": {metric.name: metric.better for metric in scores.metrics},
         "tables": tables,
-        "failed": scores.failed,
+        "notes": notes(scores),
+        "failed": {name: str(reason) for name, reason in scores.failed.items()},
         "missing": scores.missing,
         "unmatched": [str(path) for path in scores.unmatched],
         "skipped": {str(path): reason for path, reason, _ in scores.skipped},
@@ -159,19 +217,19 @@ def as_json(scores: Scores) -> str:
 
 
 def _valid(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
+    """JSON has no NaN and no infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value
 
 
-def left_out(scores: Scores) -> list[str]:
-    """A line for each pair or file that is not in the tables."""
+def left_out(scores: Scores, say: Callable[[InputError], str] = str) -> list[str]:
+    """A line for each pair or file that is not in the tables, `say` giving the text of errors."""
     return [
-        *(f"no partner: {path}" for path in scores.unmatched),
         *(f"{reason}: {path}" for path, reason, _ in scores.skipped),
+        *(f"no partner: {path}" for path in scores.unmatched),
         *(f"no result: {name}" for name in scores.missing),
-        *(f"failed: {name}: {reason}" for name, reason in scores.failed.items()),
+        *(f"failed: {name}: {say(reason)}" for name, reason in scores.failed.items()),
     ]
 
 
@@ -184,23 +242,24 @@ FILES: dict[str, Callable[[Scores], str]] = {
 
 
 def write_report(scores: Scores, folder: Path, *, overwrite: bool = False) -> None:
-    """Write the `FILES`, each of them whole or not at all."""
+    """Write the `FILES`, each atomically."""
     require_place(folder, overwrite=overwrite)
     for name, text in FILES.items():
         with replacing(folder / name) as temporary:
-            temporary.write_text(text(scores), encoding="utf-8")
+            # File names may hold bytes that are no text.
+            temporary.write_text(text(scores), encoding="utf-8", errors="backslashreplace")
 
 
 def require_place(folder: Path, *, overwrite: bool = False) -> None:
-    """Find out before the work whether the report may be written."""
+    """Check, before the work is done, that the report can be written."""
     place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not os.path.isdir(place):
-        raise InputError(f"{place} is no folder: name one for the report with -o.")
+        raise InputError(f"{place} is not a folder: choose one for the report.", setting="output")
     if not os.access(place, os.W_OK):
-        raise InputError(f"{place} may not be written to: choose another folder with -o.")
+        raise InputError(f"{place} is not writable: choose another folder.", setting="output")
     for name in FILES:
         if os.path.lexists(folder / name) and not overwrite:
             raise InputError(
-                f"{folder / name} exists already: choose another folder, or --overwrite to "
-                "replace it."
+                f"{folder / name} exists already: choose another folder, or overwrite it.",
+                setting="overwrite",
             )

@@ -1,17 +1,20 @@
-"""What an evaluation found, and its statistics over the images."""
+"""Scores of all images, and their statistics."""
 
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from cddfuse.errors import InputError
+from cddfuse.evaluate.sources import Fit
 from cddfuse.io import Skipped
 from cddfuse.metrics import PROFILES, Metric
 
-TRIVIAL = ("first", "second", "mean", "max")
-"""What every method has to beat: the sources as they are, their mean and their maximum."""
+BASELINES = ("first", "second", "mean", "max")
+"""The sources as they are, their mean and their maximum: what every method has to beat."""
 
 _RESAMPLES = 2000
 
@@ -24,18 +27,40 @@ class Summary:
     """One metric over the images where it is defined."""
 
     mean: float
-    """Plain mean; NaN if the metric is defined nowhere."""
+    """NaN if the metric is defined for no image."""
 
     deviation: float
-    """Standard deviation of the images (n - 1); NaN below two of them."""
+    """Standard deviation over the images (n - 1); NaN below two of them."""
 
     low: float
-    """With `high`, the 95 % interval of the mean by bootstrap; NaN below two images."""
+    """Lower end of the 95 % confidence interval of the mean, by bootstrap; NaN below two images."""
 
     high: float
+    """Its upper end."""
 
     undefined: int
     """Number of images that the mean leaves out."""
+
+
+class Facts(NamedTuple):
+    """What is to be known of one fused image beside its scores."""
+
+    height: int
+    width: int
+    blank: Literal["black", "flat"] | None
+    """If it has no level above 1, or one level, although the sources have more."""
+
+    fit: Fit | None
+    """What was done because its size was not that of the sources."""
+
+
+class PairScores(NamedTuple):
+    """Scores of one pair."""
+
+    tables: dict[str, dict[str, dict[str, float]]]
+    """Table, row, metric, as in `Scores.tables`."""
+
+    facts: Facts
 
 
 def summarise(values: list[float]) -> Summary:
@@ -64,10 +89,10 @@ def _resampled_means(values: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Scores:
-    """Scores of one method on many pairs, beside those of the trivial methods."""
+    """Scores of one method on many pairs, beside those of the baselines."""
 
     method: str
-    """What was scored: a network, or a folder."""
+    """What was scored: a network, a folder or a file."""
 
     profile: str
     metrics: list[Metric]
@@ -76,34 +101,59 @@ class Scores:
     """Names of the pairs that were scored, in their order."""
 
     tables: dict[str, dict[str, Values]] = field(default_factory=dict)
-    """Table, row, metric. Tables: "stretched" and "plain" of a network, "saved" of a folder. Rows:
-    "fused" and the `TRIVIAL` ones, in the same form (of "stretched", each is stretched)."""
+    """Table, row, metric.
 
-    failed: dict[str, str] = field(default_factory=dict)
+    Tables are "stretched" and "plain" for a network, "saved" for files. Rows are "fused" and the
+    `BASELINES`, treated alike: in "stretched", each of them is stretched.
+    """
+
+    facts: list[Facts] = field(default_factory=list)
+    """One for each of `images`."""
+
+    failed: dict[str, InputError] = field(default_factory=dict)
     """Reason by name of the pair."""
 
     missing: list[str] = field(default_factory=list)
-    """Pairs that the folder has no result of."""
+    """Pairs without a result in the folder."""
 
     unmatched: list[Path] = field(default_factory=list)
-    """Images without a partner: the result of no pair, or one side of a pair alone."""
+    """Images that belong to no pair: sources without a partner, and results of no pair."""
+
+    notes: list[str] = field(default_factory=list)
+    """What the source says about how it was read."""
+
+    def add(self, name: str, scores: PairScores) -> None:
+        """Append the scores of one pair."""
+        self.images.append(name)
+        self.facts.append(scores.facts)
+        for table, of_rows in scores.tables.items():
+            for row, of_metrics in of_rows.items():
+                values = self.tables.setdefault(table, {}).setdefault(row, {})
+                for metric, value in of_metrics.items():
+                    values.setdefault(metric, []).append(value)
 
     skipped: list[Skipped] = field(default_factory=list)
     """What looks like an image, or holds some, and was not considered."""
 
     @property
     def compares(self) -> str:
-        """With which tables these numbers may be compared."""
+        """The published tables that numbers of this profile are comparable with."""
         return PROFILES[self.profile].compares
 
     @property
+    def own(self) -> list[str]:
+        """Names of metrics that are not of the profile."""
+        known = PROFILES[self.profile]
+        return [metric.name for metric in self.metrics if known.get(metric.name) is not metric]
+
+    @property
     def values(self) -> Values:
-        """The method's own, of the first table: the published protocol, or the files as saved."""
+        """Those of the fused images in the first table: stretched, or as saved."""
         return next(iter(self.tables.values()))["fused"]
 
     @cached_property
     def summaries(self) -> dict[str, dict[str, dict[str, Summary]]]:
-        """Table, row, metric; worked out once, when first asked for."""
+        """Table, row, metric. Computed once, when first asked for."""
         return {
             table: {
                 row: {name: summarise(column) for name, column in values.items()}
@@ -113,7 +163,7 @@ class Scores:
         }
 
     def beats(self, table: str, row: str, metric: Metric) -> bool:
-        """Whether a trivial row has a better mean than the method, where both are defined."""
+        """Whether a baseline has a better mean than the method, where both are defined."""
         values = self.tables[table]
         fused, other = (np.array(values[name][metric.name]) for name in ("fused", row))
         both = ~(np.isnan(fused) | np.isnan(other))

@@ -1,4 +1,4 @@
-"""Scores of fused images: pure functions of grey levels, and records that say what they mean."""
+"""Metrics of fused images: functions of grey levels, and records with unit, range and source."""
 
 from cddfuse.metrics.ag import average_gradient
 from cddfuse.metrics.base import Levels, Metric, levels

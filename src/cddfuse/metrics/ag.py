@@ -1,4 +1,4 @@
-"""Average gradient (AG): the mean steepness of the fused image.
+"""Average gradient (AG): the mean gradient magnitude of the fused image.
 
 Unit: grey levels. Range: [0, 255]. Higher is better, though noise raises it too.
 Source: Cui, Feng, Xu, Li and Chen, "Detail preserved fusion of visible and infrared images using
@@ -16,10 +16,10 @@ from cddfuse.metrics.base import Metric
 def average_gradient(image: Tensor) -> Tensor:
     """Mean of sqrt((gx^2 + gy^2) / 2) of images (..., B, 1, H, W), at least 2 x 2: (..., B).
 
-    Gradients are central differences, and one-sided ones at the border.
+    Gradients are central differences, one-sided at the border.
     """
-    down, right = torch.gradient(image.double(), dim=(-2, -1))
-    return ((down.square() + right.square()) / 2).sqrt().mean((-3, -2, -1))
+    gy, gx = torch.gradient(image.double(), dim=(-2, -1))
+    return ((gy.square() + gx.square()) / 2).sqrt().mean((-3, -2, -1))
 
 
 def _per_step(image: Tensor) -> Tensor:
@@ -43,5 +43,5 @@ AG = Metric(
 AG_PER_STEP = replace(
     AG,
     formula=_per_step,
-    note="The sum over H W gradients is divided by (H - 1) (W - 1), about 0.5 % higher.",
+    note="The sum over H W gradients is divided by (H - 1) (W - 1): about 0.5 % higher.",
 )

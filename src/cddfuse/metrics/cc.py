@@ -1,19 +1,19 @@
-"""Correlation coefficient (CC): how far fused image and source rise and fall together.
+"""Correlation coefficient (CC) of the fused image and each source.
 
-Range: [-1, 1]. Higher is better. NaN where one of the images is flat.
+Range: [-1, 1]. Higher is better. NaN where one of the images is constant.
 Source: Pearson; for fusion Deshmukh and Bhosale 2010.
 """
 
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
-from cddfuse.metrics.moments import variations
+from cddfuse.metrics.moments import scatter
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:
     """Pearson's coefficient of images (B, 1, H, W) and (..., B, 1, H, W): (..., B)."""
-    both = variations(x, y)
-    return both[..., 0, 1] / (both[..., 0, 0] * both[..., 1, 1]).sqrt()
+    s = scatter(x, y)
+    return s[..., 0, 1] / (s[..., 0, 0] * s[..., 1, 1]).sqrt()
 
 
 CC = Metric(

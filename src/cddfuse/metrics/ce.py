@@ -1,8 +1,8 @@
-"""Cross entropy (CE): how far the grey levels of the fused image are spread unlike the sources'.
+"""Cross entropy (CE) of the histograms of each source and the fused image.
 
-Unit: bits. Lower is better; below 0 is possible, as levels that only one image has are left out.
+Unit: bits. Lower is better; it can be negative, as levels that only one image has are left out.
 Source: Bulanon, Burks and Alchanatis, "Image fusion of visible and thermal images for fruit
-detection", 2009. What the field calls by this name is a divergence, not a cross entropy.
+detection", 2009. In fusion, the name stands for a divergence.
 """
 
 import math
@@ -15,18 +15,18 @@ from cddfuse.metrics.histograms import histogram
 
 
 def cross_entropy(fused: Tensor, source: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the source's levels from the fused image's, in bits.
+    """Kullback-Leibler divergence of the histogram q of the fused image from p of the source.
 
     Args:
-        fused: (B, 1, H, W), whole grey levels from 0 to 255.
-        source: like fused, or with more dimensions in front: (..., B, 1, H, W).
+        fused: (B, 1, H, W), integer grey levels from 0 to 255.
+        source: like fused, or with more leading dimensions: (..., B, 1, H, W).
 
     Returns:
-        (..., B), over the levels that both images have.
+        (..., B) in bits, over the levels that both images have.
     """
     p, q = histogram(source), histogram(fused)
-    both = (p > 0) & (q > 0)
-    return torch.where(both, p * (p / q).log2(), 0).sum(-1)
+    common = (p > 0) & (q > 0)
+    return torch.where(common, p * (p / q).log2(), 0).sum(-1)
 
 
 CE = Metric(

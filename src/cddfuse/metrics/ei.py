@@ -1,6 +1,6 @@
-"""Edge intensity (EI): the mean strength of the edges of the fused image.
+"""Edge intensity (EI): the mean Sobel gradient magnitude of the fused image.
 
-Unit: grey levels, of Sobel's gradients without their factor 1/8. Higher is better, though noise
+Unit: grey levels, of Sobel gradients without the factor 1/8. Higher is better, though noise
 raises it too.
 Source: Rajalingam and Priya, "Hybrid multimodality medical image fusion technique for feature
 enhancement in medical diagnosis", 2018.
@@ -21,14 +21,15 @@ from cddfuse.metrics.sliding import bands
 def edge_intensity(
     image: Tensor, *, border: Literal["replicate", "constant"] = "replicate"
 ) -> Tensor:
-    """Mean magnitude of the Sobel gradients: (..., B, 1, H, W) to (..., B).
+    """Mean of sqrt(Sx^2 + Sy^2): (..., B, 1, H, W) to (..., B).
 
-    Beyond the border, it is repeated, or all is black.
+    Args:
+        border: padding, with the border pixels or with zeros.
     """
     total = image.new_zeros((), dtype=torch.float64)
     for band in bands(framed(image.double(), 1, border), 3):
-        down, left = sobel(band)
-        total = total + (down * down + left * left).sqrt().sum((-3, -2, -1))
+        sy, sx = sobel(band)
+        total = total + (sy * sy + sx * sx).sqrt().sum((-3, -2, -1))
     return total / (image.shape[-2] * image.shape[-1])
 
 
@@ -47,5 +48,5 @@ EI = Metric(
 EI_FRAMED = replace(
     EI,
     formula=partial(edge_intensity, border="constant"),
-    note="The frame of the image counts as an edge to black, up to 10 % higher.",
+    note="Zero padding makes the frame of the image an edge: up to 10 % higher.",
 )

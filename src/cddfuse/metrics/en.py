@@ -1,4 +1,4 @@
-"""Entropy (EN): how many different things the grey levels of the fused image say.
+"""Entropy (EN) of the grey levels of the fused image.
 
 Unit: bits. Range: [0, 8]. Higher is better, though noise raises it too.
 Source: Shannon 1948; for fusion Roberts, van Aardt and Ahmed, "Assessment of image fusion
@@ -15,13 +15,13 @@ from cddfuse.metrics.histograms import histogram, nats
 
 
 def entropy(image: Tensor) -> Tensor:
-    """Entropy of the whole grey levels 0 to 255 of images (..., B, 1, H, W): (..., B), in bits."""
+    """Entropy of integer grey levels 0 to 255 of images (..., B, 1, H, W): (..., B), in bits."""
     return nats(histogram(image)) / math.log(2)
 
 
 def _offset(image: Tensor) -> Tensor:
-    shares = histogram(image)
-    return -(shares * (shares + 1e-7).log2()).sum(-1)
+    p = histogram(image)
+    return -(p * (p + 1e-7).log2()).sum(-1)
 
 
 EN = Metric(
@@ -37,5 +37,5 @@ EN = Metric(
 )
 
 EN_OFFSET = replace(
-    EN, formula=_offset, range=(-1e-6, 8), note="With 1e-7 added in the logarithm, 5e-6 lower."
+    EN, formula=_offset, range=(-1e-6, 8), note="1e-7 is added inside the logarithm: 5e-6 lower."
 )

@@ -1,4 +1,4 @@
-"""Feature mutual information (FMI): how much the features of small windows tell of each other.
+"""Feature mutual information (FMI) of local windows of the fused image and each source.
 
 Range: [0, 1]. Higher is better.
 Source: Haghighat, Aghagolzadeh and Seyedarabi, "A non-reference image fusion metric based on mutual
@@ -18,7 +18,7 @@ from cddfuse.metrics.base import Metric
 from cddfuse.metrics.gradients import framed, sobel
 from cddfuse.metrics.loops import loops, of_each
 
-_CHUNK = 4096  # windows at once; each has 81 pairs of pixels
+_CHUNK = 4096  # windows at a time; each has 81 pairs of pixels
 
 
 def feature_mutual_information(
@@ -26,13 +26,13 @@ def feature_mutual_information(
 ) -> Tensor:
     """Mean over all 3 x 3 windows of the normalised mutual information of features.
 
-    A window counts as a distribution over its nine places; the joint distribution is the mixture of
-    independence and the closest possible dependence that has the correlation of the two.
+    A window is taken as a distribution over its nine positions. The joint distribution is the
+    mixture of independence and of the Frechet bound that has the correlation of the two.
 
     Args:
         x: (B, 1, H, W), grey levels, at least 3 x 3.
-        y: like x, or with more dimensions in front: (..., B, 1, H, W). The measure is symmetric.
-        feature: what is compared: a function of images (..., H, W).
+        y: like x, or with more leading dimensions: (..., B, 1, H, W). Symmetric in x and y.
+        feature: the feature map of images (..., H, W).
 
     Returns:
         (..., B).
@@ -43,37 +43,38 @@ def feature_mutual_information(
         return total / ((x.shape[-2] - 2) * (x.shape[-1] - 2))
     x, y = _windows(x), _windows(y)
     x = x.expand_as(y)
-    other = (x != y).any(-1)
-    shares = torch.ones_like(other, dtype=torch.float64)
-    pairs = zip(x[other].split(_CHUNK), y[other].split(_CHUNK), strict=True)
+    different = (x != y).any(-1)
+    fmi = torch.ones_like(different, dtype=torch.float64)
+    pairs = zip(x[different].split(_CHUNK), y[different].split(_CHUNK), strict=True)
     values = [_information(a, b) for a, b in pairs]
     if values:
-        shares[other] = torch.cat(values)
-    return shares.mean(-1)
+        fmi[different] = torch.cat(values)
+    return fmi.mean(-1)
 
 
 def horizontal(image: Tensor) -> Tensor:
-    """Gradient to the right: central differences, one-sided ones at the border."""
+    """Horizontal gradient: central differences, one-sided at the border."""
     return torch.gradient(image, dim=-1)[0]
 
 
 def edges(image: Tensor) -> Tensor:
-    """Thin edges, 1 on 0: MATLAB's `edge` with its threshold for Sobel gradients."""
-    down, left = (gradient.abs() / 8 for gradient in sobel(framed(image, 1, "replicate")))
-    power = down * down + left * left
+    """Binary map of thinned edges: MATLAB's `edge` with its threshold for Sobel gradients."""
+    sy, sx = (gradient.abs() / 8 for gradient in sobel(framed(image, 1, "replicate")))
+    power = sy * sy + sx * sx
     slack = 100 * torch.finfo(power.dtype).eps
     around = framed(power, 1, "constant")
     thin_across = (around[..., 1:-1, :-2] <= power) & (power > around[..., 1:-1, 2:])
     thin_down = (around[..., :-2, 1:-1] <= power) & (power > around[..., 2:, 1:-1])
-    steepest = ((left >= down - slack) & thin_across) | ((down >= left - slack) & thin_down)
+    steepest = ((sx >= sy - slack) & thin_across) | ((sy >= sx - slack) & thin_down)
     strong = power > 4 * power.mean((-2, -1), keepdim=True)
     return (strong & steepest).double()
 
 
 def cosines(image: Tensor) -> Tensor:
-    """Orthonormal discrete cosine transform of the whole image, both ways."""
+    """Orthonormal two-dimensional discrete cosine transform of the whole image."""
     height, width = image.shape[-2:]
-    mean = image.mean((-2, -1), keepdim=True)  # apart, so that flat images have no other frequency
+    # The mean is transformed separately: constant images then have no other frequency.
+    mean = image.mean((-2, -1), keepdim=True)
     waves = _cosine_matrix(height, image) @ (image - mean) @ _cosine_matrix(width, image).mT
     constant = F.pad(mean * (height * width) ** 0.5, (0, width - 1, 0, height - 1))
     return waves + constant
@@ -87,10 +88,11 @@ def _cosine_matrix(size: int, like: Tensor) -> Tensor:
 
 
 def wavelet(image: Tensor) -> Tensor:
-    """One level of Meyer's discrete wavelet, both ways, brought to [0, 1].
+    """One level of the two-dimensional discrete Meyer wavelet transform, scaled to [0, 1].
 
-    The parts [cA cH; cV cD] of MATLAB's `dwt2` with "dmey": cH, at the top right, is high from row
-    to row. Each has half of the image's sides and 50 more, for the border is mirrored.
+    The parts [cA cH; cV cD] of MATLAB's `dwt2` with "dmey"; cH, at the top right, is the high pass
+    along columns. The sides of each are half of those of the image plus 50, for the border is
+    extended by reflection.
     """
     sides = [_half_band(image.mT, high).mT for high in (False, True)]
     parts = torch.cat(
@@ -102,7 +104,7 @@ def wavelet(image: Tensor) -> Tensor:
 
 
 def _half_band(image: Tensor, high: bool) -> Tensor:
-    """Every second value of the rows (..., W) after the filter: (..., (W + 101) // 2)."""
+    """Filtered rows (..., W) at a stride of 2: (..., (W + 101) // 2)."""
     taps = _meyer()
     if high:
         taps = [-tap if place % 2 else tap for place, tap in enumerate(reversed(taps))]
@@ -110,7 +112,7 @@ def _half_band(image: Tensor, high: bool) -> Tensor:
     places = torch.arange(2 - len(taps), 2 * count, device=image.device) % (2 * size)
     mirrored = image[..., torch.where(places < size, places, 2 * size - 1 - places)]
     total = torch.zeros_like(mirrored[..., :count])
-    # In the same order everywhere, so that what is flat stays flat to the last bit.
+    # In the same order everywhere, so that constant rows stay constant to the last bit.
     for start, tap in enumerate(taps):
         total = total + tap * mirrored[..., start : start + 2 * count - 1 : 2]
     return total
@@ -127,27 +129,25 @@ def _meyer() -> list[float]:
 
 
 def _windows(feature: Tensor) -> Tensor:
-    """(..., B, 1, H, W) to (..., B, windows, 9), column by column as MATLAB numbers them."""
+    """(..., B, 1, H, W) to (..., B, windows, 9), in the column-major order of MATLAB."""
     return feature.squeeze(-3).unfold(-2, 3, 1).unfold(-2, 3, 1).mT.flatten(-4, -3).flatten(-2)
 
 
 def _information(x: Tensor, y: Tensor) -> Tensor:
     """Normalised mutual information of windows (N, 9): (N,)."""
     p, q = _distribution(x), _distribution(y)
-    correlation = _correlation(p, q)
-    above, below = p.cumsum(-1)[..., :, None], q.cumsum(-1)[..., None, :]
-    independent = above * below
-    extreme = torch.where(
-        (correlation >= 0)[:, None, None],
-        torch.minimum(above, below),
-        (above + below - 1).clamp(min=0),
+    rho = _correlation(p, q)
+    cdf_p, cdf_q = p.cumsum(-1)[..., :, None], q.cumsum(-1)[..., None, :]
+    bound = torch.where(  # Frechet's upper or lower one
+        (rho >= 0)[:, None, None],
+        torch.minimum(cdf_p, cdf_q),
+        (cdf_p + cdf_q - 1).clamp(min=0),
     )
-    deviations = _deviation(p) * _deviation(q)
-    reach = (extreme - independent).sum((-2, -1)) / deviations
-    depends = (correlation != 0) & (deviations > 0)
-    dependence = (correlation / reach).where(depends, 0)[:, None, None]
-    pairs = p[..., :, None] * q[..., None, :]
-    joint = dependence * _mass(extreme) + (1 - dependence) * pairs
+    sigmas = _sigma(p) * _sigma(q)
+    rho_bound = (bound - cdf_p * cdf_q).sum((-2, -1)) / sigmas
+    phi = (rho / rho_bound).where((rho != 0) & (sigmas > 0), 0)[:, None, None]
+    independent = p[..., :, None] * q[..., None, :]
+    joint = phi * _density(bound) + (1 - phi) * independent
     entropies = _bits(p) + _bits(q)
     information = entropies - _bits(joint.flatten(-2))
     return (2 * information / entropies).where(information != 0, 0)
@@ -165,21 +165,22 @@ def _correlation(p: Tensor, q: Tensor) -> Tensor:
     return torch.where(common == 0, 0, common / (p.square().sum(-1) * q.square().sum(-1)).sqrt())
 
 
-def _deviation(p: Tensor) -> Tensor:
-    place = torch.arange(1.0, 10, dtype=p.dtype, device=p.device)
-    return ((p * place**2).sum(-1) - (p * place).sum(-1) ** 2).clamp(min=0).sqrt()
+def _sigma(p: Tensor) -> Tensor:
+    """Standard deviation of the position, counted from 1."""
+    position = torch.arange(1.0, 10, dtype=p.dtype, device=p.device)
+    return ((p * position**2).sum(-1) - (p * position).sum(-1) ** 2).clamp(min=0).sqrt()
 
 
-def _mass(cumulative: Tensor) -> Tensor:
+def _density(cumulative: Tensor) -> Tensor:
     for dim in (-2, -1):
         first = torch.zeros_like(cumulative.narrow(dim, 0, 1))
         cumulative = cumulative.diff(dim=dim, prepend=first)
     return cumulative
 
 
-def _bits(share: Tensor) -> Tensor:
-    """Entropy; of shares that are negative by rounding, the real part."""
-    return -torch.where(share == 0, 0, share * share.abs().log2()).sum(-1)
+def _bits(p: Tensor) -> Tensor:
+    """Entropy; the real part, where rounding makes a probability negative."""
+    return -torch.where(p == 0, 0, p * p.abs().log2()).sum(-1)
 
 
 FMI = Metric(
@@ -193,7 +194,7 @@ FMI = Metric(
     better="higher",
     smallest=3,
     source="Haghighat and Razian, Fast-FMI, AICT (2014)",
-    note="Of thin edges, the default of its program; toolboxes print it as FMI_pixel.",
+    note="Of thinned edges, the default of its program; toolboxes print it as FMI_pixel.",
 )
 
 FMI_PIXEL = replace(FMI, formula=feature_mutual_information, note="Of the grey levels themselves.")
@@ -209,7 +210,7 @@ FMI_DCT = replace(
     FMI,
     name="FMI_dct",
     formula=partial(feature_mutual_information, feature=cosines),
-    note="Of the cosine transform of the whole image.",
+    note="Of the discrete cosine transform of the whole image.",
 )
 
 FMI_WAVELET = replace(
@@ -217,5 +218,5 @@ FMI_WAVELET = replace(
     name="FMI_wavelet",
     formula=partial(feature_mutual_information, feature=wavelet),
     smallest=1,
-    note="Of one level of Meyer's discrete wavelet, with the filter of MATLAB's dmey.",
+    note="Of one level of the discrete Meyer wavelet transform, with MATLAB's filter dmey.",
 )

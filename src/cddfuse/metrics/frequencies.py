@@ -1,13 +1,13 @@
-"""Filters that are defined by what they do to frequencies, as models of the eye are."""
+"""Filters in the frequency domain, such as contrast sensitivity functions."""
 
 import torch
 from torch import Tensor
 
 
 def radius(image: Tensor, scale: float) -> Tensor:
-    """Distance from frequency 0 for `rfft2` of images (..., H, W): (H, W // 2 + 1).
+    """Radial frequency of the coefficients of `rfft2` of images (..., H, W): (H, W // 2 + 1).
 
-    The highest frequency along a side counts as that side, in pixels, times `scale`.
+    Along each side, the Nyquist frequency is the length of the side in pixels times `scale`.
     """
     height, width = image.shape[-2:]
     down = torch.fft.fftfreq(height, dtype=torch.float64, device=image.device) * height
@@ -16,6 +16,6 @@ def radius(image: Tensor, scale: float) -> Tensor:
 
 
 def filtered(image: Tensor, response: Tensor) -> Tensor:
-    """Images (..., H, W) with their frequencies multiplied by `response`."""
+    """Filter images (..., H, W) by the frequency response `response`."""
     size = image.shape[-2:]
     return torch.fft.irfft2(torch.fft.rfft2(image) * response, s=size)

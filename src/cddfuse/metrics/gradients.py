@@ -1,4 +1,4 @@
-"""Sobel gradients, frames around images, and the stretch that some toolboxes begin with."""
+"""Sobel gradients, padding, and the stretch that some toolboxes start with."""
 
 from typing import Literal
 
@@ -11,7 +11,10 @@ from cddfuse.metrics.sliding import suits_opencv
 
 
 def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients downward and leftward, not normalised: (..., H, W) to (..., H - 2, W - 2)."""
+    """Vertical (downward) and horizontal (leftward) gradients, without the factor 1/8.
+
+    (..., H, W) to (..., H - 2, W - 2).
+    """
     if suits_opencv(image):
         return _sobel_without_gradient(image)
     smooth = (image[..., :-2] + image[..., 2:]).add_(image[..., 1:-1], alpha=2)
@@ -22,7 +25,7 @@ def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sobel_without_gradient(image: Tensor) -> tuple[Tensor, Tensor]:
-    """By OpenCV, a row at a time, which stays in the cache."""
+    """By OpenCV, row by row, which stays in the cache."""
     planes = image.flatten(0, -3) if image.ndim > 2 else image[None]
     down, left = torch.empty_like(planes), torch.empty_like(planes)
     for plane, *places in zip(planes.numpy(), down.numpy(), left.numpy(), strict=True):
@@ -36,16 +39,16 @@ def _sobel_without_gradient(image: Tensor) -> tuple[Tensor, Tensor]:
 def framed(
     image: Tensor, width: int, border: Literal["constant", "reflect", "replicate"]
 ) -> Tensor:
-    """Put a frame around images (..., H, W): zeros, the mirrored or the repeated border."""
+    """Pad images (..., H, W) on all sides: with zeros, by reflection or by replication."""
     flat = image.reshape(-1, 1, *image.shape[-2:])
     flat = F.pad(flat, (width, width, width, width), mode=border)
     return flat.reshape(*image.shape[:-2], *flat.shape[-2:])
 
 
 def stretched(image: Tensor) -> Tensor:
-    """Bring each image (..., B, 1, H, W) to whole levels from 0 to 255, in float64.
+    """Stretch each image (..., B, 1, H, W) to integer levels 0 to 255, in float64.
 
-    A black image stays black; in another flat one every pixel is NaN.
+    A black image stays black; any other constant one becomes NaN.
     """
     image = image.double()
     low, high = image.amin((-2, -1), keepdim=True), image.amax((-2, -1), keepdim=True)

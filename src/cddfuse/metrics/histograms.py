@@ -1,6 +1,6 @@
-"""Shares of grey levels and of pairs of them, which entropies are made of.
+"""Histograms, joint histograms and their entropies.
 
-Counting has no gradient: what is built on it cannot serve as a loss.
+They have no gradients, so metrics built on them cannot serve as losses.
 """
 
 from functools import partial
@@ -15,43 +15,43 @@ _LEVELS = 256
 
 
 def histogram(image: Tensor) -> Tensor:
-    """Share of pixels at each whole level 0 to 255: (..., B, 1, H, W) to (..., B, 256)."""
+    """Normalised histogram of integer levels 0 to 255: (..., B, 1, H, W) to (..., B, 256)."""
     if compiled := loops(image):
         return _normalised(of_each(compiled.counts, image))
-    return _shares(image, _LEVELS)
+    return _counted(image, _LEVELS)
 
 
 def joint_histogram(x: Tensor, y: Tensor) -> Tensor:
-    """Share of pixels at each pair of levels: (..., B, 256, 256), levels of x first."""
+    """Normalised joint histogram: (..., B, 256, 256), levels of x first."""
     if compiled := loops(x, y):
-        shares = _normalised(of_each(compiled.pair_counts, x, y))
+        p = _normalised(of_each(compiled.pair_counts, x, y))
     else:
-        shares = _shares(x * _LEVELS + y, _LEVELS**2)
-    return shares.unflatten(-1, (_LEVELS, _LEVELS))
+        p = _counted(x * _LEVELS + y, _LEVELS**2)
+    return p.unflatten(-1, (_LEVELS, _LEVELS))
 
 
 def pair_entropies(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the entropies of two images, and the information that they share, in nats.
+    """H(X) + H(Y) and the mutual information I(X; Y), in nats.
 
     Args:
-        x: (B, 1, H, W), whole grey levels from 0 to 255.
-        y: like x, or with more dimensions in front: (..., B, 1, H, W).
+        x: (B, 1, H, W), integer grey levels from 0 to 255.
+        y: like x, or with more leading dimensions: (..., B, 1, H, W).
 
     Returns:
         Each (..., B); the information is at least 0.
     """
     joint = joint_histogram(x, y)
-    both = nats(joint.sum(-1)) + nats(joint.sum(-2))
-    return both, (both - nats(joint.flatten(-2))).clamp(min=0)
+    h = nats(joint.sum(-1)) + nats(joint.sum(-2))
+    return h, (h - nats(joint.flatten(-2))).clamp(min=0)
 
 
-def nats(shares: Tensor) -> Tensor:
-    """Entropy of shares (..., N): (...)."""
-    return -torch.xlogy(shares, shares).sum(-1) + 0.0  # the sum of a flat image is -0.0
+def nats(p: Tensor) -> Tensor:
+    """Entropy of probabilities (..., N): (...)."""
+    return -torch.xlogy(p, p).sum(-1) + 0.0  # the sum for a constant image is -0.0
 
 
-def _shares(cells: Tensor, size: int) -> Tensor:
-    flat = cells.flatten(-3).int()
+def _counted(bins: Tensor, size: int) -> Tensor:
+    flat = bins.flatten(-3).int()
     counts = parallel_map(partial(torch.bincount, minlength=size), flat.reshape(-1, flat.shape[-1]))
     return _normalised(torch.stack(counts).unflatten(0, flat.shape[:-1]).double())
 

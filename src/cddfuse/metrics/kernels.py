@@ -1,7 +1,7 @@
-"""The loops over pixels that operations on whole images take too long for, for CPUs.
+"""Loops over pixels for CPUs, faster than operations on whole images.
 
-Compiled by Numba when first called, and kept on disk. Images are (H, W) and contiguous, float32 or
-float64; arithmetic is in float64. Other threads may run meanwhile.
+Compiled by Numba on the first call and cached on disk. Images are (H, W) and contiguous, float32 or
+float64; arithmetic is in float64. They release the GIL.
 """
 
 import math
@@ -11,14 +11,14 @@ from numba import njit
 from numpy.polynomial import chebyshev
 
 # Sums may be reordered and products fused; NaN and infinity keep their meaning. Division by zero
-# gives one of those instead of an exception: with one, pixels could not be taken four at a time.
+# gives one of those: an exception would prevent vectorisation.
 _MATH = {"reassoc", "contract", "nsz", "arcp"}
 _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATH)
 _inline = njit(inline="always", error_model="numpy", fastmath=_MATH)
 
 
 def _fit(function, low, high, degree):
-    """A polynomial in 2 (x - low) / (high - low) - 1 that is `function`, lowest power first."""
+    """Coefficients of a polynomial in 2 (x - low) / (high - low) - 1, lowest power first."""
     places = np.cos(np.pi * (np.arange(200) + 0.5) / 200)
     values = function(low + (high - low) * (places + 1) / 2)
     return tuple(chebyshev.cheb2poly(chebyshev.chebfit(places, values, degree)).tolist())
@@ -33,7 +33,7 @@ def _fit(function, low, high, degree):
 
 @_inline
 def _exp(x):
-    """For -40 <= x <= 40, to 1e-13. The library's takes one number at a time."""
+    """For -40 <= x <= 40, to 1e-13. That of the library is not vectorised."""
     u = x * (1 / 40)
     p = ((((_E10 * u + _E9) * u + _E8) * u + _E7) * u + _E6) * u + _E5
     p = ((((p * u + _E4) * u + _E3) * u + _E2) * u + _E1) * u + _E0
@@ -58,7 +58,7 @@ def _atan(t):
 
 @_compiled
 def _gradients(above, row, below, smooth, step, left, down):
-    """Sobel's of a row between two others, zeros to its left and right."""
+    """Sobel gradients of a row between two others, zeros to its left and right."""
     columns = len(row)
     for c in range(columns):
         smooth[c + 1] = above[c] + below[c] + 2.0 * row[c]
@@ -71,14 +71,14 @@ def _gradients(above, row, below, smooth, step, left, down):
 
 
 @_compiled
-def _row_of_edges(fx, fy, sx, sy, fold):
-    """What is kept of the edges of a source, but for the two tops, and how strong they are."""
-    kept = there = 0.0
+def _preserved_in_row(fx, fy, sx, sy, fold):
+    """Sums of Q w without the two factors Gamma, and of the weights w, for a source."""
+    preserved = weights = 0.0
     for c in range(len(fx)):
         f2, s2 = fx[c] * fx[c] + fy[c] * fy[c], sx[c] * sx[c] + sy[c] * sy[c]
         f, s = math.sqrt(f2), math.sqrt(s2)
-        strong = max(f, s)
-        ratio = min(f, s) / (strong if strong > 0 else 1.0)
+        stronger = max(f, s)
+        ratio = min(f, s) / (stronger if stronger > 0 else 1.0)
         if not fold:
             ratio = f if f2 == s2 else ratio
         # Angles are in (-pi/2, pi/2], and pi/2 where there is no edge.
@@ -96,22 +96,22 @@ def _row_of_edges(fx, fy, sx, sy, fold):
             aligned = -aligned if dot < 0 else aligned
         strength = 1.0 + _exp(max(7.5 - 15.0 * ratio, -40.0))
         angle = 1.0 + _exp(17.6 - (44 / math.pi) * aligned)
-        kept += s / (strength * angle)
-        there += s
-    return kept, there
+        preserved += s / (strength * angle)
+        weights += s
+    return preserved, weights
 
 
 @_compiled
-def edges_kept(fused, first, second, fold, start, stop):
-    """What is kept of the edges of both sources in rows `start` to `stop`, and how strong they are.
+def preserved_edges(fused, first, second, fold, start, stop):
+    """Sums of Q w without the two factors Gamma, and of the weights w, in rows `start` to `stop`.
 
-    Zeros around the images; the two tops are left out. See `edge_preservation` for `fold`.
+    Images are padded with zeros. See `edge_preservation` for `fold`.
     """
     rows, columns = fused.shape
     black = np.zeros(columns, fused.dtype)
     smooth, step = np.zeros(columns + 2), np.zeros(columns + 2)
     left, down = np.empty((3, columns)), np.empty((3, columns))
-    kept = there = 0.0
+    preserved = weights = 0.0
     for r in range(start, stop):
         for k in range(3):
             image = fused if k == 0 else (first if k == 1 else second)
@@ -119,15 +119,15 @@ def edges_kept(fused, first, second, fold, start, stop):
             below = image[r + 1] if r + 1 < rows else black
             _gradients(above, image[r], below, smooth, step, left[k], down[k])
         for k in range(1, 3):
-            of_source = _row_of_edges(left[0], down[0], left[k], down[k], fold)
-            kept += of_source[0]
-            there += of_source[1]
-    return kept, there
+            of_source = _preserved_in_row(left[0], down[0], left[k], down[k], fold)
+            preserved += of_source[0]
+            weights += of_source[1]
+    return preserved, weights
 
 
 @_compiled
-def steps(image):
-    """Sums of the squares of all steps down, and of all to the right."""
+def squared_differences(image):
+    """Sums of the squared differences along columns, and along rows."""
     rows, columns = image.shape
     down = right = 0.0
     for r in range(rows - 1):
@@ -145,7 +145,7 @@ def steps(image):
 
 @_compiled
 def products(x, y):
-    """Sums of x, of y and of their products, each less its own first pixel."""
+    """Sums of x, of y and of their products, the first pixel being subtracted from each image."""
     x, y = x.ravel(), y.ravel()
     first_x, first_y = np.float64(x[0]), np.float64(y[0])
     total_x = total_y = product = 0.0
@@ -159,7 +159,7 @@ def products(x, y):
 
 @_compiled
 def counts(image):
-    """How often each whole level from 0 to 255 occurs: (256,)."""
+    """Histogram of integer levels 0 to 255: (256,)."""
     out = np.zeros(256, np.int64)
     for level in image.ravel():
         out[np.int64(level) & 255] += 1
@@ -168,7 +168,7 @@ def counts(image):
 
 @_compiled
 def pair_counts(x, y):
-    """How often each pair of whole levels from 0 to 255 occurs: (65536,), levels of x first."""
+    """Joint histogram of integer levels 0 to 255: (65536,), levels of x first."""
     x, y = x.ravel(), y.ravel()
     out = np.zeros(256 * 256, np.int64)
     for i in range(len(x)):
@@ -178,7 +178,7 @@ def pair_counts(x, y):
 
 @_inline
 def _distribution(window, share):
-    """Shares of the nine places, and whether they are all the same."""
+    """Fill `share` with the distribution of a window; whether the window is constant."""
     low, high = window.min(), window.max()
     total = 0.0
     for k in range(9):
@@ -190,8 +190,8 @@ def _distribution(window, share):
 
 
 @_inline
-def _deviation(share):
-    """Of the place, counted from 1."""
+def _sigma(share):
+    """Standard deviation of the position, counted from 1."""
     mean = square = 0.0
     for k in range(9):
         mean += share[k] * (k + 1)
@@ -213,16 +213,16 @@ def _correlation(p, q):
 
 @_inline
 def _bits(share):
-    """Of shares that are negative by rounding, the real part."""
+    """Entropy; the real part, where rounding makes a probability negative."""
     return -share * math.log2(math.fabs(share)) if share != 0 else 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def window_information(x, y):
-    """Sum over all 3 x 3 windows of what `feature_mutual_information` says of each."""
+    """Sum of the normalised mutual information of all 3 x 3 windows."""
     rows, columns = x.shape
     a, b, p, q = np.empty(9), np.empty(9), np.empty(9), np.empty(9)
-    extreme = np.zeros((10, 10))  # cumulative; the first row and column stay 0
+    bound = np.zeros((10, 10))  # Frechet's, cumulative; the first row and column stay 0
     total = 0.0
     for r in range(rows - 2):
         for c in range(columns - 2):
@@ -231,31 +231,30 @@ def window_information(x, y):
             if (a == b).all():
                 total += 1
                 continue
-            flat = _distribution(a, p)
-            flat = _distribution(b, q) or flat
-            correlation = 0.0 if flat else _correlation(p, q)
-            entropies = reach = above = 0.0
+            constant = _distribution(a, p)
+            constant = _distribution(b, q) or constant
+            rho = 0.0 if constant else _correlation(p, q)
+            entropies = bound_covariance = cdf_p = 0.0
             for i in range(9):
-                above += p[i]
-                below = 0.0
+                cdf_p += p[i]
+                cdf_q = 0.0
                 for j in range(9):
-                    below += q[j]
-                    if correlation >= 0:
-                        extreme[i + 1, j + 1] = min(above, below)
+                    cdf_q += q[j]
+                    if rho >= 0:
+                        bound[i + 1, j + 1] = min(cdf_p, cdf_q)
                     else:
-                        extreme[i + 1, j + 1] = max(above + below - 1, 0.0)
-                    reach += extreme[i + 1, j + 1] - above * below
+                        bound[i + 1, j + 1] = max(cdf_p + cdf_q - 1, 0.0)
+                    bound_covariance += bound[i + 1, j + 1] - cdf_p * cdf_q
                 entropies += _bits(p[i]) + _bits(q[i])
-            deviations = _deviation(p) * _deviation(q)
-            depends = correlation != 0 and deviations > 0
-            dependence = correlation * deviations / reach if depends else 0.0
+            sigmas = _sigma(p) * _sigma(q)
+            phi = rho * sigmas / bound_covariance if rho != 0 and sigmas > 0 else 0.0
             information = entropies
             for i in range(9):
                 for j in range(9):
-                    mass = (extreme[i + 1, j + 1] - extreme[i, j + 1]) - (
-                        extreme[i + 1, j] - extreme[i, j]
+                    density = (bound[i + 1, j + 1] - bound[i, j + 1]) - (
+                        bound[i + 1, j] - bound[i, j]
                     )
-                    information -= _bits(dependence * mass + (1 - dependence) * p[i] * q[j])
+                    information -= _bits(phi * density + (1 - phi) * p[i] * q[j])
             if information != 0:
                 total += 2 * information / entropies
     return total

@@ -1,4 +1,4 @@
-"""Compiled loops for images that they suit: on CPUs, where no derivatives are asked for."""
+"""Access to the compiled loops, for images on CPUs that need no gradients."""
 
 from collections.abc import Callable
 from functools import cache
@@ -14,7 +14,7 @@ from cddfuse.threads import parallel_map
 
 
 def loops(*images: Tensor) -> ModuleType | None:
-    """The module `kernels`; None where it does not suit, and PyTorch has to do."""
+    """The module `kernels`, or None where PyTorch has to do the work."""
     return _kernels() if all(map(suits_opencv, images)) else None
 
 
@@ -23,14 +23,14 @@ def _kernels() -> ModuleType | None:
     try:
         from cddfuse.compiling import announce
         from cddfuse.metrics import kernels
-    except (ImportError, RuntimeError):  # no Numba for a new Python yet, or no place for its files
+    except (ImportError, RuntimeError):  # no Numba for this Python, or no folder for its cache
         return None
     announce()
     return kernels
 
 
 def of_each(loop: Callable[..., object], *images: Tensor) -> Tensor:
-    """Results of a loop over images (..., B, 1, H, W), which are broadcast: (..., B, results)."""
+    """Call a loop on each of some images (..., B, 1, H, W), broadcast: (..., B, results)."""
     shape = torch.broadcast_shapes(*(image.shape for image in images))
     whole = [image.expand(shape).detach() for image in images]
     planes = [

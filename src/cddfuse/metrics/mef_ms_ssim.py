@@ -1,8 +1,8 @@
-"""Multi-exposure similarity (MEF-MS-SSIM): windows have the best contrast and a joint shape.
+"""Multi-exposure fusion MS-SSIM (MEF-MS-SSIM), on three scales.
 
 Range: [0, 1]. Higher is better.
 Source: Ma, Zeng and Wang, "Perceptual quality assessment for multi-exposure image fusion", 2015.
-Tables made with the usual MATLAB scripts call it MS-SSIM.
+Tables made with Linfeng Tang's MATLAB scripts call it MS-SSIM.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ _TINY = torch.finfo(torch.float64).eps
 
 
 def multi_exposure_similarity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Likeness of windows to one that has the greater contrast and the mixed shape of the sources.
+    """Similarity to the desired patches: the highest contrast c and the mean structure s.
 
     Args:
         fused: (B, 1, H, W), grey levels, at least 44 x 44.
@@ -29,19 +29,19 @@ def multi_exposure_similarity(fused: Tensor, first: Tensor, second: Tensor) -> T
         second: like fused.
 
     Returns:
-        (B,). Scales that are unlike on the average count as 0.
+        (B,). A scale of negative mean similarity counts as 0.
     """
     planes = torch.stack([fused, first, second]).squeeze(2).double()
     value = planes.new_ones(())
     for weight in _WEIGHTS:
-        value = value * _likeness(planes).clamp(min=0) ** (weight / sum(_WEIGHTS))
+        value = value * _mean_similarity(planes).clamp(min=0) ** (weight / sum(_WEIGHTS))
         odd = [side % 2 for side in planes.shape[-2:]]
         planes = F.pad(planes, (0, odd[1], 0, odd[0]), mode="replicate")
         planes = F.avg_pool2d(planes, 2)
     return value
 
 
-def _likeness(planes: Tensor) -> Tensor:
+def _mean_similarity(planes: Tensor) -> Tensor:
     total = planes.new_zeros(())
     for band in bands(planes, _SIZE):
         total = total + _similarity(*band).sum((-2, -1))
@@ -55,27 +55,27 @@ def _similarity(image: Tensor, first: Tensor, second: Tensor) -> Tensor:
     def covariance(a: Tensor, b: Tensor, window: list[float]) -> Tensor:
         return blur(a * b, window) - blur(a, window) * blur(b, window)
 
-    power_1, power_2 = (pixels * covariance(s, s, flat).clamp(min=0) for s in (first, second))
-    mixed = pixels * covariance(first, second, flat)
-    length_1, length_2 = power_1.sqrt(), power_2.sqrt()
-    together = (power_1 + power_2 + 2 * mixed).clamp(min=0).sqrt()
-    consistency = (together + _TINY) / (length_1 + length_2 + _TINY)
-    power = (torch.pi / 2 * consistency.clamp(max=1 - _TINY)).tan().clamp(max=10)
-    length_1, length_2 = length_1 + 0.001, length_2 + 0.001
-    weight_1, weight_2 = ((length / _SIZE) ** power + _TINY for length in (length_1, length_2))
-    share = weight_1 / (weight_1 + weight_2)
-    # The window to be like is the mixture a * first + b * second, brought to the greater length.
-    a, b = share / length_1, (1 - share) / length_2
-    mixture = (a * a * power_1 + 2 * a * b * mixed + b * b * power_2).clamp(min=0).sqrt()
-    scale = torch.where(mixture > 0, torch.maximum(length_1, length_2) / mixture, 1)
+    square_1, square_2 = (pixels * covariance(s, s, flat).clamp(min=0) for s in (first, second))
+    product = pixels * covariance(first, second, flat)
+    c_1, c_2 = square_1.sqrt(), square_2.sqrt()  # contrasts
+    c_sum = (square_1 + square_2 + 2 * product).clamp(min=0).sqrt()
+    r = (c_sum + _TINY) / (c_1 + c_2 + _TINY)  # consistency of structures
+    p = (torch.pi / 2 * r.clamp(max=1 - _TINY)).tan().clamp(max=10)
+    c_1, c_2 = c_1 + 0.001, c_2 + 0.001
+    w_1, w_2 = ((c / _SIZE) ** p + _TINY for c in (c_1, c_2))
+    share = w_1 / (w_1 + w_2)
+    # The desired patch is a * first + b * second, scaled to the higher contrast.
+    a, b = share / c_1, (1 - share) / c_2
+    norm = (a * a * square_1 + 2 * a * b * product + b * b * square_2).clamp(min=0).sqrt()
+    scale = torch.where(norm > 0, torch.maximum(c_1, c_2) / norm, 1)
     a, b = a * scale, b * scale
-    wanted = (
+    sigma_desired = (
         a * a * covariance(first, first, bell)
         + 2 * a * b * covariance(first, second, bell)
         + b * b * covariance(second, second, bell)
     )
-    common = a * covariance(first, image, bell) + b * covariance(second, image, bell)
-    return (2 * common + _C) / (wanted + covariance(image, image, bell) + _C)
+    sigma_xy = a * covariance(first, image, bell) + b * covariance(second, image, bell)
+    return (2 * sigma_xy + _C) / (sigma_desired + covariance(image, image, bell) + _C)
 
 
 MEF_MS_SSIM = replace(
@@ -86,5 +86,5 @@ MEF_MS_SSIM = replace(
     range=(0, 1),
     smallest=44,
     source="Ma, Zeng and Wang, IEEE Trans. Image Process. 24, 3345 (2015)",
-    note="Another measure by the same name: the one for multi-exposure fusion, on three scales.",
+    note="A different metric under this name: MEF-MS-SSIM for multi-exposure fusion.",
 )

@@ -1,4 +1,4 @@
-"""Mutual information (MI): how much of each source can be read off the fused image.
+"""Mutual information (MI) of the fused image and each source.
 
 Unit: nats. Range: [0, 8 ln 2] per source, summed over both. Higher is better.
 Source: Qu, Zhang and Yan, "Information measure for performance of image fusion", 2002.
@@ -15,7 +15,7 @@ from cddfuse.metrics.histograms import histogram, joint_histogram, nats, pair_en
 
 
 def mutual_information(x: Tensor, y: Tensor) -> Tensor:
-    """Information that `pair_entropies` finds in both images, in nats. Symmetric."""
+    """I(X; Y) in nats, see `pair_entropies`. Symmetric."""
     return pair_entropies(x, y)[1]
 
 
@@ -28,7 +28,7 @@ def _of_stretched(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _saturated(x: Tensor, y: Tensor) -> Tensor:
-    # Levels counted from 1 in 8 bit: 255 stays 255, but only in the histogram of pairs.
+    # Levels are counted from 1 in uint8, where 255 stays 255, but only in the joint histogram.
     joint = joint_histogram(x.clamp(max=254), y.clamp(max=254))
     single = nats(histogram(x)) + nats(histogram(y))
     return (single - nats(joint.flatten(-2))) / math.log(2)
@@ -44,18 +44,18 @@ MI = Metric(
     range=(0, 11.0904),
     better="higher",
     source="Qu, Zhang and Yan, Electron. Lett. 38, 313 (2002)",
-    note="In nats: times 1.4427 it is the value in bits that other toolboxes print.",
+    note="In nats; other toolboxes give bits, 1.4427 times as much.",
 )
 
 MI_BITS = replace(MI, formula=_bits, unit="bits", range=(0, 16), note="In bits.")
 
 MI_STRETCHED = replace(
-    MI, formula=_of_stretched, note="In nats, of images that are each stretched to 0 to 255 first."
+    MI, formula=_of_stretched, note="In nats, each image is stretched to 0 to 255 first."
 )
 
 MI_SATURATED = replace(
     MI_BITS,
     formula=_saturated,
     range=(0, 18),
-    note="In bits; levels 254 and 255 are one in the histogram of pairs, but not in the others.",
+    note="In bits; levels 254 and 255 share a bin in the joint histogram only.",
 )

@@ -1,4 +1,4 @@
-"""How images vary, and vary together, as wholes."""
+"""Second central moments of images."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,20 +10,20 @@ from torch import Tensor
 from cddfuse.metrics.loops import loops, of_each
 from cddfuse.threads import parallel_map
 
-_CHUNK = 32_768  # pixels at once, so that their differences stay in the cache
+_CHUNK = 32_768  # pixels at a time, which stay in the cache
 
 
-def variations(*images: Tensor) -> Tensor:
-    """Sums of products of pixels less their means, for each pair of K images: (..., B, K, K).
+def scatter(*images: Tensor) -> Tensor:
+    """Scatter matrix of K images (..., B, 1, H, W), H W times their covariances: (..., B, K, K).
 
-    In float64, of images (..., B, 1, H, W). Exact for whole levels up to one rounding: nothing is
-    left of a flat image, nor of the difference of two equal ones. Totals are multiplied before they
-    are divided, so that the product of two images is the same in both orders.
+    In float64. For integer levels it is exact up to one rounding: a constant image, and the
+    difference of two equal ones, has exactly none. Sums are multiplied before they are divided, so
+    that the matrix is symmetric to the last bit.
     """
     if compiled := loops(*images):
         return _by_pairs(compiled.products, images)
     lines = [image.flatten(-3) for image in torch.broadcast_tensors(*images)]
-    # Less the first pixel, for the means are not known yet and 0 may be far away.
+    # The first pixel is subtracted instead of the mean, which is not known yet.
     starts = torch.stack([line[..., :1] for line in lines], -2).double()
     chunks = zip(*(line.split(_CHUNK, -1) for line in lines), strict=True)
     sums = parallel_map(partial(_sums, starts), chunks)

@@ -1,4 +1,4 @@
-"""Multi-scale structural similarity (MS-SSIM): contrasts and shapes agree on five scales.
+"""Multi-scale structural similarity (MS-SSIM), on five scales.
 
 Range: [0, 1] per source. Higher is better.
 Source: Wang, Simoncelli and Bovik, "Multi-scale structural similarity for image quality
@@ -18,14 +18,12 @@ _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def multi_scale_similarity(x: Tensor, y: Tensor, *, white: float = 255) -> Tensor:
-    """MS-SSIM of grey levels.
-
-    Structures that are opposite on the average of a scale count as none at all.
+    """MS-SSIM of grey levels. A scale of negative mean structure counts as 0.
 
     Args:
         x: (B, 1, H, W), at least 161 x 161.
-        y: like x, or with more dimensions in front: (..., B, 1, H, W).
-        white: the range of grey levels that the constants are made for.
+        y: like x, or with more leading dimensions: (..., B, 1, H, W).
+        white: L, the dynamic range for which C1 and C2 are computed.
 
     Returns:
         (..., B).
@@ -35,8 +33,8 @@ def multi_scale_similarity(x: Tensor, y: Tensor, *, white: float = 255) -> Tenso
         _, structure = luminance_and_structure(x, y, white)
         value = value * structure.clamp(min=0) ** weight
         x, y = _halved(x), _halved(y)
-    whole, _ = luminance_and_structure(x, y, white)
-    return value * whole.clamp(min=0) ** _WEIGHTS[-1]
+    ssim, _ = luminance_and_structure(x, y, white)
+    return value * ssim.clamp(min=0) ** _WEIGHTS[-1]
 
 
 def _halved(image: Tensor) -> Tensor:
@@ -56,13 +54,13 @@ MS_SSIM = Metric(
     better="higher",
     smallest=161,
     source="Wang, Simoncelli and Bovik, Asilomar Conf. Signals Syst. Comput., 1398 (2003)",
-    note="A sum over both sources.",
+    note="The sum over both sources.",
 )
 
-MS_SSIM_MEAN = replace(MS_SSIM, combine="mean", range=(0, 1), note="A mean over both sources.")
+MS_SSIM_MEAN = replace(MS_SSIM, combine="mean", range=(0, 1), note="The mean over both sources.")
 
 MS_SSIM_OF_1 = replace(
     MS_SSIM,
     formula=partial(multi_scale_similarity, white=1),
-    note="A sum, with constants for grey levels up to 1 although they go to 255 here.",
+    note="The sum over both sources, with L = 1 although levels go to 255.",
 )

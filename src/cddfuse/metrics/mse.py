@@ -1,4 +1,4 @@
-"""Mean squared error (MSE): how far the fused image is from each source, pixel by pixel.
+"""Mean squared error (MSE) between the fused image and each source.
 
 Unit: squared grey levels. Range: [0, 65025]. Lower is better.
 Source: Jagalingam and Hegde, "A review of quality metrics for fused image", 2015.

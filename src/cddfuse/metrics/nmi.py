@@ -1,6 +1,6 @@
-"""Normalised mutual information (NMI, Q_MI): mutual information as a share of what there is.
+"""Normalised mutual information (NMI, Q_MI) of the fused image and each source.
 
-Range: [0, 1] per source, summed over both. Higher is better. NaN where both images are flat.
+Range: [0, 1] per source, summed over both. Higher is better. NaN where both images are constant.
 Source: Hossny, Nahavandi and Creighton, "Comments on 'Information measure for performance of image
 fusion'", 2008.
 """
@@ -15,15 +15,15 @@ from cddfuse.metrics.histograms import histogram, nats, pair_entropies
 
 
 def normalised_mutual_information(x: Tensor, y: Tensor) -> Tensor:
-    """Shared information over the mean of both `pair_entropies`, in any logarithm. Symmetric."""
-    entropies, shared = pair_entropies(x, y)
-    return 2 * shared / entropies
+    """2 I(X; Y) / (H(X) + H(Y)). Symmetric."""
+    entropies, information = pair_entropies(x, y)
+    return 2 * information / entropies
 
 
 def _over_the_sources(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     sources = torch.stack([first, second])
-    of_sources = nats(histogram(sources)).sum(0)
-    return 2 * pair_entropies(fused, sources)[1].sum(0) / of_sources
+    entropies = nats(histogram(sources)).sum(0)
+    return 2 * pair_entropies(fused, sources)[1].sum(0) / entropies
 
 
 NMI = Metric(
@@ -44,5 +44,5 @@ NMI_OF_SOURCES = replace(
     over="both",
     combine=None,
     range=(0, 2),
-    note="Both informations over the entropies of the sources, that of the fused image left out.",
+    note="2 (I(F; A) + I(F; B)) / (H(A) + H(B)), without the entropy of the fused image.",
 )

@@ -1,4 +1,4 @@
-"""The dialects of the scores. A number means something only beside one of the same profile."""
+"""Profiles: named implementation variants of the metrics. Only equal profiles are comparable."""
 
 from collections.abc import Iterable
 
@@ -49,7 +49,7 @@ from cddfuse.threads import single_threaded
 
 
 class Profile(dict[str, Metric]):
-    """Metrics by name that belong together, and in `compares` where their numbers do."""
+    """Metrics by name, and in `compares` the tables that their numbers are comparable with."""
 
     def __init__(self, compares: str, *metrics: Metric) -> None:
         super().__init__((metric.name, metric) for metric in metrics)
@@ -61,34 +61,35 @@ PAPER_EIGHT = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Qabf", "SSIM")
 # fmt: off
 PROFILES = {
     "paper": Profile(
-        "Tables of CDDFuse and of papers that use its evaluator; it has twelve of these metrics, "
-        "the others are as in the programs they are usually computed with.",
+        "Comparable with the tables of CDDFuse and of papers that use its evaluator, which has "
+        "twelve of these metrics; the others are as in the programs usually used for them.",
         EN, SD, SF, AG, MI, NMI, MSE, PSNR, CC, SCD, VIF, VIFF, QABF, NABF, SSIM, MS_SSIM,
         FMI, FMI_GRADIENT, FMI_DCT, FMI_WAVELET, Q_CB, Q_CV, CE, EI,
     ),
     "matlab": Profile(
-        "Tables made with Linfeng Tang's MATLAB scripts as they are today, slips included.",
+        "Comparable with tables made with Linfeng Tang's MATLAB scripts of today, bugs included.",
         EN, SD, SF, AG_PER_STEP, MI_SATURATED, MSE_UNIT, PSNR_65025, CC, SCD, VIF_STRICT, QABF,
         NABF_WRONG_ORDER, SSIM_MATLAB, MEF_MS_SSIM, FMI, FMI_DCT, FMI_WAVELET,
     ),
     "spreadsheet": Profile(
-        "Tables made with an older state of those scripts, in 8-bit arithmetic: SD of 8 to 10.",
+        "Comparable with tables made with an older version of those scripts, in uint8 arithmetic: "
+        "SD of 8 to 10.",
         EN, SD_SATURATED, SF_UNIT, AG_PER_STEP, MI_SATURATED, MSE_UNIT, PSNR_65025, CC, SCD,
         VIF_SATURATED,
     ),
     "vifb": Profile(
-        "Tables of the benchmark VIFB and of papers that use its scripts.",
+        "Comparable with the tables of the benchmark VIFB and of papers that use its scripts.",
         EN, SD, SF_OVER_PIXELS, AG_PER_STEP, MI_STRETCHED, PSNR_ROOT, QABF, SSIM_SUM, Q_CB, Q_CV,
         CE, EI,
     ),
     "ivif_zoo": Profile(
-        "Tables made with the program of the collection IVIF_ZOO, which works in float32: equal to "
-        "about 1e-4. Its VIF, CE, Q_CB, Q_Y, Q_NCIE and Q_TE are not here.",
+        "Comparable with tables made with the program of the collection IVIF_ZOO, to about 1e-4, "
+        "for it computes in float32. Its VIF, CE, Q_CB, Q_Y, Q_NCIE and Q_TE are not included.",
         EN_OFFSET, SD, SF, AG, MI_BITS, NMI_OF_SOURCES, MSE_UNIT, PSNR_65025, CC, SCD, QABF,
         NABF_WITHOUT_FAINT, SSIM_SUM_OF_1, MS_SSIM_OF_1, EI_FRAMED,
     ),
     "corrected": Profile(
-        "Definitions as their papers state them; no published table has these numbers.",
+        "Definitions as stated in the papers; not comparable with published tables.",
         EN, SD, SF_OVER_PIXELS, AG, MI_BITS, NMI, MSE, PSNR_255, CC, SCD, VIF_MEAN, VIFF,
         QABF_FOLDED, NABF, SSIM_MEAN, MS_SSIM_MEAN, FMI_PIXEL, FMI_GRADIENT, FMI_DCT, FMI_WAVELET,
         Q_CB, Q_CV, CE, EI,
@@ -103,25 +104,39 @@ def score(
     fused: Tensor,
     first: Tensor,
     second: Tensor,
-    names: Iterable[str] = PAPER_EIGHT,
+    metrics: Iterable[str | Metric] = PAPER_EIGHT,
     profile: str = "paper",
 ) -> dict[str, Tensor]:
     """Score a batch of fused images (B, 1, H, W) in [0, 1] by several metrics: (B,) for each name.
 
-    The images are checked and rounded once.
+    The images are checked and quantised once. A metric that needs larger images is NaN.
     """
-    metrics = chosen(names, profile)
+    records = chosen(metrics, profile)
     with single_threaded():
         images = levels(fused, first, second)
-        return {metric.name: metric.of(images) for metric in metrics}
+        return {metric.name: metric.of(images) for metric in records}
 
 
-def chosen(names: Iterable[str], profile: str = "paper") -> list[Metric]:
-    """The metrics of a profile by their names."""
+def chosen(metrics: Iterable[str | Metric], profile: str = "paper") -> list[Metric]:
+    """Metrics by their names in a profile, beside any of your own; repeated ones once."""
     if profile not in PROFILES:
-        raise InputError(f"There is no profile {profile!r}: use {', '.join(PROFILES)}.")
-    known, names = PROFILES[profile], list(names)
-    for name in names:
-        if name not in known:
-            raise InputError(f"Profile {profile} has no metric {name!r}: use {', '.join(known)}.")
-    return [known[name] for name in names]
+        raise InputError(
+            f"there is no profile {profile!r}: use {', '.join(PROFILES)}.", setting="profile"
+        )
+    known = PROFILES[profile]
+    found: dict[str, Metric] = {}
+    for metric in metrics:
+        if not isinstance(metric, str | Metric):
+            kind = type(metric).__name__
+            raise InputError(f"a {kind} is no metric: use a name, or a cddfuse.metrics.Metric.")
+        if isinstance(metric, str) and metric not in known:
+            raise InputError(
+                f"profile {profile} has no metric {metric!r}: use {', '.join(known)}.",
+                setting="metrics",
+            )
+        record = known[metric] if isinstance(metric, str) else metric
+        if found.setdefault(record.name, record) is not record:
+            raise InputError(f"two metrics are called {record.name}: rename one of them.")
+    if not found:
+        raise InputError(f"there is no metric to compute: use {', '.join(known)}.")
+    return list(found.values())

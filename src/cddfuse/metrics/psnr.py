@@ -1,6 +1,6 @@
-"""Peak signal-to-noise ratio (PSNR): the mean squared error on a logarithmic scale.
+"""Peak signal-to-noise ratio (PSNR), with the mean squared error over both sources.
 
-Unit: dB. Higher is better. Infinite where fused image and sources are all the same.
+Unit: dB. Higher is better. Infinite where the fused image and both sources are equal.
 Source: Jagalingam and Hegde, "A review of quality metrics for fused image", 2015.
 """
 
@@ -18,24 +18,24 @@ from cddfuse.metrics.mse import mean_squared_error
 def peak_signal_to_noise(
     fused: Tensor, first: Tensor, second: Tensor, *, peak: float | None = None
 ) -> Tensor:
-    """Ratio of the squared peak to the mean squared error over both sources: (B,), in dB.
+    """10 log10(peak^2 / MSE), MSE being the mean over both sources: (B,), in dB.
 
     Args:
         fused: (B, 1, H, W), grey levels.
         first: like fused.
         second: like fused.
-        peak: the highest possible level; None for the highest that this fused image has.
+        peak: the peak value; None for the highest level of the fused image.
     """
-    error = (mean_squared_error(fused, first) + mean_squared_error(fused, second)) / 2
-    top = fused.amax((-3, -2, -1)).double() if peak is None else torch.full_like(error, peak)
-    return 10 * (top.square() / error).log10()
+    mse = (mean_squared_error(fused, first) + mean_squared_error(fused, second)) / 2
+    r = fused.amax((-3, -2, -1)).double() if peak is None else torch.full_like(mse, peak)
+    return 10 * (r.square() / mse).log10()
 
 
 def _root_over_pixels(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     pixels = fused.shape[-2] * fused.shape[-1]
     errors = [mean_squared_error(fused, source) / pixels for source in (first, second)]
-    error = (errors[0].sqrt() + errors[1].sqrt()) / 2
-    return 10 * (255**2 / error).log10()
+    rmse = (errors[0].sqrt() + errors[1].sqrt()) / 2
+    return 10 * (255**2 / rmse).log10()
 
 
 PSNR = Metric(
@@ -48,7 +48,7 @@ PSNR = Metric(
     range=(-math.inf, math.inf),
     better="higher",
     source="Jagalingam and Hegde, Aquatic Procedia 4, 133 (2015)",
-    note="The peak is the brightest level of this fused image; NaN where all is black.",
+    note="The peak is the highest level of the fused image; NaN where all images are black.",
 )
 
 PSNR_255 = replace(PSNR, formula=partial(peak_signal_to_noise, peak=255), note="The peak is 255.")
@@ -56,11 +56,11 @@ PSNR_255 = replace(PSNR, formula=partial(peak_signal_to_noise, peak=255), note="
 PSNR_65025 = replace(
     PSNR,
     formula=partial(peak_signal_to_noise, peak=255**2),
-    note="A peak of 255 for an error of images in [0, 1]: 48.13 dB too high.",
+    note="A peak of 255 with the MSE of images in [0, 1]: 48.13 dB too high.",
 )
 
 PSNR_ROOT = replace(
     PSNR,
     formula=_root_over_pixels,
-    note="Of sqrt(sum of squares) / (H W) instead of the mean square: 58 dB is ordinary there.",
+    note="sqrt(sum of squares) / (H W) instead of the MSE: values around 58 dB.",
 )

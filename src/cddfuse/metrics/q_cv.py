@@ -1,4 +1,4 @@
-"""Perceived difference (Q_CV): what an eye sees differ between fused image and sources.
+"""Chen-Varshney metric (Q_CV): perceived squared difference of the fused image to the sources.
 
 Unit: squared grey levels. Lower is better.
 Source: Chen and Varshney, "A human perception inspired quality metric for image fusion based on
@@ -17,11 +17,11 @@ from cddfuse.metrics.frequencies import filtered, radius
 from cddfuse.metrics.gradients import framed, sobel, stretched
 
 _BLOCK = 16
-_SALIENCE = 5
+_ALPHA = 5  # exponent of the saliency
 
 
 def perceived_difference(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Filtered squared error of blocks, weighted by the edges of the source in them.
+    """Mean of the squared filtered difference D of blocks, weighted by their saliency lambda.
 
     Args:
         fused: (B, 1, H, W), grey levels; each image is stretched to 0 to 255.
@@ -29,31 +29,31 @@ def perceived_difference(fused: Tensor, first: Tensor, second: Tensor) -> Tensor
         second: like fused.
 
     Returns:
-        (B,). NaN where an image is flat but not black, or both sources are black.
+        (B,). NaN where an image is constant but not black, or both sources are black.
     """
     planes = stretched(torch.stack([fused, first, second])).squeeze(2)
     image, sources = planes[:1], planes[1:]
-    down, left = sobel(framed(sources, 1, "constant"))
-    salience = _blocks((down * down + left * left) ** (_SALIENCE / 2))
-    sight = _sensitivity(radius(planes, 1 / 8))
-    error = _blocks(filtered(sources - image, sight).square())
-    return (salience * error).sum((0, -2, -1)) / salience.sum((0, -2, -1))
+    sy, sx = sobel(framed(sources, 1, "constant"))
+    saliency = _blocks((sy * sy + sx * sx) ** (_ALPHA / 2))
+    csf = _contrast_sensitivity(radius(planes, 1 / 8))
+    d = _blocks(filtered(sources - image, csf).square())
+    return (saliency * d).sum((0, -2, -1)) / saliency.sum((0, -2, -1))
 
 
 def _blocks(image: Tensor) -> Tensor:
-    """Means over blocks, those at the right and the bottom being filled up with zeros."""
+    """Means over blocks; those at the right and the bottom are padded with zeros."""
     missing = [-side % _BLOCK for side in image.shape[-2:]]
     return F.avg_pool2d(F.pad(image, (0, missing[1], 0, missing[0])), _BLOCK)
 
 
-def _sensitivity(frequency: Tensor) -> Tensor:
-    """Mannos and Sakrison's curve."""
+def _contrast_sensitivity(frequency: Tensor) -> Tensor:
+    """The function of Mannos and Sakrison."""
     return 2.6 * (0.0192 + 0.144 * frequency) * (-((0.144 * frequency) ** 1.1)).exp()
 
 
 Q_CV = Metric(
     "Q_CV",
-    "Perceived difference",
+    "Chen-Varshney metric",
     perceived_difference,
     over="both",
     combine=None,

@@ -1,26 +1,26 @@
-"""Sum of the correlations of differences (SCD): what one source adds must look like that source.
+"""Sum of the correlations of differences (SCD): of each source with the fused image less the other.
 
-Range: [-2, 2]. Higher is better. NaN where a source is flat or the fused image equals one.
+Range: [-2, 2]. Higher is better. NaN where a source is constant or equal to the fused image.
 Source: Aslantas and Bendes, "A new image quality metric for image fusion", 2015.
 """
 
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
-from cddfuse.metrics.moments import variations
+from cddfuse.metrics.moments import scatter
 
 
 def correlations_of_differences(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Correlation of each source with what the other lacks of the fused image: (B,)."""
-    of = variations(fused, first, second)
-    return _correlation(of, 1, 2) + _correlation(of, 2, 1)
+    """r(D1, S1) + r(D2, S2) with D1 = F - S2 and D2 = F - S1: (B,)."""
+    s = scatter(fused, first, second)
+    return _r(s, 1, 2) + _r(s, 2, 1)
 
 
-def _correlation(of: Tensor, source: int, other: int) -> Tensor:
-    """Of a source with the fused image, number 0, less the other source."""
-    common = of[..., 0, source] - of[..., other, source]
-    rest = of[..., 0, 0] - 2 * of[..., 0, other] + of[..., other, other]
-    return common / (rest * of[..., source, source]).sqrt()
+def _r(s: Tensor, source: int, other: int) -> Tensor:
+    """Correlation of a source with D, the fused image (number 0) less the other source."""
+    covariance = s[..., 0, source] - s[..., other, source]
+    d = s[..., 0, 0] - 2 * s[..., 0, other] + s[..., other, other]
+    return covariance / (d * s[..., source, source]).sqrt()
 
 
 SCD = Metric(

@@ -9,21 +9,21 @@ from dataclasses import replace
 from torch import Tensor
 
 from cddfuse.metrics.base import Metric
-from cddfuse.metrics.moments import variations
+from cddfuse.metrics.moments import scatter
 
 _IMAGE = (-3, -2, -1)
 
 
 def standard_deviation(image: Tensor) -> Tensor:
-    """Deviation of the population (divided by H W) of images (..., B, 1, H, W): (..., B)."""
-    return (variations(image)[..., 0, 0] / (image.shape[-2] * image.shape[-1])).sqrt()
+    """Population standard deviation, over H W, of images (..., B, 1, H, W): (..., B)."""
+    return (scatter(image)[..., 0, 0] / (image.shape[-2] * image.shape[-1])).sqrt()
 
 
 def _saturated(image: Tensor) -> Tensor:
-    # In 8 bit the mean is rounded half up, and differences and squares stop at 0 and 255.
+    # In uint8 the mean is rounded half up, and differences and squares saturate at 0 and 255.
     image = image.double()
-    above = (image - (image.mean(_IMAGE, keepdim=True) + 0.5).floor()).clamp(min=0)
-    return above.square().clamp(max=255).mean(_IMAGE).sqrt()
+    mu = (image.mean(_IMAGE, keepdim=True) + 0.5).floor()
+    return (image - mu).clamp(min=0).square().clamp(max=255).mean(_IMAGE).sqrt()
 
 
 SD = Metric(
@@ -42,5 +42,5 @@ SD_SATURATED = replace(
     SD,
     formula=_saturated,
     range=(0, 16),
-    note="In saturating 8-bit arithmetic: values of 8 to 10 where 20 to 60 is right.",
+    note="Computed in saturating uint8 arithmetic: 8 to 10 where the definition gives 20 to 60.",
 )

@@ -1,4 +1,4 @@
-"""Spatial frequency (SF): how much neighbouring pixels of the fused image differ.
+"""Spatial frequency (SF): root mean square of the differences of neighbouring pixels.
 
 Unit: grey levels. Range: [0, 255 sqrt 2]. Higher is better, though noise raises it too.
 Source: Eskicioglu and Fisher, "Image quality measures and their performance", 1995.
@@ -16,32 +16,32 @@ _IMAGE = (-3, -2, -1)
 
 
 def spatial_frequency(image: Tensor) -> Tensor:
-    """Root of the mean squared step to the right plus that down: (..., B, 1, H, W) to (..., B).
+    """sqrt(RF^2 + CF^2), the row and column frequency: (..., B, 1, H, W) to (..., B).
 
-    Each mean is over the steps there are, H (W - 1) and (H - 1) W. A line of pixels has none in
-    one direction and its value is NaN.
+    The means are over the H (W - 1) and (H - 1) W differences that exist. NaN for a single row or
+    column of pixels.
     """
     height, width = image.shape[-2:]
-    down, right = _steps(image)
-    return (down / ((height - 1) * width) + right / (height * (width - 1))).sqrt()
+    columns, rows = _squared_differences(image)
+    return (columns / ((height - 1) * width) + rows / (height * (width - 1))).sqrt()
 
 
 def _over_pixels(image: Tensor) -> Tensor:
-    down, right = _steps(image)
-    return ((down + right) / (image.shape[-2] * image.shape[-1])).sqrt()
+    columns, rows = _squared_differences(image)
+    return ((columns + rows) / (image.shape[-2] * image.shape[-1])).sqrt()
 
 
 def _of_unit_range(image: Tensor) -> Tensor:
     return spatial_frequency(image) / 255
 
 
-def _steps(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of the squared steps down and to the right, each (..., B)."""
+def _squared_differences(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of the squared differences along columns and along rows, each (..., B)."""
     if compiled := loops(image):
-        down, right = of_each(compiled.steps, image).unbind(-1)
-        return down, right
-    down, right = (image.diff(dim=dim).square() for dim in (-2, -1))
-    return down.sum(_IMAGE, dtype=torch.float64), right.sum(_IMAGE, dtype=torch.float64)
+        columns, rows = of_each(compiled.squared_differences, image).unbind(-1)
+        return columns, rows
+    columns, rows = (image.diff(dim=dim).square() for dim in (-2, -1))
+    return columns.sum(_IMAGE, dtype=torch.float64), rows.sum(_IMAGE, dtype=torch.float64)
 
 
 SF = Metric(
@@ -54,11 +54,11 @@ SF = Metric(
     range=(0, 360.7),
     better="higher",
     source="Eskicioglu and Fisher, IEEE Trans. Commun. 43, 2959 (1995)",
-    note="Means over the steps there are; the paper divides by H W, about 0.1 % lower.",
+    note="Means over the differences that exist; the paper divides by H W: about 0.1 % lower.",
 )
 
 SF_OVER_PIXELS = replace(
-    SF, formula=_over_pixels, note="Both sums divided by H W, as the paper has it."
+    SF, formula=_over_pixels, note="Both sums are divided by H W, as in the paper."
 )
 
 SF_UNIT = replace(

@@ -1,4 +1,4 @@
-"""Structural similarity (SSIM): local means, contrasts and shapes of fused image and source agree.
+"""Structural similarity (SSIM) of the fused image and each source.
 
 Range: [-1, 1] per source. Higher is better.
 Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to
@@ -26,12 +26,12 @@ _BOX, _RADIUS = 7, 5
 
 
 def structural_similarity(x: Tensor, y: Tensor, *, white: float = 255) -> Tensor:
-    """SSIM as scikit-image has it: windows of 7 x 7 equal weights, variances of the sample.
+    """SSIM as in scikit-image: uniform 7 x 7 windows, sample covariances.
 
     Args:
         x: (B, 1, H, W), grey levels, at least 7 x 7.
-        y: like x, or with more dimensions in front: (..., B, 1, H, W).
-        white: the range of grey levels that the two constants are made for.
+        y: like x, or with more leading dimensions: (..., B, 1, H, W).
+        white: L, the dynamic range for which C1 and C2 are computed.
 
     Returns:
         (..., B), the mean over all windows inside the image.
@@ -44,47 +44,50 @@ def structural_similarity(x: Tensor, y: Tensor, *, white: float = 255) -> Tensor
 def _box_similarity(pair: tuple[Tensor, Tensor], white: float) -> Tensor:
     """Sum over the windows of a band."""
     x, y = pair
-    pixels, samples = _BOX**2, _BOX**2 - 1
-    means = (_K1 * white) ** 2 * pixels**2
-    variances = (_K2 * white) ** 2 * pixels * samples
-    # Sums instead of means: the window sums of whole grey levels are exact, in float32 too, and so
-    # are the differences in float64, however small the constants are.
-    sum_x, sum_y = box7(x).double(), box7(y).double()
-    product = sum_x * sum_y
-    squares = torch.addcmul(sum_x * sum_x, sum_y, sum_y)
-    covariance = box7(x * y).double().mul_(pixels).sub_(product)
-    energy = box7(torch.addcmul(x * x, y, y)).double().mul_(pixels).sub_(squares)
-    like = product.mul(2).add_(means) * covariance.mul_(2).add_(variances)
-    return (like / (squares.add_(means) * energy.add_(variances))).sum((-3, -2, -1))
+    c1, c2 = _scaled_constants(white)
+    # Sums instead of means: sums of integer levels are exact, in float32 too, and so are their
+    # differences in float64, however small the constants are. Means carry a factor n, products of
+    # means n^2, covariances n (n - 1).
+    mu_x, mu_y = box7(x).double(), box7(y).double()
+    mu_xy = mu_x * mu_y
+    mu_squares = torch.addcmul(mu_x * mu_x, mu_y, mu_y)
+    sigma_xy = box7(x * y).double().mul_(_BOX**2).sub_(mu_xy)
+    sigma_squares = box7(torch.addcmul(x * x, y, y)).double().mul_(_BOX**2).sub_(mu_squares)
+    numerator = mu_xy.mul(2).add_(c1) * sigma_xy.mul_(2).add_(c2)
+    return (numerator / (mu_squares.add_(c1) * sigma_squares.add_(c2))).sum((-3, -2, -1))
 
 
-def _of_whole_levels(x: Tensor, y: Tensor, *, white: float) -> Tensor:
-    """`structural_similarity` in integers, which takes half the time."""
+def _scaled_constants(white: float) -> tuple[float, float]:
+    """C1 and C2 with the factors of the products and covariances that they are added to."""
+    n = _BOX**2
+    return (_K1 * white) ** 2 * n**2, (_K2 * white) ** 2 * n * (n - 1)
+
+
+def _of_integer_levels(x: Tensor, y: Tensor, *, white: float) -> Tensor:
+    """`structural_similarity` in integer arithmetic, which takes half the time."""
     if not x.is_cpu:
         return structural_similarity(x, y, white=white)
     pairs = zip(bands(x, _BOX), bands(y, _BOX), strict=True)
-    sums = parallel_map(partial(_whole_box_similarity, white=white), pairs)
+    sums = parallel_map(partial(_integer_box_similarity, white=white), pairs)
     return torch.stack(sums).sum(0) / ((x.shape[-2] - _BOX + 1) * (x.shape[-1] - _BOX + 1))
 
 
-def _whole_box_similarity(pair: tuple[Tensor, Tensor], white: float) -> Tensor:
+def _integer_box_similarity(pair: tuple[Tensor, Tensor], white: float) -> Tensor:
     """Sum over the windows of a band."""
     x, y = (band.numpy().astype(np.uint8) for band in pair)
-    pixels, samples = _BOX**2, _BOX**2 - 1
-    means = (_K1 * white) ** 2 * pixels**2
-    variances = (_K2 * white) ** 2 * pixels * samples
-    sum_x, sum_y = _sums(cv2.boxFilter, x), _sums(cv2.boxFilter, y)
-    apart = np.maximum(x, y) - np.minimum(x, y)
-    # All sums times `pixels`. Of a product they are what its binomial has beside the squares.
-    energy = (_sums(cv2.sqrBoxFilter, x) + _sums(cv2.sqrBoxFilter, y)).mul_(pixels)
-    covariance = energy.sub(_sums(cv2.sqrBoxFilter, apart), alpha=pixels)
-    product = sum_x * sum_y
-    covariance.sub_(product, alpha=2)
-    squares = (sum_y * sum_y).add_(sum_x * sum_x)
-    energy.sub_(squares)
-    like = product.double().mul_(2).add_(means).mul_(covariance.double().add_(variances))
-    unlike = squares.double().add_(means).mul_(energy.double().add_(variances))
-    return like.div_(unlike).sum((-3, -2, -1))
+    c1, c2 = _scaled_constants(white)
+    mu_x, mu_y = _sums(cv2.boxFilter, x), _sums(cv2.boxFilter, y)
+    difference = np.maximum(x, y) - np.minimum(x, y)
+    # 2 x y = x^2 + y^2 - (x - y)^2
+    sigma_squares = (_sums(cv2.sqrBoxFilter, x) + _sums(cv2.sqrBoxFilter, y)).mul_(_BOX**2)
+    twice_sigma_xy = sigma_squares.sub(_sums(cv2.sqrBoxFilter, difference), alpha=_BOX**2)
+    mu_xy = mu_x * mu_y
+    twice_sigma_xy.sub_(mu_xy, alpha=2)
+    mu_squares = (mu_y * mu_y).add_(mu_x * mu_x)
+    sigma_squares.sub_(mu_squares)
+    numerator = mu_xy.double().mul_(2).add_(c1).mul_(twice_sigma_xy.double().add_(c2))
+    denominator = mu_squares.double().add_(c1).mul_(sigma_squares.double().add_(c2))
+    return numerator.div_(denominator).sum((-3, -2, -1))
 
 
 def _sums(box: Callable[..., object], levels: NDArray[np.uint8]) -> Tensor:
@@ -92,7 +95,7 @@ def _sums(box: Callable[..., object], levels: NDArray[np.uint8]) -> Tensor:
     sums = np.empty(levels.shape, np.int32)
     planes = (image.reshape(-1, *image.shape[-2:]) for image in (levels, sums))
     for plane, place in zip(*planes, strict=True):
-        # Starting at the pixel itself; where a window reaches beyond the image is cut off.
+        # Windows start at their pixel; those that reach beyond the image are cut off.
         box(plane, cv2.CV_32S, (_BOX, _BOX), place, (0, 0), False, cv2.BORDER_CONSTANT)
     return torch.from_numpy(sums)[..., : 1 - _BOX, : 1 - _BOX]
 
@@ -100,13 +103,13 @@ def _sums(box: Callable[..., object], levels: NDArray[np.uint8]) -> Tensor:
 def gaussian_similarity(
     x: Tensor, y: Tensor, *, white: float = 255, border: Literal["none", "replicate"] = "none"
 ) -> Tensor:
-    """SSIM as the paper has it: Gaussian windows of 11 x 11, variances of the population.
+    """SSIM as in the paper: Gaussian 11 x 11 windows, population covariances.
 
     Args:
-        x: (B, 1, H, W), grey levels, at least 11 x 11 if there is no border.
-        y: like x, or with more dimensions in front: (..., B, 1, H, W).
-        white: the range of grey levels that the two constants are made for.
-        border: windows inside the image only, or one for each pixel, the border being repeated.
+        x: (B, 1, H, W), grey levels, at least 11 x 11 without a border.
+        y: like x, or with more leading dimensions: (..., B, 1, H, W).
+        white: L, the dynamic range for which C1 and C2 are computed.
+        border: "none" takes windows inside the image only; "replicate" pads it for one per pixel.
 
     Returns:
         (..., B), the mean over all windows.
@@ -117,12 +120,12 @@ def gaussian_similarity(
 
 
 def luminance_and_structure(x: Tensor, y: Tensor, white: float = 255) -> tuple[Tensor, Tensor]:
-    """Means over the Gaussian windows of SSIM, and of SSIM without its term of local means."""
+    """Means over the Gaussian windows of SSIM, and of its contrast-structure term alone."""
     size = 2 * _RADIUS + 1
     pairs = zip(bands(x.double(), size), bands(y.double(), size), strict=True)
     sums = torch.stack(parallel_map(partial(_gaussian_similarity, white=white), pairs)).sum(0)
-    whole, structure = sums / ((x.shape[-2] - size + 1) * (x.shape[-1] - size + 1))
-    return whole, structure
+    ssim, structure = sums / ((x.shape[-2] - size + 1) * (x.shape[-1] - size + 1))
+    return ssim, structure
 
 
 def _gaussian_similarity(pair: tuple[Tensor, Tensor], white: float) -> Tensor:
@@ -130,19 +133,19 @@ def _gaussian_similarity(pair: tuple[Tensor, Tensor], white: float) -> Tensor:
     x, y = pair
     c1, c2 = (_K1 * white) ** 2, (_K2 * white) ** 2
     window = gaussian(2 * _RADIUS + 1, 1.5)
-    mean_x, mean_y = blur(x, window), blur(y, window)
-    product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
-    covariance = blur(x * y, window) - product
-    energy = blur(x * x + y * y, window) - squares
-    structure = (2 * covariance + c2) / (energy + c2)
-    whole = (2 * product + c1) / (squares + c1) * structure
-    return torch.stack([whole.sum((-3, -2, -1)), structure.sum((-3, -2, -1))])
+    mu_x, mu_y = blur(x, window), blur(y, window)
+    mu_xy, mu_squares = mu_x * mu_y, mu_x * mu_x + mu_y * mu_y
+    sigma_xy = blur(x * y, window) - mu_xy
+    sigma_squares = blur(x * x + y * y, window) - mu_squares
+    structure = (2 * sigma_xy + c2) / (sigma_squares + c2)
+    ssim = (2 * mu_xy + c1) / (mu_squares + c1) * structure
+    return torch.stack([ssim.sum((-3, -2, -1)), structure.sum((-3, -2, -1))])
 
 
 SSIM = Metric(
     "SSIM",
     "Structural similarity",
-    partial(_of_whole_levels, white=2),
+    partial(_of_integer_levels, white=2),
     over="each",
     combine="sum",
     unit="",
@@ -150,7 +153,7 @@ SSIM = Metric(
     better="higher",
     smallest=7,
     source="Wang, Bovik, Sheikh and Simoncelli, IEEE Trans. Image Process. 13, 600 (2004)",
-    note="A sum, with constants for grey levels from -1 to 1 although they go to 255 here.",
+    note="The sum over both sources, with L = 2 although levels go to 255.",
 )
 
 SSIM_MATLAB = replace(
@@ -159,22 +162,25 @@ SSIM_MATLAB = replace(
     combine="mean",
     range=(-1, 1),
     smallest=1,
-    note="A mean, with constants for grey levels up to 1 although they go to 255 here.",
+    note="The mean over both sources, Gaussian windows, with L = 1 although levels go to 255.",
 )
 
 SSIM_SUM = replace(
     SSIM,
     formula=gaussian_similarity,
     smallest=11,
-    note="A sum, Gaussian windows inside the image, constants for 255.",
+    note="The sum over both sources, Gaussian windows inside the image, L = 255.",
 )
 
 SSIM_MEAN = replace(
-    SSIM_SUM, combine="mean", range=(-1, 1), note="The paper's definition; a mean over both."
+    SSIM_SUM,
+    combine="mean",
+    range=(-1, 1),
+    note="The definition of the paper; the mean over both sources.",
 )
 
 SSIM_SUM_OF_1 = replace(
     SSIM_SUM,
     formula=partial(gaussian_similarity, white=1),
-    note="A sum, Gaussian windows inside the image, constants for levels up to 1 instead of 255.",
+    note="The sum over both sources, Gaussian windows, with L = 1 although levels go to 255.",
 )

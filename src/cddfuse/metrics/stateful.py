@@ -1,4 +1,4 @@
-"""Scores as a torchmetrics metric, for loops that have others there already.
+"""The metrics as one `torchmetrics.Metric`, for training and test loops built on torchmetrics.
 
 Needs the extra `metrics`: `pip install cddfuse[metrics]`.
 """
@@ -10,23 +10,25 @@ from torch import Tensor
 from torchmetrics import Metric as Stateful
 from torchmetrics.utilities import dim_zero_cat
 
-from cddfuse.metrics.base import levels
+from cddfuse.metrics.base import Metric, levels
 from cddfuse.metrics.profiles import PAPER_EIGHT, chosen
 
 
 class FusionScores(Stateful):
-    """Several scores of one profile over a stream of batches.
+    """Several metrics of one profile, accumulated over batches.
 
-    `compute` gives the mean over the images for which a score is defined, and how many are not;
-    `per_image` gives the value of each image.
+    `compute` gives the mean over the images for which a metric is defined, and how many are left
+    out; `per_image` gives the value of each image.
     """
 
     full_state_update = False
     values: list[Tensor]
 
-    def __init__(self, names: Iterable[str] = PAPER_EIGHT, profile: str = "paper") -> None:
+    def __init__(
+        self, metrics: Iterable[str | Metric] = PAPER_EIGHT, profile: str = "paper"
+    ) -> None:
         super().__init__()
-        self.records = chosen(names, profile)
+        self.records = chosen(metrics, profile)
         self.profile = profile
         self.add_state("values", default=[], dist_reduce_fx="cat")
 

@@ -1,7 +1,7 @@
-"""Visual information fidelity for fusion (VIFF): of each window, what is left of the better source.
+"""Visual information fidelity for fusion (VIFF), each window with the source of smaller gain.
 
-Range: [0, about 1], above 1 where contrast is raised. Higher is better. What the published tables
-call VIFF is the other measure, VIF.
+Range: [0, about 1], above 1 where contrast is enhanced. Higher is better. What published tables
+call VIFF is often VIF.
 Source: Han, Cai, Cao and Xu, "A new image fusion performance metric based on visual information
 fidelity", 2013.
 """
@@ -16,38 +16,37 @@ from cddfuse.metrics.base import Metric
 from cddfuse.metrics.vif import information, scales
 from cddfuse.threads import parallel_map
 
-_WEIGHTS = (1, 0, 0.15, 1)  # of the scales
-_NOISE = 0.005 * 255**2  # variance of what the eye itself adds
+_P = (1, 0, 0.15, 1)  # weights of the scales
+_SIGMA_N_SQ = 0.005 * 255**2  # variance of the visual noise
 _TINY = 1e-7
 
 
 def fused_information(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Share of the information that is left, in each window of the source that gains less.
+    """Weighted mean over scales of FVID / FVIND, information with and without distortion.
 
     Args:
         fused: (B, 1, H, W), grey levels, at least 41 x 41.
-        first: like fused. Counts where both gain the same, as windows unlike both do (by nothing).
+        first: like fused. Counts where the gains of both are equal, such as 0.
         second: like fused.
 
     Returns:
-        (B,). 1 where both sources are flat.
+        (B,). 1 where both sources are constant.
     """
     value = fused.new_zeros((), dtype=torch.float64)
     images = (image[None] for image in (fused, first, second))
-    for weight, (scaled, _, window) in zip(_WEIGHTS, scales(*images), strict=True):
+    for weight, (scaled, _, window) in zip(_P, scales(*images), strict=True):
         if weight:
-            seen, shown = torch.stack(parallel_map(partial(_sums, window=window), scaled)).sum(0)
-            value = value + weight / sum(_WEIGHTS) * seen / shown
+            fvid, fvind = torch.stack(parallel_map(partial(_sums, window=window), scaled)).sum(0)
+            value = value + weight / sum(_P) * fvid / fvind
     return value
 
 
 def _sums(planes: Tensor, window: list[float]) -> Tensor:
-    """Information that is left, and that there is, in the windows of a band: (2, B)."""
-    gain, left, shown = information(planes, window, _NOISE)
-    gain = gain * shown.sign()  # a flat window gains nothing; what gain it has is rounding
-    less = gain[0] <= gain[1]
-    both = torch.stack([left, shown / _NOISE])
-    chosen = torch.where(less, both[:, 0], both[:, 1])
+    """FVID and FVIND of the windows of a band: (2, B)."""
+    g, snr, sigma_c_sq = information(planes, window, _SIGMA_N_SQ)
+    g = g * sigma_c_sq.sign()  # the gain of a constant window is 0 but for rounding
+    both = torch.stack([snr, sigma_c_sq / _SIGMA_N_SQ])
+    chosen = torch.where(g[0] <= g[1], both[:, 0], both[:, 1])
     return (chosen.log1p() / math.log(10) + _TINY).sum((-2, -1))
 
 
@@ -62,5 +61,5 @@ VIFF = Metric(
     better="higher",
     smallest=41,
     source="Han, Cai, Cao and Xu, Inf. Fusion 14, 127 (2013)",
-    note="Han's own; published tables mean VIF when they say VIFF.",
+    note="As in its paper; in published tables, the name VIFF often stands for VIF.",
 )

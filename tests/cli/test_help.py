@@ -1,0 +1,36 @@
+"""What the command says about itself."""
+
+import importlib
+import sys
+from inspect import isfunction
+
+import pytest
+
+from cddfuse.cli import VERBS, run
+
+Say = pytest.CaptureFixture[str]
+
+
+def test_help_says_what_each_verb_does(capsys: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without importing any of them: training needs packages that others may not have."""
+    for name in VERBS:
+        monkeypatch.setitem(sys.modules, f"cddfuse.cli.{name}", None)
+    assert run(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = [line for line in lines if line.strip("│ ").split(" ")[0] in VERBS]
+    assert len(found) == len(VERBS)
+    for line, (name, verb) in zip(found, VERBS.items(), strict=True):
+        assert line.strip("│ ").removeprefix(name).strip() == verb.summary
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_is_its_docstring(verb: str, capsys: Say) -> None:
+    assert run([verb, "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"Usage: cddfuse {verb}" in out
+    module, _, name = VERBS[verb].function.partition(":")
+    target = getattr(importlib.import_module(module), name)
+    text = str(target.__doc__ if isfunction(target) else target.help)  # or an app of its own
+    first, *_ = text.replace("`", "").split("\n\n")
+    assert " ".join(first.split()) in out
+    assert "Parameters" in out or len(text) > len(first)
