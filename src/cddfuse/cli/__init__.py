@@ -13,7 +13,7 @@ from rich.console import Console
 # Verbs are imported when called, so that `--help` and a typing error answer at once.
 VERBS = {
     "fuse": "cddfuse.cli.fuse:fuse",
-    "train": "cddfuse.cli.train:train",
+    "train": "cddfuse.cli.train:app",
     "evaluate": "cddfuse.cli.evaluate:evaluate",
     "export": "cddfuse.cli.export:export",
     "models": "cddfuse.cli.models:models",
