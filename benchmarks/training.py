@@ -31,7 +31,7 @@ def one_side(side: str, crop: int) -> None:
     keep_memory()
     model = plain(CDDFuse()) if side == "plain" else CDDFuse()
     trainer = Trainer(RECIPES["cddfuse"]["released"], model, Fabric(accelerator="cpu", devices=1))
-    trainer.standing.plan = (0, 10**6)
+    trainer.progress.plan = (0, 10**6)
     batch = ImagePair(*torch.rand(2, BATCH, 1, crop, crop))
     for step in range(STEPS + 1):
         begun = time.perf_counter()

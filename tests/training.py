@@ -14,7 +14,7 @@ from cddfuse.pair import ImagePair
 from cddfuse.recipes.cddfuse import PRESETS, CDDFuseRecipe
 
 SMALL = replace(
-    PRESETS["quick"], crop=16, batch=2, epochs=(1, 1), minutes=0, steps=6, warmup=2, clip=0.01
+    PRESETS["quick"], crop=16, batch=2, epochs=(1, 1), minutes=0, steps=6, warmup=2, clip_norm=0.01
 )
 
 

@@ -1,6 +1,9 @@
-"""Terms that recipes add up. Images (B, 1, H, W) in [0, 1]; every term is a scalar."""
+"""Loss terms. Images are (B, 1, H, W) in [0, 1]; every term is a scalar. `LOSSES` is the index."""
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -13,33 +16,30 @@ from cddfuse.metrics.histograms import nats
 
 _C1, _C2 = 0.01**2, 0.03**2
 
-
-def structural(image: Tensor, reference: Tensor) -> Tensor:
-    """Half of 1 - SSIM, clamped to [0, 1] at every pixel: 0 is a perfect reconstruction."""
-    return (1 - similarity(image, reference)).clamp(0, 1).mean() / 2
+# SSIM
 
 
-def similarity(image: Tensor, reference: Tensor) -> Tensor:
+def ssim_map(image: Tensor, reference: Tensor) -> Tensor:
     """SSIM at every pixel, (B, 1, H, W).
 
     Wang et al. 2004 with a Gaussian window (11, sigma 1.5) and a reflected border.
     """
-    luminance, contrast = _similarities(image, reference)
+    luminance, contrast = _ssim_factors(image, reference)
     return luminance * contrast
 
 
-def inner_similarity(image: Tensor, reference: Tensor) -> Tensor:
+def valid_ssim(image: Tensor, reference: Tensor) -> Tensor:
     """Mean SSIM of each image (B,), over the pixels whose window lies inside."""
-    return similarity(image, reference)[..., 5:-5, 5:-5].mean((1, 2, 3))
+    return ssim_map(image, reference)[..., 5:-5, 5:-5].mean((1, 2, 3))
 
 
-def inner_similarities(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of SSIM and of its contrast term over the pixels whose window lies inside: scalars."""
-    luminance, contrast = (x[..., 5:-5, 5:-5] for x in _similarities(image, reference))
+def valid_ssim_and_contrast(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of SSIM and of its contrast factor over the pixels whose window lies inside."""
+    luminance, contrast = (x[..., 5:-5, 5:-5] for x in _ssim_factors(image, reference))
     return (luminance * contrast).mean(), contrast.mean()
 
 
-def _similarities(image: Tensor, reference: Tensor, c2: float = _C2) -> tuple[Tensor, Tensor]:
+def _ssim_factors(image: Tensor, reference: Tensor, c2: float = _C2) -> tuple[Tensor, Tensor]:
     image, reference = full(image), full(reference)  # rounded squares would leave no variance
     channels = torch.cat(
         [image, reference, image * image, reference * reference, image * reference]
@@ -59,78 +59,101 @@ def _blur(image: Tensor) -> Tensor:
     return convolve(F.pad(image, (5, 5, 5, 5), mode="reflect"), window[None, None])
 
 
-def edges(image: Tensor, reference: Tensor) -> Tensor:
+# Reconstructions: (image, reference)
+
+
+def reconstruction_ssim(image: Tensor, reference: Tensor) -> Tensor:
+    """Half of 1 - SSIM, clamped to [0, 1] at every pixel: 0 is a perfect reconstruction."""
+    return (1 - ssim_map(image, reference)).clamp(0, 1).mean() / 2
+
+
+def reconstruction_mse(image: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared error."""
+    return F.mse_loss(image, reference)
+
+
+def reconstruction_gradient(image: Tensor, reference: Tensor) -> Tensor:
     """Mean absolute difference of the Sobel gradients, both directions (kernel / 8)."""
     return F.l1_loss(sobel(image, "replicate") / 8, sobel(reference, "replicate") / 8)
 
 
+# Fused images: (fused, first, second)
+
+
 def intensity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """The fused image must be as bright as the brighter source (paper, eq. 9)."""
+    """Mean absolute difference to the brighter source at each pixel (paper, eq. 9)."""
     return F.l1_loss(fused, torch.maximum(first, second))
 
 
-def brightness(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def intensity_l2(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """`intensity` with squared errors: regions that are far too dark count most."""
     return F.mse_loss(fused, torch.maximum(first, second))
 
 
-def gradient(fused: Tensor, first: Tensor, second: Tensor, sharpness: float = 1.0) -> Tensor:
-    """The fused image must have the stronger of the sources' gradients (paper, eq. 10).
+def gradient(fused: Tensor, first: Tensor, second: Tensor, gradient_gain: float = 1.0) -> Tensor:
+    """Mean absolute difference to the larger of the sources' gradient magnitudes (paper, eq. 10).
 
-    They are first multiplied by `sharpness`: where other terms pull in other directions, networks
-    fall short of what they are asked for.
+    The target is multiplied by `gradient_gain`: where other terms pull the other way, networks
+    fall short of it.
     """
     strongest = torch.maximum(_strength(first), _strength(second))
-    return F.l1_loss(_strength(fused), sharpness * strongest)
+    return F.l1_loss(_strength(fused), gradient_gain * strongest)
 
 
-def directed(fused: Tensor, first: Tensor, second: Tensor, sharpness: float = 1.0) -> Tensor:
-    """The fused image must have the gradient of that source which has the stronger one, both signs.
+def signed_gradient(
+    fused: Tensor, first: Tensor, second: Tensor, gradient_gain: float = 1.0
+) -> Tensor:
+    """Mean absolute difference to the gradient of the source with the larger one, signs included.
 
     `gradient` is content with a slope in the wrong direction, which is what halos are made of.
-    `sharpness` is as there.
+    `gradient_gain` is as there.
     """
-    wanted = sharpness * _stronger(first, second)
+    wanted = gradient_gain * _stronger(first, second)
     return (sobel(fused, "zero") - wanted).abs().sum(1).mean()
 
 
-def contours(fused: Tensor, first: Tensor, second: Tensor, sharpness: float = 1.0) -> Tensor:
-    """`directed`, where each pixel counts by the strength of its gradient: strong edges do most.
+def edge_weighted_gradient(
+    fused: Tensor, first: Tensor, second: Tensor, gradient_gain: float = 1.0
+) -> Tensor:
+    """`signed_gradient` with each pixel weighted by its target's magnitude: strong edges dominate.
 
-    0 if the gradients are what is asked for, 1 if there are none, the mean over the images. Not
-    squared errors, which mind strong edges too: they cost mutual information with the sources.
+    0 if the gradients are as asked for, 1 if there are none; the mean over the images. Squared
+    errors would also favour strong edges, but they cost mutual information with the sources.
     """
     stronger = _stronger(first, second)
-    errors = (sobel(fused, "zero") - sharpness * stronger).abs().sum(1)
+    errors = (sobel(fused, "zero") - gradient_gain * stronger).abs().sum(1)
     strengths = stronger.abs().sum(1)
-    asked = sharpness * strengths.square().sum((1, 2))
+    asked = gradient_gain * strengths.square().sum((1, 2))
     return ((strengths * errors).sum((1, 2)) / asked.clamp_min(1e-6)).mean()
 
 
 def _stronger(first: Tensor, second: Tensor) -> Tensor:
-    """At each pixel the gradient (B, 2, H, W) of the source which has the stronger one."""
+    """At each pixel the gradient (B, 2, H, W) of the source which has the larger one."""
     one, two = sobel(first, "zero"), sobel(second, "zero")
     stronger = one.abs().sum(1, keepdim=True) >= two.abs().sum(1, keepdim=True)
     return torch.where(stronger, one, two)
 
 
-def likeness(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """The fused image must be like both sources: 2 less the mean SSIM with each, in [0, 4].
+def _strength(image: Tensor) -> Tensor:
+    return sobel(image, "zero").abs().sum(1, keepdim=True)
 
-    Contrasts count from a standard deviation of 0.01 on, a third of what SSIM usually has, since
-    infrared images are pale.
+
+def ssim(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """2 minus the sum of the mean SSIM with each source, in [0, 4].
+
+    C2 is 1e-4, a third of the usual standard deviation, since infrared images have low contrast.
     """
     sources = torch.cat([first, second])
-    luminance, contrast = _similarities(torch.cat([fused, fused]), sources, c2=1e-4)
+    luminance, contrast = _ssim_factors(torch.cat([fused, fused]), sources, c2=1e-4)
     return 2 - 2 * (luminance * contrast).mean()
 
 
-def fidelity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """What the fused image keeps of what can be seen in each source: 2 less the sum of both VIF.
+def vif(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """2 minus the sum of the VIF with each source.
 
     Visual information fidelity as in `cddfuse.metrics`, in the precision of the images and without
-    its cases of flat windows. Below 41 pixels, scales for which the image is too small are left
-    out.
+    its special cases for flat windows. Below 41 pixels, scales for which the image is too small are
+    left out.
     """
     seen = shown = fused.new_zeros(2 * len(fused))
     planes = torch.cat([fused, first, second]) * 255
@@ -153,15 +176,15 @@ def fidelity(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 def _smooth(image: Tensor, size: int) -> Tensor:
-    """Gaussian of `size` taps and a fifth of that as sigma, where the window lies inside."""
+    """Gaussian of `size` taps and sigma `size / 5`, where the window lies inside."""
     line = gaussian_window(size, size / 5).to(image.device)
     return convolve(convolve(image, line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1))
 
 
-def preservation(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """What the fused image loses of both sources' edges: 1 less Qabf.
+def qabf(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """1 minus Qabf, the share of the sources' edges that is preserved.
 
-    Edge preservation as in `cddfuse.metrics`, but that an edge turned round counts as lost.
+    As in `cddfuse.metrics`, except that an edge of opposite sign counts as lost.
     """
     slopes = sobel(torch.cat([fused, first, second]) * 255, "zero").unflatten(0, (3, -1))
     strengths = (slopes.square().sum(2) + 1e-6).sqrt()
@@ -175,47 +198,50 @@ def preservation(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return 1 - 0.9994 * 0.9879 * kept.mean()
 
 
-def information(fused: Tensor, first: Tensor, second: Tensor, bins: int = 64) -> Tensor:
-    """How much of what is to be known of each source the fused image does not tell, in [0, 2].
+def mi(fused: Tensor, first: Tensor, second: Tensor, mi_bins: int = 64) -> Tensor:
+    """2 minus the sum of the normalised mutual information with each source, in [0, 2].
 
-    2 less the sum over both sources of mutual information divided by the source's entropy, in
-    histograms of `bins` levels. Pixels of the fused image are spread over four of them by a cubic
-    spline (Mattes et al. 2003), for the derivative and to give hardly a reward for drawing its
-    levels together. Of a source of one level, which has nothing to tell, 1 is missing.
+    Mutual information is divided by the source's entropy, in histograms of `mi_bins` levels. Pixels
+    of the fused image are spread over four bins by a cubic spline (Mattes et al. 2003), which makes
+    the term differentiable and gives hardly any reward for quantising the image. A source of one
+    level has no information, and contributes 1.
     """
     sources = torch.stack([first, second]).flatten(2)
-    levels = (sources.clamp(0, 1) * (bins - 1)).round().long()  # (2, B, N)
-    place = full(fused).flatten(1).clamp(0, 1) * (bins - 1)
+    levels = (sources.clamp(0, 1) * (mi_bins - 1)).round().long()  # (2, B, N)
+    place = full(fused).flatten(1).clamp(0, 1) * (mi_bins - 1)
     below = place.detach().nan_to_num().floor()  # NaN is no place, and stays NaN below
     t = place - below
     shares = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
-    share = torch.stack(shares, -1) / (6 * t.shape[-1])  # (B, N, 4): of levels -1 to bins + 1
-    cells = (below.long()[..., None] + torch.arange(4, device=t.device)) * bins + levels[..., None]
+    share = torch.stack(shares, -1) / (6 * t.shape[-1])  # (B, N, 4): of levels -1 to mi_bins + 1
+    offsets = torch.arange(4, device=t.device)
+    cells = (below.long()[..., None] + offsets) * mi_bins + levels[..., None]
     # Empty cells hold next to nothing: at 0 the logarithm has no derivative.
-    joint = share.new_full((*sources.shape[:2], (bins + 3) * bins), 1e-20)
+    joint = share.new_full((*sources.shape[:2], (mi_bins + 3) * mi_bins), 1e-20)
     joint = joint.scatter_add(-1, cells.flatten(2), share.flatten(1).expand(2, -1, -1))
-    pairs = joint.unflatten(-1, (bins + 3, bins))
+    pairs = joint.unflatten(-1, (mi_bins + 3, mi_bins))
     entropy = nats(pairs.detach().sum(-2))
     mutual = nats(pairs.sum(-1)) + entropy - nats(joint)
-    # Of a flat source both are rounding, whose ratio could be anything.
+    # Both are rounding errors for a flat source, and their ratio could be anything.
     return 2 - (mutual / entropy.clamp(min=1e-3)).sum(0).mean()
 
 
-def difference(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """What one source adds to the other must be the other source: 2 less SCD, in [0, 4]."""
+def scd(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """2 minus SCD, the sum of the correlations of differences, in [0, 4].
+
+    What the fused image adds to one source must be the other source.
+    """
     left = torch.cat([fused - second, fused - first], 1)
     return 2 - 2 * correlation(left, torch.cat([first, second], 1))
 
 
-def _strength(image: Tensor) -> Tensor:
-    return sobel(image, "zero").abs().sum(1, keepdim=True)
+# Features
 
 
 def correlation(one: Tensor, two: Tensor) -> Tensor:
     """Pearson correlation over the pixels of two feature maps (B, C, H, W).
 
     Mean over channels and over the batch, in [-1, 1]. In a distributed run the batch is the global
-    one, so that what is made of it (a ratio) does not depend on the number of processes.
+    one, so that functions of it (a ratio) do not depend on the number of processes.
     """
     one, two = (x.flatten(2).float() for x in (one, two))
     one, two = (x - x.mean(-1, keepdim=True) for x in (one, two))
@@ -229,18 +255,31 @@ def correlation(one: Tensor, two: Tensor) -> Tensor:
 
 
 def decomposition(base: Tensor, detail: Tensor) -> Tensor:
-    """Detail features must not correlate, base features should (paper, eq. 8).
+    """Squared correlation of the detail features over that of the base features (paper, eq. 8).
 
-    Takes the correlation of the base and that of the detail features.
+    Args:
+        base: `correlation` of the base features of both sources.
+        detail: `correlation` of their detail features.
     """
     return detail**2 / (base + 1.01)
+
+
+def base_correlation(base: Tensor, detail: Tensor) -> Tensor:
+    """1 minus the correlation of the base features, in [0, 2].
+
+    `decomposition`, a ratio, hardly asks for it once the detail features do not correlate.
+    """
+    return 1 - base
+
+
+# Saliency
 
 
 def saliency(image: Tensor) -> Tensor:
     """How far a pixel's level is from those of the whole image, (B, 1, H, W) in [0, 1].
 
-    Zhai and Shah 2006: the mean absolute difference of levels over all pixels, each image brought
-    to the full range. Nothing is learned through it.
+    Zhai and Shah 2006: the mean absolute difference of levels over all pixels, each image stretched
+    to the full range. No gradient flows through it.
     """
     levels = (image.detach().clamp(0, 1) * 255).round().long().flatten(1)
     counts = torch.zeros(len(levels), 256, device=image.device)
@@ -252,16 +291,69 @@ def saliency(image: Tensor) -> Tensor:
     return (found - low) / (high - low).clamp(min=1e-6)
 
 
-def salient(fused: Tensor, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-    """How unlike the sources the fused image is, each weighted by how much more it stands out.
+def saliency_share(first: Tensor, second: Tensor) -> Tensor:
+    """Weight of the first source at each pixel, by its saliency against the second's."""
+    return (1 + saliency(first) - saliency(second)) / 2
 
-    `structural` by (1 - SSIM) / 2, `intensity` by the absolute difference; weights of both sources
-    sum to 1 at every pixel.
-    """
-    share = (1 + saliency(first) - saliency(second)) / 2
-    unlike = [(1 - similarity(fused, source)) / 2 for source in (first, second)]
+
+def saliency_weighted_ssim(fused: Tensor, first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """Mean of (1 - SSIM) / 2 with both sources, weighted by `saliency_share`."""
+    unlike = [(1 - ssim_map(fused, source)) / 2 for source in (first, second)]
+    return (share * unlike[0] + (1 - share) * unlike[1]).mean()
+
+
+def saliency_weighted_intensity(
+    fused: Tensor, first: Tensor, second: Tensor, share: Tensor
+) -> Tensor:
+    """Mean absolute difference to both sources, weighted by `saliency_share`."""
     far = [(fused - source).abs() for source in (first, second)]
-    return {
-        "structural": (share * unlike[0] + (1 - share) * unlike[1]).mean(),
-        "intensity": (share * far[0] + (1 - share) * far[1]).mean(),
-    }
+    return (share * far[0] + (1 - share) * far[1]).mean()
+
+
+# The index
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A row of `LOSSES`."""
+
+    function: Callable[..., Tensor]
+
+    stage: Literal["separate", "fuse", "both"]
+    """Stage of CDDFuse's training it belongs to, which decides its arguments: separate takes
+    (image, reference); fuse takes (fused, first, second); both takes the correlation of the base
+    features and that of the detail features."""
+
+    source: str
+    """Paper it is from, or metric whose complement it is."""
+
+    settings: tuple[str, ...] = ()
+    """Settings of the recipe that it takes as keywords."""
+
+
+_PAPER = "Zhao et al., CVPR 2023"
+_GAIN = ("gradient_gain",)
+
+LOSSES: Mapping[str, Loss] = {
+    "reconstruction_ssim": Loss(reconstruction_ssim, "separate", _PAPER),
+    "reconstruction_mse": Loss(reconstruction_mse, "separate", _PAPER),
+    "reconstruction_gradient": Loss(
+        reconstruction_gradient, "separate", f"the program of {_PAPER}"
+    ),
+    "intensity": Loss(intensity, "fuse", f"{_PAPER}, eq. 9"),
+    "gradient": Loss(gradient, "fuse", f"{_PAPER}, eq. 10", _GAIN),
+    "intensity_l2": Loss(intensity_l2, "fuse", "intensity with squared errors"),
+    "signed_gradient": Loss(signed_gradient, "fuse", "gradient with its sign", _GAIN),
+    "edge_weighted_gradient": Loss(
+        edge_weighted_gradient, "fuse", "signed_gradient weighted by edge strength", _GAIN
+    ),
+    "ssim": Loss(ssim, "fuse", "metric SSIM, Wang et al. 2004"),
+    "vif": Loss(vif, "fuse", "metric VIF, Sheikh and Bovik 2006"),
+    "qabf": Loss(qabf, "fuse", "metric Qabf, Xydeas and Petrovic 2000"),
+    "mi": Loss(
+        mi, "fuse", "metric MI, Qu et al. 2002; estimator of Mattes et al. 2003", ("mi_bins",)
+    ),
+    "scd": Loss(scd, "fuse", "metric SCD, Aslantas and Bendes 2015"),
+    "decomposition": Loss(decomposition, "both", f"{_PAPER}, eq. 8"),
+    "base_correlation": Loss(base_correlation, "both", "the base half of decomposition"),
+}

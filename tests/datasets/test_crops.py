@@ -1,5 +1,8 @@
 """Training crops: where they lie, which count, and that any step can be drawn again."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cddfuse.datasets.crops import Crops, contrast
+from cddfuse.datasets.crops import Crops, Share, contrast, grid_contrast
 from cddfuse.errors import InputError
 from cddfuse.pair import ImagePair
 
@@ -102,7 +105,7 @@ def test_a_step_depends_on_the_seed_and_its_number_alone(sampling: Any) -> None:
             sampling=sampling,
             flips=True,
             jitter=0.2,
-            dimming=0.3,
+            darken=0.3,
             seed=seed,
         )
 
@@ -128,6 +131,135 @@ def test_seed_decides_the_order_and_the_places() -> None:
         for crops in (Crops([numbered(40, 40)], size=3, batch=1, seed=seed) for seed in (0, 1))
     ]
     assert places[0] != places[1]
+
+
+def drawn_in_turn(pairs: list[ImagePair], step: int, batch: int, size: int) -> list[ImagePair]:
+    """The crops of a step at random places, with all that is random, written plainly."""
+    epoch, position = divmod(step, len(pairs) // batch)
+    order = np.random.default_rng((5, 0, epoch)).permutation(len(pairs))
+    random, crops = np.random.default_rng((5, 1, step)), []
+    for index in order[position * batch : (position + 1) * batch]:
+        pair = pairs[index]
+        height, width = (side - size + 1 for side in pair.first.shape[-2:])
+        for _ in range(20):
+            top, left = int(random.integers(height)), int(random.integers(width))
+            images = [x[:, top : top + size, left : left + size] for x in pair[:2]]
+            if min(contrast(image) for image in images) >= 0.86:
+                break
+        axes = [axis for axis in (-2, -1) if random.random() < 0.5]
+        images = [image.flip(axes) for image in images]
+        for which, image in enumerate(images):
+            gain, offset = random.uniform(-0.2, 0.2, 2)
+            middle = image.mean()
+            images[which] = ((image - middle) * (1 + gain) + middle * (1 + offset)).clamp(0, 1)
+        shares = random.uniform(0, 0.3, 2)
+        first, second = (x * (1 - share) for x, share in zip(images, shares, strict=True))
+        crops.append(ImagePair(first, second, pair.name))
+    return crops
+
+
+SHARED = {"size": 16, "flips": True, "jitter": 0.2, "darken": 0.3, "seed": 5, "min_contrast": 0.86}
+
+
+def test_crops_are_drawn_one_after_another_from_one_stream() -> None:
+    pairs = [street(number) for number in range(6)]
+    crops = Crops(pairs, batch=3, **SHARED)  # type: ignore[arg-type]
+    for step in range(8):
+        batch, expected = crops.batch(step), drawn_in_turn(pairs, step, 3, 16)
+        assert list(batch.name) == [crop.name for crop in expected]
+        for index, crop in enumerate(expected):
+            torch.testing.assert_close(batch.first[index], crop.first)
+            torch.testing.assert_close(batch.second[index], crop.second)
+
+
+# Shares
+
+
+class Watched(list[ImagePair]):
+    """Pairs that remember which of them were asked for."""
+
+    def __init__(self, pairs: list[ImagePair]) -> None:
+        super().__init__(pairs)
+        self.asked: list[int] = []
+
+    def __getitem__(self, index: Any) -> Any:
+        self.asked.append(index)
+        return super().__getitem__(index)
+
+
+class Processes:
+    """Threads in place of processes: each sees the sum of what all of them give."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._given: list[Any] = [None] * count
+        self._barrier = Barrier(count)
+        self.rounds = 0
+
+    def share(self, rank: int) -> Share:
+        def together(value: Any) -> list[Any]:
+            self._given[rank] = value
+            self._barrier.wait(10)
+            everything = list(self._given)
+            self._barrier.wait(10)
+            return everything
+
+        def exchange(values: list[int]) -> list[int]:
+            self.rounds += rank == 0
+            return [sum(column) for column in zip(*together(values), strict=True)]
+
+        return Share(rank, self.count, exchange, lambda value, source: together(value)[source])
+
+    def run(self, work: Callable[[int], Any]) -> list[Any]:
+        with ThreadPoolExecutor(self.count) as threads:
+            return list(threads.map(work, range(self.count)))
+
+
+@pytest.mark.parametrize("sampling", ["grid", "random"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_make_their_share_from_their_pairs_alone(sampling: Any, count: int) -> None:
+    pairs = [street(number) for number in range(12)]
+    options = {**SHARED, "batch": 6, "sampling": sampling, "stride": 8}
+    whole = Crops(pairs, **options)  # type: ignore[arg-type]
+    processes = Processes(count)
+    lists = [Watched(pairs) for _ in range(count)]
+    crops = [Crops(each, **options) for each in lists]  # type: ignore[arg-type]
+    for step in range(6):
+        expected = whole.batch(step)
+        for each in lists:
+            each.asked.clear()
+        shares = processes.run(lambda rank: crops[rank].batch(step, processes.share(rank)))  # noqa: B023
+        for rank, share in enumerate(shares):
+            assert torch.equal(share.first, expected.first[rank::count])
+            assert torch.equal(share.second, expected.second[rank::count])
+            assert list(share.name) == list(expected.name)[rank::count]
+            assert {pairs[index].name for index in lists[rank].asked} == set(share.name)
+    if sampling == "random":
+        assert processes.rounds > 6  # crops without contrast were drawn again
+
+
+def test_what_one_process_cannot_read_ends_all_of_them() -> None:
+    class Broken(list[ImagePair]):
+        def __getitem__(self, index: Any) -> Any:
+            if index == 2 and self.broken:
+                raise InputError("there is no file ir/2.png.")
+            return super().__getitem__(index)
+
+        broken = False
+
+    pairs = Broken([street(number) for number in range(4)])
+    crops = [Crops(pairs, size=16, batch=4) for _ in range(2)]
+    pairs.broken = True
+    processes = Processes(2)
+
+    def work(rank: int) -> str:
+        with pytest.raises(InputError) as caught:
+            crops[rank].batch(0, processes.share(rank))
+        return str(caught.value)
+
+    assert processes.run(work) == ["there is no file ir/2.png."] * 2
+    with pytest.raises(InputError, match=r"ir/2\.png"):
+        crops[0].batch(0)
 
 
 # Contrast
@@ -183,6 +315,18 @@ def test_crops_without_contrast_in_either_image_are_left_out(
             torch.equal(batch.first[0], crop.first) and torch.equal(batch.second[0], crop.second)
             for batch in found
         )
+
+
+def test_crops_with_contrast_need_not_be_found_again() -> None:
+    pairs = Watched([two_halves((0.5, 0.05), (0.5, 0.5)), two_halves((0.5, 0.5), (0.05, 0.5))])
+    options = {"size": 16, "batch": 1, "sampling": "grid", "stride": 16, "min_contrast": 0.25}
+    kept = np.concatenate([grid_contrast(pair, 16, 16, 0.25) for pair in list(pairs)])
+    assert kept.tolist() == [True, False, False, True]
+    known = Crops(pairs, kept=kept, **options)  # type: ignore[arg-type]
+    found = Crops(pairs, **options)  # type: ignore[arg-type]
+    assert known.steps_per_epoch == found.steps_per_epoch == 2
+    for step in range(4):
+        assert torch.equal(known.batch(step).first, found.batch(step).first)
 
 
 def test_without_a_limit_flat_crops_count() -> None:
@@ -248,10 +392,10 @@ def test_jitter_stays_in_the_range() -> None:
         assert max(batch.first.max(), batch.second.max()) <= 1
 
 
-def test_dimming_darkens_each_image_by_its_share_and_keeps_black() -> None:
+def test_darken_darkens_each_image_by_its_share_and_keeps_black() -> None:
     levels = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0))
     levels[:, :4] = 0
-    crops = Crops([ImagePair(levels, levels, "a")], size=16, batch=1, dimming=0.6)
+    crops = Crops([ImagePair(levels, levels, "a")], size=16, batch=1, darken=0.6)
     batches = [crops.batch(step) for step in range(200)]
     shares = np.array([[float(x.max() / levels.max()) for x in b[:2]] for b in batches])
     for step, of_step in enumerate(shares):
@@ -270,16 +414,22 @@ def test_images_smaller_than_a_crop_are_named() -> None:
     with pytest.raises(InputError) as caught:
         Crops(pairs, size=16, batch=1)
     assert str(caught.value) == (
-        "2 of 3 pairs are smaller than the crop of 16 pixels (narrow for one): train with a "
-        "smaller --crop or leave them out."
+        "2 of 3 pairs are smaller than the crop of 16 pixels (narrow for one): train with "
+        "smaller crops or leave them out."
     )
     assert Crops([street(0, 16)], size=16, batch=1).steps_per_epoch == 1
 
 
 def test_fewer_crops_than_a_batch_is_a_sentence() -> None:
     with pytest.raises(InputError) as caught:
+        Crops([street()], size=16, batch=2, sampling="random")
+    assert str(caught.value) == (
+        "the data give 1 crops of 16 pixels, fewer than a batch of 2: add pairs, or use a smaller "
+        "batch."
+    )
+    with pytest.raises(InputError) as caught:
         Crops([street()], size=16, batch=2, sampling="grid", stride=100)
     assert str(caught.value) == (
         "the data give 1 crops of 16 pixels, fewer than a batch of 2: add pairs, or use a smaller "
-        "--batch, --stride or --min-contrast."
+        "batch, stride or min_contrast."
     )

@@ -1,13 +1,17 @@
 """Folders as lists of grey pairs, and what is held out of them."""
 
 from pathlib import Path
+from time import sleep
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cddfuse.datasets.base import PairFolder, held_out
+from cddfuse.datasets.base import PairFolder, Reader, held_out
+from cddfuse.datasets.crops import Crops
+from cddfuse.errors import InputError
 from cddfuse.io import pair_folders
 from cddfuse.io.folders import PairedPaths
 
@@ -65,13 +69,111 @@ def test_a_pair_is_read_once(root: Path) -> None:
         pairs[2]
 
 
+class Decodes:
+    """Counts what is decoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        decoded = Reader.decoded
+
+        def watched(reader: Reader, paths: PairedPaths) -> Any:
+            self.names.append(paths.name)
+            return decoded(reader, paths)
+
+        monkeypatch.setattr(Reader, "decoded", watched)
+
+
+@pytest.fixture
+def decodes(monkeypatch: pytest.MonkeyPatch) -> Decodes:
+    return Decodes(monkeypatch)
+
+
+def many(root: Path, count: int = 4) -> list[PairedPaths]:
+    for name in range(count):
+        write(root / "vi" / f"{name}.png", LEVELS + name)
+        write(root / "ir" / f"{name}.png", LEVELS)
+    return pair_folders(root / "vi", root / "ir").pairs
+
+
+BYTES = 2 * 2 * LEVELS.size  # of a pair in memory
+
+
+def test_pairs_used_last_stay_in_memory_up_to_a_limit(tmp_path: Path, decodes: Decodes) -> None:
+    pairs = PairFolder(many(tmp_path), Reader(2 * BYTES + 1))
+    for index in (0, 1, 0, 2, 0, 1):
+        pairs[index]
+    assert decodes.names == ["0", "1", "2", "1"]
+    nothing = PairFolder(pairs.paths, Reader(BYTES - 1))
+    for _ in range(2):
+        assert torch.equal(nothing[3].first, pairs[3].first)
+    assert decodes.names[4:] == ["3"] * 3
+
+
+@pytest.mark.parametrize(("limit", "again"), [(4 * BYTES, 0), (4 * BYTES - 1, 4)])
+def test_pairs_that_are_checked_stay_in_memory_if_all_fit(
+    tmp_path: Path, decodes: Decodes, limit: int, again: int
+) -> None:
+    pairs = PairFolder(many(tmp_path), Reader(limit))
+    steps: list[None] = []
+    found = pairs.checked(lambda paths, pair: pair.name, lambda: steps.append(None)).found
+    assert found == ["0", "1", "2", "3"]
+    assert len(steps) == 4
+    list(pairs)
+    assert len(decodes.names) == 4 + again
+
+
+def test_pairs_are_decoded_ahead(tmp_path: Path, decodes: Decodes) -> None:
+    pairs = PairFolder(many(tmp_path), Reader(BYTES))
+    pairs.request([2, 3])
+    while len(decodes.names) < 2:
+        sleep(0.01)
+    assert [pairs[index].name for index in (2, 3)] == ["2", "3"]
+    assert sorted(decodes.names) == ["2", "3"]
+    (tmp_path / "ir" / "1.png").write_text("no image")
+    pairs.request([1])
+    with pytest.raises(InputError, match=r"1\.png"):
+        pairs[1]
+
+
+def test_crops_of_the_next_batch_are_decoded_ahead(tmp_path: Path, decodes: Decodes) -> None:
+    pairs = PairFolder(many(tmp_path), Reader(BYTES), sizes=[(8, 32)] * 4)
+    crops = Crops(pairs, size=8, batch=2)
+    assert decodes.names == []  # sizes are known
+    now = crops.batch(0)
+    while len(decodes.names) < 4:
+        sleep(0.01)
+    assert set(decodes.names[:2]) == set(now.name)
+    assert set(decodes.names[2:]) == set(crops.batch(1).name)
+
+
+def test_sizes_are_those_of_the_pictures(root: Path) -> None:
+    assert [folder(root).size(index) for index in (0, 1)] == [(8, 32), (8, 9)]
+
+
+def test_crops_are_cut_from_what_is_in_memory(root: Path) -> None:
+    pairs = folder(root)
+    crop, whole = pairs.cutter(0)((2, 5), 4), pairs[0]
+    assert torch.equal(crop.first, whole.first[:, 2:6, 5:9])
+    assert torch.equal(crop.second, whole.second[:, 2:6, 5:9])
+    assert crop.name == "1"
+
+
+def test_second_images_are_resized_if_asked_for(root: Path) -> None:
+    write(root / "ir" / "1.png", LEVELS[::2, ::2])
+    with pytest.raises(InputError, match="resize"):
+        folder(root)[0]
+    pair = PairFolder(folder(root).paths, Reader(resize=True))[0]
+    assert pair.second.shape == pair.first.shape == (1, 8, 32)
+
+
 def test_pairs_that_cannot_be_read_are_told_apart(root: Path) -> None:
     (root / "ir" / "1.png").write_text("no image")
-    good, failures = folder(root).readable()
-    assert [pair.name for pair in good] == ["2"]
-    assert len(failures) == 1
-    assert "1.png" in failures[0]
-    assert torch.equal(good[0].second, folder(root)[1].second)
+    checked = folder(root).checked(lambda paths, pair: (paths.name, pair.second))
+    ((name, second),) = checked.found
+    assert [paths.name for paths in checked.paths] == [name] == ["2"]
+    (failure,) = checked.failures
+    assert "1.png" in str(failure)
+    assert torch.equal(second, folder(root)[1].second)
 
 
 def paths(*names: str) -> list[PairedPaths]:
@@ -84,7 +186,7 @@ def paths(*names: str) -> list[PairedPaths]:
         (10, 0.2, ["2", "7"]),  # the middles of both halves
         (10, 0.0, []),
         (10, 0.01, ["5"]),  # at least one
-        (3, 1.0, ["0", "2"]),  # never all
+        (3, 0.99, ["0", "2"]),  # never all
         (1, 0.5, []),
     ],
 )
@@ -93,6 +195,16 @@ def test_held_out_worked_by_hand(count: int, share: float, held: list[str]) -> N
     learn, test = held_out(every, share)
     assert [path.name for path in test] == held
     assert learn == [path for path in every if path not in test]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, float("nan"), float("inf")])
+def test_a_share_is_at_least_0_and_below_1(share: float) -> None:
+    with pytest.raises(InputError) as caught:
+        held_out(paths("a", "b", "c"), share)
+    assert caught.value.setting == "val_share"
+    with pytest.raises(InputError) as caught:
+        held_out(paths("a", "b", "c"), 0.1, -1)
+    assert caught.value.setting == "val_group"
 
 
 def test_images_of_a_case_are_held_out_together() -> None:

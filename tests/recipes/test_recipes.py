@@ -1,5 +1,6 @@
 """Recipes: presets, schedules, files, and a loss that can be computed."""
 
+import inspect
 import operator
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -17,10 +18,12 @@ from cddfuse.errors import InputError
 from cddfuse.models import MODELS
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.pair import ImagePair
-from cddfuse.recipes import RECIPES, Recipe, learning_rate
+from cddfuse.recipes import RECIPES, learning_rate
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
-from cddfuse.recipes.files import read_settings, with_settings, write_recipe
+from cddfuse.recipes.choice import Choice
+from cddfuse.recipes.files import read_settings, with_settings
 
+GROUPS = {"Data", "Recipe", "Loss", "Optimizer", "Network"}
 PRESETS = [(method, preset) for method, presets in RECIPES.items() for preset in presets]
 RELEASED = CDDFuseRecipe()
 
@@ -31,12 +34,6 @@ def images(*shape: int, seed: int = 0) -> ImagePair:
 
 
 # Every recipe
-
-
-@pytest.fixture(params=PRESETS, ids="-".join)
-def recipe(request: pytest.FixtureRequest) -> Recipe:
-    method, preset = request.param
-    return RECIPES[method][preset]
 
 
 def test_methods_are_networks_of_the_zoo() -> None:
@@ -55,12 +52,12 @@ def test_every_stage_has_a_loss_that_its_parts_learn_from(method: str) -> None:
     parts = dict(model.named_children())
     for stage in recipe.stages():
         assert stage.epochs > 0
-        terms = stage.terms(model, images(2, 1, 16, 16))
+        terms = stage.losses(model, images(2, 1, 16, 16), log=tuple(stage.weights))
         assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
-        assert stage.weights.keys() <= terms.keys()
+        assert terms.keys() == {*stage.weights, *stage.watched}
         model.zero_grad()
         torch.stack(
-            [weight * terms[name] for name, weight in stage.weights.items()]
+            [weight * terms[name] for name, weight in stage.counting.items()]
         ).sum().backward()
         learning = {
             name
@@ -70,14 +67,22 @@ def test_every_stage_has_a_loss_that_its_parts_learn_from(method: str) -> None:
         assert learning == set(stage.parts)
 
 
-def test_recipe_survives_its_file(recipe: Recipe, tmp_path: Path) -> None:
-    changed = replace(recipe, seed=7, jitter=0.125, dimming=0.25)
-    write_recipe(tmp_path / "new" / "recipe.yaml", "any", changed)
-    settings = read_settings(tmp_path / "new" / "recipe.yaml")
-    assert settings.pop("method") == "any"
-    assert settings.keys() == asdict(recipe).keys()
-    again = with_settings(replace(recipe, epochs=tuple(9 for _ in recipe.epochs)), {**settings})
-    assert replace(again, steps=changed.steps, minutes=changed.minutes) == changed
+@pytest.mark.parametrize(("method", "preset"), PRESETS)
+def test_a_choice_survives_its_file(method: str, preset: str, tmp_path: Path) -> None:
+    changed = replace(RECIPES[method][preset], seed=7, jitter=0.125, darken=0.25)
+    choice = Choice(method, preset, "mine.pth", changed)
+    choice.write(tmp_path / "new" / "recipe.yaml")
+    assert Choice.read(tmp_path / "new" / "recipe.yaml") == choice
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_every_option_of_a_network_is_a_setting_of_its_recipe(method: str) -> None:
+    recipe = RECIPES[method]["released"]
+    arguments = list(inspect.signature(MODELS[method].__init__).parameters.values())[1:]
+    assert recipe.options == {argument.name: argument.default for argument in arguments}
+    assert {recipe.group(name) for name in recipe.options} <= {"Network"}
+    assert recipe.group("learning_rate") == "Optimizer"
+    assert {type(recipe).group(each.name) for each in fields(recipe)} <= GROUPS
 
 
 def test_settings_of_one_name_have_one_type() -> None:
@@ -104,39 +109,31 @@ def test_presets_of_cddfuse() -> None:
         "min_contrast": 0.1,
         "flips": False,
         "jitter": 0,
-        "dimming": 0,
+        "darken": 0,
         "batch": 8,
         "epochs": (40, 80),
         "steps": 0,
         "minutes": 0,
         "optimizer": "adam",
-        "smoothing": 0.99,
+        "rmsprop_alpha": 0.99,
         "momentum": 0,
         "learning_rate": 1e-4,
         "warmup": 0,
-        "schedule": "halving",
-        "decay": 0.5,
-        "halve_every": 20,
-        "floor": 1e-6,
-        "clip": 0.01,
+        "schedule": "step",
+        "lr_gamma": 0.5,
+        "lr_step": 20,
+        "min_lr": 1e-6,
+        "clip_norm": 0.01,
         "ema": 0,
-        "structural": 5,
-        "squared": 1,
-        "edges": 5,
+        "reconstruction_ssim": 5,
+        "reconstruction_mse": 1,
+        "reconstruction_gradient": 5,
         "decomposition": 2,
-        "common": 0,
         "intensity": 1,
-        "brightness": 0,
         "gradient": 10,
-        "directed": 0,
-        "contours": 0,
-        "sharpness": 1,
-        "likeness": 0,
-        "fidelity": 0,
-        "preservation": 0,
-        "information": 0,
-        "bins": 64,
-        "difference": 0,
+        "loss": {},
+        "gradient_gain": 1,
+        "mi_bins": 64,
         "residual": "first",
         "base": "transformer",
         "detail": "invertible",
@@ -144,58 +141,35 @@ def test_presets_of_cddfuse() -> None:
         "freeze_encoder": False,
     }
     assert asdict(released) == {**facts, "seed": 0}
-    assert asdict(paper) == {**facts, "seed": 0, "batch": 16, "structural": 10, "edges": 0}
+    changed = {"batch": 16, "reconstruction_ssim": 10, "reconstruction_gradient": 0}
+    assert asdict(paper) == {**facts, "seed": 0, **changed}
 
 
 def test_every_weight_is_on_its_own_term() -> None:
-    recipe = CDDFuseRecipe(
-        epochs=(3, 4),
-        structural=11,
-        squared=12,
-        edges=13,
-        decomposition=14,
-        common=17,
-        intensity=15,
-        gradient=16,
-        brightness=20,
-        directed=18,
-        contours=25,
-        likeness=19,
-        fidelity=21,
-        preservation=23,
-        information=24,
-        difference=22,
-    )
+    rows = {name: row for name, row in losses.LOSSES.items() if not hasattr(RELEASED, name)}
+    own = {name: 11 + n for n, name in enumerate(losses.LOSSES) if name not in rows}
+    loss = {name: 31 + n for n, name in enumerate(rows)}
+    recipe = CDDFuseRecipe(epochs=(3, 4), loss=loss, **own)  # type: ignore[arg-type]
     separate, fuse = recipe.stages()
     assert (separate.name, separate.epochs) == ("separate", 3)
     assert separate.parts == ("encoder", "decoder")
     assert separate.weights == {
-        "structural_first": 11,
-        "structural_second": 11,
-        "squared_first": 12,
-        "squared_second": 12,
-        "edges_first": 13,
-        "decomposition": 14,
-        "correlation_base": -17,
+        "reconstruction_ssim_first": own["reconstruction_ssim"],
+        "reconstruction_ssim_second": own["reconstruction_ssim"],
+        "reconstruction_mse_first": own["reconstruction_mse"],
+        "reconstruction_mse_second": own["reconstruction_mse"],
+        "reconstruction_gradient_first": own["reconstruction_gradient"],
+        "decomposition": own["decomposition"],
+        "base_correlation": loss["base_correlation"],
     }
     assert (fuse.name, fuse.epochs) == ("fuse", 4)
     assert set(fuse.parts) == {"encoder", "decoder", "base_fusion", "detail_fusion"}
     assert fuse.weights == {
-        "intensity": 15,
-        "brightness": 20,
-        "gradient": 16,
-        "directed": 18,
-        "contours": 25,
-        "likeness": 19,
-        "fidelity": 21,
-        "preservation": 23,
-        "information": 24,
-        "difference": 22,
-        "decomposition": 14,
-        "correlation_base": -17,
+        **{name: own[name] for name in ("intensity", "gradient", "decomposition")},
+        **loss,
     }
     asked = {"intensity", "gradient", "decomposition"}
-    assert RELEASED.stages()[1].weights.keys() == asked
+    assert RELEASED.stages()[1].counting.keys() == asked
     (alone,) = replace(recipe, single_stage=True).stages()
     assert (alone.name, alone.epochs, alone.parts) == ("fuse", 7, fuse.parts)
     assert alone.weights == fuse.weights
@@ -217,7 +191,7 @@ def terms_of(
     stage: int, model: CDDFuse, pair: ImagePair, recipe: CDDFuseRecipe = RELEASED
 ) -> dict[str, Tensor]:
     with torch.no_grad():
-        return recipe.stages()[stage].terms(model, pair)
+        return {name: term() for name, term in recipe.stages()[stage].terms(model, pair).items()}
 
 
 def test_terms_of_stage_one_compare_each_image_with_its_own_reconstruction() -> None:
@@ -229,12 +203,13 @@ def test_terms_of_stage_one_compare_each_image_with_its_own_reconstruction() -> 
     base = losses.correlation(one.base, two.base)
     detail = losses.correlation(one.detail, two.detail)
     expected = {
-        "structural_first": losses.structural(first, pair.first),
-        "structural_second": losses.structural(second, pair.second),
-        "squared_first": F.mse_loss(first, pair.first),
-        "squared_second": F.mse_loss(second, pair.second),
-        "edges_first": losses.edges(first, pair.first),
+        "reconstruction_ssim_first": losses.reconstruction_ssim(first, pair.first),
+        "reconstruction_ssim_second": losses.reconstruction_ssim(second, pair.second),
+        "reconstruction_mse_first": F.mse_loss(first, pair.first),
+        "reconstruction_mse_second": F.mse_loss(second, pair.second),
+        "reconstruction_gradient_first": losses.reconstruction_gradient(first, pair.first),
         "decomposition": detail**2 / (base + 1.01),
+        "base_correlation": 1 - base,
         "correlation_base": base,
         "correlation_detail": detail,
     }
@@ -250,17 +225,12 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
         fused = model(pair.first, pair.second)
     before = terms_of(0, model, pair)
     expected = {
-        "intensity": losses.intensity(fused, pair.first, pair.second),
-        "brightness": losses.brightness(fused, pair.first, pair.second),
-        "gradient": losses.gradient(fused, pair.first, pair.second),
-        "directed": losses.directed(fused, pair.first, pair.second),
-        "contours": losses.contours(fused, pair.first, pair.second),
-        "likeness": losses.likeness(fused, pair.first, pair.second),
-        "fidelity": losses.fidelity(fused, pair.first, pair.second),
-        "preservation": losses.preservation(fused, pair.first, pair.second),
-        "information": losses.information(fused, pair.first, pair.second),
-        "difference": losses.difference(fused, pair.first, pair.second),
-        **{name: before[name] for name in before if name.startswith(("decomp", "correl"))},
+        **{
+            name: row.function(fused, pair.first, pair.second)
+            for name, row in losses.LOSSES.items()
+            if row.stage == "fuse"
+        },
+        **{name: before[name] for name in before if not name.startswith("recon")},
     }
     torch.testing.assert_close(terms, expected)
 
@@ -268,8 +238,13 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "names", "way"),
     [
-        ("sharpness", 1.5, ["gradient", "directed", "contours"], operator.lt),
-        ("bins", 256, ["information"], operator.gt),
+        (
+            "gradient_gain",
+            1.5,
+            ["gradient", "signed_gradient", "edge_weighted_gradient"],
+            operator.lt,
+        ),
+        ("mi_bins", 256, ["mi"], operator.gt),
     ],
 )
 def test_a_setting_changes_its_own_terms_and_nothing_else(
@@ -297,15 +272,16 @@ def test_terms_of_the_released_training() -> None:
             "correlation_base": 0.5826740264892578,
             "correlation_detail": 0.5863062143325806,
             "decomposition": 0.2158351093530655,
-            "structural_first": 0.22143065929412842,
-            "squared_first": 0.025025470182299614,
-            "structural_second": 0.12926554679870605,
-            "squared_second": 0.03065711259841919,
-            "edges_first": 0.01894182339310646,
+            "base_correlation": 1 - 0.5826740264892578,
+            "reconstruction_ssim_first": 0.22143065929412842,
+            "reconstruction_mse_first": 0.025025470182299614,
+            "reconstruction_ssim_second": 0.12926554679870605,
+            "reconstruction_mse_second": 0.03065711259841919,
+            "reconstruction_gradient_first": 0.01894182339310646,
         },
         rel=1e-4,
     )
-    weights = RELEASED.stages()[0].weights
+    weights = RELEASED.stages()[0].counting
     total = sum(weight * terms[name].item() for name, weight in weights.items())
     assert total == pytest.approx(2.335542917251587, rel=1e-4)
 
@@ -328,18 +304,18 @@ def test_terms_of_the_released_training() -> None:
         (1000, 1e-6),
     ],
 )
-def test_halving_worked_by_hand(epoch: float, rate: float) -> None:
+def test_step_schedule_worked_by_hand(epoch: float, rate: float) -> None:
     assert learning_rate(RELEASED, epoch, -1, 0) == pytest.approx(rate)
     assert learning_rate(RELEASED, epoch, 0.9, 9999) == pytest.approx(rate)
 
 
-def test_halving_does_not_come_a_step_late() -> None:
+def test_a_step_of_the_schedule_does_not_come_late() -> None:
     # Epochs are sums of shares of an epoch, and rounding may leave them just below.
     assert learning_rate(RELEASED, 20 - 1e-9, -1, 0) == pytest.approx(5e-5)
 
 
-def test_halving_can_be_left_out() -> None:
-    assert learning_rate(replace(RELEASED, halve_every=0), 100, -1, 0) == 1e-4
+def test_the_step_schedule_can_be_left_out() -> None:
+    assert learning_rate(replace(RELEASED, lr_step=0), 100, -1, 0) == 1e-4
 
 
 @pytest.mark.parametrize(
@@ -347,7 +323,7 @@ def test_halving_can_be_left_out() -> None:
     [(-1, 1e-3), (0, 1e-3), (1 / 3, 0.775e-3), (0.5, 0.55e-3), (1, 1e-4), (1.2, 1e-4)],
 )
 def test_cosine_worked_by_hand(done: float, rate: float) -> None:
-    recipe = replace(RELEASED, schedule="cosine", learning_rate=1e-3, floor=1e-4)
+    recipe = replace(RELEASED, schedule="cosine", learning_rate=1e-3, min_lr=1e-4)
     assert learning_rate(recipe, 500, done, 0) == pytest.approx(rate)
 
 
@@ -355,8 +331,8 @@ def test_constant_and_warm_up() -> None:
     recipe = replace(RELEASED, schedule="constant", warmup=4)
     rates = [learning_rate(recipe, 500, 1, step) for step in range(6)]
     assert rates == pytest.approx([0.25e-4, 0.5e-4, 0.75e-4, 1e-4, 1e-4, 1e-4])
-    halving = replace(RELEASED, warmup=2)
-    assert learning_rate(halving, 20, -1, 0) == pytest.approx(2.5e-5)
+    steps = replace(RELEASED, warmup=2)
+    assert learning_rate(steps, 20, -1, 0) == pytest.approx(2.5e-5)
 
 
 # Settings
@@ -372,6 +348,16 @@ def test_settings_are_replaced_and_given_their_types() -> None:
     assert with_settings(RELEASED, {}) == RELEASED
 
 
+def test_weights_of_losses_are_replaced_one_by_one() -> None:
+    first = with_settings(RELEASED, {"loss": {"ssim": 9, "vif": 2}})
+    assert first == replace(RELEASED, loss={"ssim": 9.0, "vif": 2.0})
+    assert with_settings(first, {"loss": {"vif": 0, "scd": 1}}).loss == {  # type: ignore[attr-defined]
+        "ssim": 9,
+        "vif": 0,
+        "scd": 1,
+    }
+
+
 def test_of_three_lengths_the_one_that_is_set_counts() -> None:
     quick = replace(RELEASED, minutes=50, steps=100)
     assert with_settings(quick, {"batch": 2}).minutes == 50
@@ -385,25 +371,38 @@ def test_of_three_lengths_the_one_that_is_set_counts() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"bach": 8}, "unknown setting bach: known are crop, sampling, "),
-        ({1: 2}, "unknown setting 1: known are crop, sampling, "),
-        ({"batch": "many"}, "setting batch is 'many': Input should be a valid integer"),
-        ({"batch": 2.5}, "setting batch is 2.5: Input should be a valid integer"),
-        ({"flips": "maybe"}, "setting flips is 'maybe': Input should be a valid boolean"),
-        ({"epochs": 3}, "setting epochs is 3: Input should be a valid tuple."),
-        ({"epochs": [1, "x"]}, "setting epochs.1 is 'x': Input should be a valid number"),
-        ({"sampling": "both"}, "setting sampling is 'both': Input should be 'grid' or 'random'."),
-        ({"residual": "mean"}, "setting residual is 'mean': Input should be 'first', 'sum' or"),
+        ({"bach": 8}, "there is no setting bach: known are crop, sampling, "),
+        ({1: 2}, "there is no setting 1: known are crop, sampling, "),
+        ({"batch": "many"}, "batch is 'many': Input should be a valid integer"),
+        ({"batch": 2.5}, "batch is 2.5: Input should be a valid integer"),
+        ({"flips": "maybe"}, "flips is 'maybe': Input should be a valid boolean"),
+        ({"epochs": 3}, "epochs is 3: Input should be a valid tuple."),
+        ({"epochs": [1, "x"]}, "epochs.1 is 'x': Input should be a valid number"),
+        ({"sampling": "both"}, "sampling is 'both': Input should be 'grid' or 'random'."),
+        ({"residual": "mean"}, "residual is 'mean': Input should be 'first', 'sum' or"),
         ({"batch": 0}, "batch is 0: it must be at least 1."),
         ({"crop": 15}, "crop is 15: it must be at least 16."),
         ({"seed": -1}, "seed is -1: it must be at least 0."),
-        ({"edges": -1}, "edges is -1.0: it must be at least 0."),
+        (
+            {"reconstruction_gradient": -1},
+            "reconstruction_gradient is -1.0: it must be at least 0.",
+        ),
         ({"learning_rate": float("nan")}, "learning_rate is nan: it must be at least 0."),
+        ({"learning_rate": float("inf")}, "learning_rate is inf: it must be finite."),
+        ({"minutes": float("nan")}, "minutes is nan: it must be at least 0."),
+        ({"jitter": 1.5}, "jitter is 1.5: it must be at most 1."),
+        ({"min_contrast": 2}, "min_contrast is 2.0: it must be at most 1."),
+        ({"momentum": 1}, "momentum is 1.0: it must be below 1."),
+        ({"epochs": [1, float("nan")]}, "epochs is (1.0, nan): each stage needs more than 0."),
+        ({"loss": {"sim": 1}}, "there is no loss sim: known are intensity_l2, signed_gradient, "),
+        ({"loss": {"ssim": float("nan")}}, "the weight of ssim is nan: it must be at least 0"),
+        ({"loss": {"vif": -1}}, "the weight of vif is -1.0: it must be at least 0 and finite."),
+        ({"loss": {"gradient": 1}}, "the weight of gradient is a setting of its own."),
         ({"ema": 1}, "ema is 1.0: it must be below 1."),
-        ({"dimming": 1.5}, "dimming is 1.5: it is a share, at most 1."),
-        ({"sharpness": 0}, "sharpness is 0.0: it is a factor, above 0."),
-        ({"bins": 1}, "bins is 1: give 2 to 256."),
-        ({"bins": 257}, "bins is 257: give 2 to 256."),
+        ({"darken": 1.5}, "darken is 1.5: it must be at most 1."),
+        ({"gradient_gain": 0}, "gradient_gain is 0.0: it must be above 0."),
+        ({"mi_bins": 1}, "mi_bins is 1: it must be at least 2."),
+        ({"mi_bins": 257}, "mi_bins is 257: it must be at most 256."),
         ({"epochs": [0, 1]}, "epochs is (0.0, 1.0): each stage needs more than 0."),
         ({"epochs": [40]}, "epochs is (40.0,): CDDFuse has two stages, so two are needed."),
     ],
@@ -419,12 +418,12 @@ def test_wrong_setting_is_a_sentence(settings: dict[Any, Any], sentence: str) ->
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "there is no recipe FILE."),
+        (None, "cannot read FILE ("),
         (b"batch: [8", "FILE is not YAML: "),
         (b"\xff\xfe\xfa", "FILE is not YAML: "),
-        (b"just words", "FILE is no recipe: lines such as 'batch: 8' are wanted."),
-        (b"", "FILE is no recipe: lines such as 'batch: 8' are wanted."),
-        (b"- batch: 8", "FILE is no recipe: lines such as 'batch: 8' are wanted."),
+        (b"just words", "FILE holds no settings: it needs lines such as 'batch: 8'."),
+        (b"", "FILE holds no settings: it needs lines such as 'batch: 8'."),
+        (b"- batch: 8", "FILE holds no settings: it needs lines such as 'batch: 8'."),
         (b"a: !!python/object/apply:os.system ['false']", "FILE is not YAML: "),
     ],
     ids=["missing", "open", "binary", "words", "empty", "list", "code"],
@@ -442,5 +441,5 @@ def test_file_that_is_no_recipe(tmp_path: Path, content: bytes | None, sentence:
 
 
 def test_folder_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no recipe"):
+    with pytest.raises(InputError, match="cannot read"):
         read_settings(tmp_path)

@@ -1,6 +1,7 @@
 """Recipes of the methods CDDFuse is compared with: settings of their authors, terms by hand."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from cddfuse.recipes import rfnnest as rfnnest_recipe
 from cddfuse.recipes import sdnet as sdnet_recipe
 from cddfuse.recipes import tardal as tardal_recipe
 from cddfuse.recipes import u2fusion as u2fusion_recipe
-from cddfuse.recipes.base import batch_generator, frozen, truncated_normal
+from cddfuse.recipes.base import Term, batch_generator, frozen, saliency_weighted, truncated_normal
 from cddfuse.recipes.reconet import ReCoNetRecipe
 from cddfuse.recipes.tardal import TarDALRecipe
 from cddfuse.train import STATE, WEIGHTS, Running, batches, train
@@ -41,7 +42,11 @@ def noisy_pair(*shape: int) -> ImagePair:
 
 
 def terms(method: str, model: Any, pair: ImagePair, stage: int = 0) -> dict[str, Tensor]:
-    return RECIPES[method]["released"].stages()[stage].terms(model, pair)
+    return computed(RECIPES[method]["released"].stages()[stage].terms(model, pair))
+
+
+def computed(terms: Mapping[str, Term]) -> dict[str, Tensor]:
+    return {name: term() for name, term in terms.items()}
 
 
 # Settings
@@ -52,10 +57,12 @@ def terms(method: str, model: Any, pair: ImagePair, stage: int = 0) -> dict[str,
     [
         (
             "didfuse",
-            {"crop": 128, "batch": 24, "epochs": (120,), "halve_every": 40, "decay": 0.1},
+            {"crop": 128, "batch": 24, "epochs": (120,), "lr_step": 40, "lr_gamma": 0.1},
             {
-                **{"structural_first": 10, "structural_second": 10, "squared_first": 2},
-                **{"squared_second": 2, "edges_first": 10, "background": 1, "detail": 0.5},
+                **{"reconstruction_ssim_first": 10, "reconstruction_ssim_second": 10},
+                **{"reconstruction_mse_first": 2, "reconstruction_mse_second": 2},
+                **{"reconstruction_gradient_first": 10, "background": 1},
+                **{"detail_difference": 0.5},
             },
         ),
         (
@@ -70,19 +77,19 @@ def terms(method: str, model: Any, pair: ImagePair, stage: int = 0) -> dict[str,
             "tardal",
             {"crop": 224, "batch": 8, "epochs": (200,), "optimizer": "rmsprop"},
             {
-                **{"structural": 1, "intensity": 20, "target": 0.1, "detail": 0.1},
+                **{"ssim": 1, "intensity": 20, "target": 0.1, "detail": 0.1},
                 **{"critics": 1, "penalty": 2},
             },
         ),
         (
             "u2fusion",
-            {"batch": 18, "optimizer": "rmsprop", "smoothing": 0.6, "momentum": 0.15},
-            {"structural": 1, "squared": 20},
+            {"batch": 18, "optimizer": "rmsprop", "rmsprop_alpha": 0.6, "momentum": 0.15},
+            {"ssim": 1, "mse": 20},
         ),
         ("reconet", {"batch": 32, "epochs": (800,), "optimizer": "adamw"}, None),
         ("emfusion", {"crop": 114, "batch": 16, "epochs": (8, 10, 4)}, None),
         ("rfnnest", {"crop": 256, "batch": 4, "epochs": (2, 2), "learning_rate": 1e-4}, None),
-        ("defusion", {"crop": 256, "batch": 4, "learning_rate": 1e-3, "halve_every": 10}, None),
+        ("defusion", {"crop": 256, "batch": 4, "learning_rate": 1e-3, "lr_step": 10}, None),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
@@ -91,7 +98,7 @@ def test_settings_of_the_authors(
 ) -> None:
     recipe = RECIPES[method]["released"]
     assert {name: vars(recipe)[name] for name in facts} == facts
-    assert recipe.clip == 0
+    assert recipe.clip_norm == 0
     if weights is not None:
         assert recipe.stages()[0].weights == weights
 
@@ -105,19 +112,19 @@ def test_medical_preset_of_sdnet() -> None:
 def test_every_weight_is_on_its_own_stage() -> None:
     rebuild, fuse = RECIPES["rfnnest"]["released"].stages()
     assert (rebuild.weights, fuse.weights) == (
-        {"squared": 1, "structural": 100},
-        {"fidelity": 700, "features": 1},
+        {"reconstruction_mse": 1, "reconstruction_ms_ssim": 100},
+        {"fused_ms_ssim": 700, "features": 1},
     )
     translate, see, join = RECIPES["emfusion"]["released"].stages()
-    assert translate.weights == see.weights == {"structural": 1, "squared": 40}
+    assert translate.weights == see.weights == {"ssim": 1, "mse": 40}
     assert join.weights == {
-        "structural": 1,
-        "squared": 10,
+        "ssim": 1,
+        "mse": 10,
         "unique_first": 0.5,
         "unique_second": 0.5,
     }
-    assert [stage.decay for stage in (translate, see, join)] == [0.8, 0.85, 0.7]
-    assert join.rate == 0.5
+    assert [stage.lr_gamma for stage in (translate, see, join)] == [0.8, 0.85, 0.7]
+    assert join.lr_factor == 0.5
 
 
 @pytest.mark.parametrize("method", ["emfusion", "rfnnest", "defusion"])
@@ -130,12 +137,12 @@ def test_wrong_number_of_stages_is_a_sentence(method: str) -> None:
 
 
 def test_learning_rates_of_a_stage() -> None:
-    recipe = Recipe(schedule="exponential", learning_rate=1e-3, decay=0.5, floor=1e-5)
-    stage = Stage("a", 1, (), lambda model, pair: {}, {}, rate=0.5, decay=0.7)
+    recipe = Recipe(schedule="exponential", learning_rate=1e-3, lr_gamma=0.5, min_lr=1e-5)
+    stage = Stage("a", 1, (), lambda model, pair: {}, {}, lr_factor=0.5, lr_gamma=0.7)
     rates = [learning_rate(recipe, epoch, -1, 0) for epoch in (0, 0.5, 2, 100)]
     assert rates == pytest.approx([1e-3, 1e-3 * math.sqrt(0.5), 0.25e-3, 1e-5])
     assert learning_rate(recipe, 2, -1, 0, stage) == pytest.approx(0.5e-3 * 0.49)
-    tenth = Recipe(learning_rate=1e-3, halve_every=40, decay=0.1)
+    tenth = Recipe(learning_rate=1e-3, lr_step=40, lr_gamma=0.1)
     assert [learning_rate(tenth, e, -1, 0) for e in (39, 40, 80)] == pytest.approx(
         [1e-3, 1e-4, 1e-5]
     )
@@ -185,11 +192,12 @@ def test_salient_terms_prefer_the_source_that_stands_out() -> None:
     flat = torch.full((1, 1, 16, 16), 0.2)
     spot = flat.clone()
     spot[..., 4:8, 4:8] = 1.0
-    near, far = (losses.salient(fused, spot, flat) for fused in (spot, flat))
+    pair = ImagePair(spot, flat)
+    near, far = (computed(saliency_weighted(fused, pair)) for fused in (spot, flat))
     # The share is 1 at the spot and a half elsewhere, where both sources agree.
     assert near["intensity"] == 0
     assert far["intensity"] == pytest.approx(16 * 0.8 / 256, rel=1e-4)
-    assert near["structural"] < far["structural"]
+    assert near["ssim"] < far["ssim"]
 
 
 # Terms
@@ -202,13 +210,15 @@ def test_terms_of_didfuse() -> None:
     found = terms("didfuse", model, pair)
     one, two = model.encoder(pair.first), model.encoder(pair.second)
     first, second = model.decoder(one), model.decoder(two)
-    assert found["structural_second"] == losses.structural(second, pair.second)
-    assert found["squared_first"] == (first - pair.first).square().mean()
-    assert found["edges_first"] == losses.edges(first, pair.first)
+    assert found["reconstruction_ssim_second"] == losses.reconstruction_ssim(second, pair.second)
+    assert found["reconstruction_mse_first"] == (first - pair.first).square().mean()
+    assert found["reconstruction_gradient_first"] == losses.reconstruction_gradient(
+        first, pair.first
+    )
     background = (one.background - two.background).abs().mean()
     detail = (one.detail - two.detail).abs().mean()
     assert found["background"] == pytest.approx(math.tanh(background))
-    assert found["detail"] == pytest.approx(1 - math.tanh(detail))
+    assert found["detail_difference"] == pytest.approx(1 - math.tanh(detail))
 
 
 def test_gradient_of_sdnet_follows_the_sharper_source() -> None:
@@ -276,7 +286,7 @@ def test_generator_and_critics_of_tardal_learn_from_their_own_terms() -> None:
     recipe = TarDALRecipe()
     model = recipe.create_model()
     recipe.prepare(model)
-    generator = {"structural", "intensity", "target", "detail"}
+    generator = {"ssim", "intensity", "target", "detail"}
     found = terms("tardal", model, noisy_pair(2, 1, 16, 16))
     for name, term in found.items():
         model.zero_grad(set_to_none=True)
@@ -308,9 +318,9 @@ def test_terms_of_u2fusion_weigh_the_richer_source() -> None:
             def forward(self, first: Tensor, second: Tensor) -> Tensor:
                 return self.kept
 
-        found = u2fusion_recipe.similar(Copy().eval(), pair, 1e-3)  # type: ignore[arg-type]
-        assert (found["squared"] < 1e-6) == richer
-        assert (found["structural"] < 1e-3) == richer
+        found = computed(u2fusion_recipe.similar(Copy().eval(), pair, 1e-3))  # type: ignore[arg-type]
+        assert (found["mse"] < 1e-6) == richer
+        assert (found["ssim"] < 1e-3) == richer
 
 
 def test_richness_of_emfusion() -> None:
@@ -331,18 +341,20 @@ def test_fusion_of_emfusion_weighs_the_richer_source() -> None:
     RECIPES["emfusion"]["quick"].prepare(model)
     for pair, unchanged in ((ImagePair(rich, poor), "first"), (ImagePair(poor, rich), "second")):
         found = terms("emfusion", model, pair, 2)
-        assert found["squared"] < 1e-4
+        assert found["mse"] < 1e-4
         assert found[f"unique_{unchanged}"] == 0
         assert found["unique_first"] + found["unique_second"] > 0
 
 
-def test_multi_scale_similarity_of_rfnnest() -> None:
+def test_ms_ssim_of_rfnnest() -> None:
     image, other = noise(2, 1, 176, 176), noise(2, 1, 176, 176, seed=1)
-    assert rfnnest_recipe.multi_scale_similarity(image, image) == pytest.approx(1)
-    found = rfnnest_recipe.multi_scale_similarity(image, other)
+    assert rfnnest_recipe.ms_ssim(image, image) == pytest.approx(1)
+    found = rfnnest_recipe.ms_ssim(image, other)
     product, last = 1.0, 1.0
     for weight in (0.0448, 0.2856, 0.3001, 0.2363, 0.1333):
-        similarity, contrast = ((float(x) + 1) / 2 for x in losses.inner_similarities(image, other))
+        similarity, contrast = (
+            (float(x) + 1) / 2 for x in losses.valid_ssim_and_contrast(image, other)
+        )
         last = similarity**weight
         product *= contrast**weight if weight != 0.1333 else 1
         image, other = F.avg_pool2d(image, 2), F.avg_pool2d(other, 2)
@@ -388,7 +400,7 @@ def test_translators_of_emfusion_learn_within_thirty_steps_of_the_quick_preset()
     negatives = [ImagePair(pair.first, 1 - pair.first, pair.name) for pair in random_pairs(4)]
     torch.manual_seed(0)
     trainer = Trainer(recipe, recipe.create_model(), Running(accelerator="cpu").fabric())
-    trainer.standing.plan = (steps,) * 3
+    trainer.progress.plan = (steps,) * 3
     data = batches(recipe, negatives)
     losses = [trainer.step(data.batch(step)).losses["total"] for step in range(steps)]
     # A tenth is left; of the authors' initial values, their rate, or 20 steps of warm-up, a fifth.
@@ -416,7 +428,7 @@ def test_norms_of_reconet_settle_and_wake_up_again() -> None:
         stage.terms(model, pair)
         assert norm.num_batches_tracked == counted
     model.eval()
-    assert fuse.terms(model, pair) == settle.terms(model, pair)
+    assert computed(fuse.terms(model, pair)) == computed(settle.terms(model, pair))
     assert norm.num_batches_tracked == 6
     with pytest.raises(InputError, match="settled is 1"):
         ReCoNetRecipe(settled=1)
@@ -462,7 +474,7 @@ def test_helpers_are_in_the_state_and_not_among_the_weights(tmp_path: Path) -> N
     pairs = random_pairs(4)
     train(SMALL, batches(SMALL, pairs), tmp_path, validation=pairs[:1], quiet=True)
     state = torch.load(tmp_path / STATE, weights_only=True)
-    assert any(name.startswith("target_critic.") for name in state["model"])
+    assert any(name.startswith("model.target_critic.") for name in state["objective"])
     assert load_file(tmp_path / WEIGHTS).keys() == create_model("tardal").state_dict().keys()
     create_model("tardal", tmp_path / WEIGHTS)
 

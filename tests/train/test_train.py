@@ -6,9 +6,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,9 +21,12 @@ from training import command, random_pairs, small, write_pairs
 
 from cddfuse import InputError, create_model, losses
 from cddfuse.cli import run as cli
+from cddfuse.datasets.crops import WHOLE, Share
+from cddfuse.losses import LOSSES, Loss
 from cddfuse.models import FusionModel
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import Stage
+from cddfuse.recipes.base import Term
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
 from cddfuse.train import BEST, STATE, WEIGHTS, Precision, Running, batches, train
 from cddfuse.train.trainer import Trainer
@@ -120,10 +124,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, whole: Path, stop: in
     class UntilThen:
         steps_per_epoch = data.steps_per_epoch
 
-        def batch(self, step: int) -> ImagePair:
+        def batch(self, step: int, share: Share = WHOLE) -> ImagePair:
             if step == stop:
                 raise RuntimeError("as if the power failed")
-            return data.batch(step)
+            return data.batch(step, share)
 
     with pytest.raises(RuntimeError, match="power"):
         train(recipe, UntilThen(), tmp_path, running=Running(save_every=0), quiet=True)
@@ -136,11 +140,11 @@ def test_the_running_average_goes_on_too(tmp_path: Path) -> None:
     recipe = small(ema=0.5)
     one = run(tmp_path / "one", recipe)
     two = run(tmp_path / "two", recipe, running=Running(stop_after=1e-9))
-    assert torch.load(two / STATE, weights_only=True)["standing"]["step"] == 1
+    assert torch.load(two / STATE, weights_only=True)["progress"]["step"] == 1
     run(two, recipe, resume=True)
     assert_same_weights(one, two)
-    last, kept = torch.load(one / STATE, weights_only=True)["model"], load_file(one / WEIGHTS)
-    assert any(not torch.equal(last[name], value) for name, value in kept.items())
+    last, kept = torch.load(one / STATE, weights_only=True)["objective"], load_file(one / WEIGHTS)
+    assert any(not torch.equal(last[f"model.{name}"], value) for name, value in kept.items())
 
 
 FLAGS = [
@@ -162,7 +166,7 @@ def wait_for_step(program: "Popen[str]", folder: Path, step: int) -> None:
     while program.poll() is None:
         if (folder / STATE).is_file():
             state = torch.load(folder / STATE, weights_only=True)
-            if state["standing"]["step"] >= step:
+            if state["progress"]["step"] >= step:
                 return
         time.sleep(0.02)
     pytest.fail(f"the run ended before step {step}: {program.communicate()[1]}")
@@ -218,9 +222,10 @@ class Broken(CDDFuseRecipe):
     def stages(self) -> tuple[Stage, ...]:
         calls = iter(range(10**6))
 
-        def terms(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+        def terms(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
             loss = model(pair.first, pair.second).mean()
-            return {"loss": loss * math.nan if self.bad(next(calls)) else loss}
+            value = loss * math.nan if self.bad(next(calls)) else loss
+            return {"loss": lambda: value}
 
         return (Stage("only", 1, ("encoder", "decoder"), terms, {"loss": 1.0}),)
 
@@ -241,10 +246,12 @@ def test_a_step_without_a_number_is_left_out(tmp_path: Path) -> None:
 
 def test_many_of_them_end_the_run_with_the_last_good_state(tmp_path: Path) -> None:
     recipe = broken(lambda call: call >= 2, steps=30)
-    with pytest.raises(InputError, match=r"20 steps in a row .*state\.pt.*learning-rate"):
+    with pytest.raises(
+        InputError, match=r"20 steps in a row .*weights\.safetensors.*lower learning rate"
+    ):
         train(recipe, batches(recipe, PAIRS), tmp_path, running=Running(save_every=0), quiet=True)
     state = torch.load(tmp_path / STATE, weights_only=True)
-    assert state["standing"]["step"] == 2
+    assert state["progress"]["step"] == 2
     assert (tmp_path / WEIGHTS).is_file()
 
 
@@ -255,12 +262,12 @@ def trainer(recipe: CDDFuseRecipe, half: bool = False, compiled: bool = False) -
 
 
 def test_fusion_layers_start_their_schedule_with_their_stage() -> None:
-    recipe = small(schedule="halving", halve_every=2, epochs=(4, 4), warmup=0, floor=1e-6)
+    recipe = small(schedule="step", lr_step=2, epochs=(4, 4), warmup=0, min_lr=1e-6)
     subject = trainer(recipe)
-    subject.standing.plan = (4, 4)
+    subject.progress.plan = (4, 4)
     seen = []
     for step in range(8):
-        subject.standing.step = step
+        subject.progress.step = step
         subject._set_learning_rates()
         rates = {group["name"]: group["lr"] / 5e-4 for group in subject.optimizer.param_groups}
         seen.append((rates["encoder"], rates["base_fusion"]))
@@ -270,9 +277,9 @@ def test_fusion_layers_start_their_schedule_with_their_stage() -> None:
 
 
 def test_parts_of_a_stage_alone_learn_and_are_clipped_alone() -> None:
-    recipe = small(clip=0.0, warmup=0)
+    recipe = small(clip_norm=0.0, warmup=0)
     subject = trainer(recipe)
-    subject.standing.plan = (1, 1)
+    subject.progress.plan = (1, 1)
     before = {name: value.clone() for name, value in subject.model.state_dict().items()}
     subject.step(batches(recipe, PAIRS).batch(0))
     moved = {
@@ -281,9 +288,9 @@ def test_parts_of_a_stage_alone_learn_and_are_clipped_alone() -> None:
         if not torch.equal(value, before[name])
     }
     assert moved == {"encoder", "decoder"}
-    recipe = small(clip=1e-3)
+    recipe = small(clip_norm=1e-3)
     subject = trainer(recipe)
-    subject.standing.plan = (1, 1)
+    subject.progress.plan = (1, 1)
     norms = subject.step(batches(recipe, PAIRS).batch(0)).gradient_norms
     assert all(norm > 1e-3 for norm in norms.values())
     for name in ("encoder", "decoder"):
@@ -294,7 +301,7 @@ def test_parts_of_a_stage_alone_learn_and_are_clipped_alone() -> None:
 def test_an_encoder_that_is_frozen_after_stage_one_stays_and_costs_no_gradients() -> None:
     recipe = small(freeze_encoder=True, warmup=0)
     subject = trainer(recipe)
-    subject.standing.plan = (1, 2)
+    subject.progress.plan = (1, 2)
     moved = []
     for step in range(3):
         before = {name: value.clone() for name, value in subject.model.state_dict().items()}
@@ -313,7 +320,7 @@ def test_half_precision_stays_close(tmp_path: Path) -> None:
     totals = []
     for half in (False, True):
         subject = trainer(recipe, half)
-        subject.standing.plan = (1, 1)
+        subject.progress.plan = (1, 1)
         totals.append([subject.step(data.batch(step)).losses["total"] for step in range(2)])
     assert totals[0] == pytest.approx(totals[1], rel=0.05)
     assert totals[0] != totals[1]
@@ -325,14 +332,14 @@ def test_losses_see_the_images_as_they_are(
 ) -> None:
     """Rounded to bf16, squares are off by more than the variances that SSIM divides by."""
     seen = []
-    terms = losses.likeness
 
     def watched(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
         seen.append((first.clone(), second.clone(), torch.is_autocast_enabled("cpu")))
-        return terms(fused, first, second)
+        return losses.ssim(fused, first, second)
 
-    monkeypatch.setattr(losses, "likeness", watched)
-    recipe = small(steps=1, single_stage=True)
+    index = cast(dict[str, Loss], LOSSES)
+    monkeypatch.setitem(index, "ssim", replace(LOSSES["ssim"], function=watched))
+    recipe = small(steps=1, single_stage=True, loss={"ssim": 1.0})
     data = batches(recipe, PAIRS)
     running = Running(accelerator="cpu", precision=precision)
     train(recipe, data, tmp_path, running=running, quiet=True)
@@ -351,11 +358,11 @@ def test_gradients_of_flat_regions_survive_half_precision() -> None:
     """Bright, nearly flat: of images rounded to bf16 it would be 100,000 times as large."""
     torch.manual_seed(1)
     flat = (0.8 + 0.004 * torch.rand(2, 1, 48, 48)).clamp(0, 1)
-    recipe = small(batch=1, single_stage=True, likeness=6.0)
+    recipe = small(batch=1, single_stage=True, loss={"ssim": 6.0})
     norms = []
     for half in (False, True):
         subject = trainer(recipe, half)
-        subject.standing.plan = (1,)
+        subject.progress.plan = (1,)
         norms.append(subject.step(ImagePair(flat[:1], flat[1:])).gradient_norms["decoder"])
     assert norms[1] == pytest.approx(norms[0], rel=0.1)
 
@@ -375,7 +382,7 @@ def test_a_compiled_step_is_the_same_step(half: bool, monkeypatch: pytest.Monkey
     states = []
     for wanted in (False, True):
         subject = trainer(recipe, half, compiled=wanted)
-        subject.standing.plan = (1, 2)
+        subject.progress.plan = (1, 2)
         for step in range(3):
             subject.step(data.batch(step))
         states.append(subject.model.state_dict())
@@ -420,7 +427,7 @@ def test_losses_are_not_rounded_to_tf32(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_run_by_minutes_plans_its_steps_and_starts_afresh(tmp_path: Path) -> None:
     recipe = small(steps=0, minutes=0.05, epochs=(1, 3))
     outcome = train(recipe, batches(recipe, PAIRS), tmp_path, quiet=True)
-    plan = torch.load(tmp_path / STATE, weights_only=True)["standing"]["plan"]
+    plan = torch.load(tmp_path / STATE, weights_only=True)["progress"]["plan"]
     assert outcome.finished
     assert sum(plan) == outcome.total >= 2
     fixed = small(steps=outcome.total, epochs=(1, 3))

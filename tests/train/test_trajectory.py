@@ -18,11 +18,11 @@ TERMS = {
     "cc_base": "correlation_base",
     "cc_detail": "correlation_detail",
     "decomposition": "decomposition",
-    "ssim_loss_vis": "structural_first",
-    "mse_vis": "squared_first",
-    "ssim_loss_ir": "structural_second",
-    "mse_ir": "squared_second",
-    "gradient_vis": "edges_first",
+    "ssim_loss_vis": "reconstruction_ssim_first",
+    "mse_vis": "reconstruction_mse_first",
+    "ssim_loss_ir": "reconstruction_ssim_second",
+    "mse_ir": "reconstruction_mse_second",
+    "gradient_vis": "reconstruction_gradient_first",
     "intensity": "intensity",
     "gradient": "gradient",
     "total": "total",
@@ -53,7 +53,7 @@ def run() -> tuple[Trainer, list[StepResult]]:
     model.load_state_dict(CDDFuse.convert_checkpoint(released_checkpoint()) or {})
     recipe = replace(RECIPES["cddfuse"]["released"], epochs=(1, 1))
     trainer = Trainer(recipe, model, Fabric(accelerator="cpu", devices=1))
-    trainer.standing.plan = (5, 5)
+    trainer.progress.plan = (5, 5)
     first, second = (torch.from_numpy(batches[name] / np.float32(255)) for name in ("vis", "ir"))
     pairs = [ImagePair(one, two) for one, two in zip(first, second, strict=True)]
     return trainer, [trainer.step(pair) for pair in pairs]

@@ -1,23 +1,20 @@
-"""The verb `train`."""
+"""The verb `train`. Its flags are those of the recipe that is chosen."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, make_dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
-import yaml
-from cyclopts import Parameter
+from cyclopts import App, Group, Parameter
 from docstring_parser import parse_from_object
 from rich.console import Console
 
-from cddfuse.cli.common import Flag, stderr
-from cddfuse.cli.messages import left_out
-from cddfuse.datasets.base import PairFolder, held_out
+from cddfuse.cli.common import Flag, byte_count, progress, stderr
+from cddfuse.cli.messages import sentence
+from cddfuse.datasets.base import Reader
 from cddfuse.errors import InputError
-from cddfuse.io import PairedPaths, pair_folders, replacing
-from cddfuse.models import create_model
+from cddfuse.losses import LOSSES
 from cddfuse.runtime.allocator import keep_memory
 
 if not all(
@@ -26,121 +23,232 @@ if not all(
     raise InputError("training needs more packages: pip install 'cddfuse[train]'.")
 
 from cddfuse.recipes import RECIPES, Recipe
-from cddfuse.recipes.files import read_settings, with_settings, write_recipe
-from cddfuse.train import STATE, WEIGHTS, Outcome, Running, batches
+from cddfuse.recipes.choice import METHOD, Request
+from cddfuse.recipes.choice import preset as find_preset
+from cddfuse.recipes.files import read_settings
+from cddfuse.train import WEIGHTS, Outcome, Running, batches, leading
 from cddfuse.train import train as follow
+from cddfuse.train.data import DataRequest
+from cddfuse.train.start import RECIPE, is_run, prepare
 
-RECIPE, PAIRS = "recipe.yaml", "pairs.yaml"
-
-
-def _overrides() -> type:
-    """A dataclass with every setting of every recipe, none of them set."""
-    methods = {
-        kind: method if kind is type(recipe) else ""
-        for method, presets in RECIPES.items()
-        for recipe in presets.values()
-        for kind in type(recipe).__mro__
-        if issubclass(kind, Recipe)
-    }
-    texts: dict[str, list[str]] = {}
-    for kind, method in methods.items():
-        for text in parse_from_object(kind).params:
-            said = f"{method}: {text.description}" if method else str(text.description)
-            texts.setdefault(text.arg_name, []).append(said)
-    classes = list(methods)
-    settings = {field.name: field.type for kind in classes for field in fields(kind)}
-    return make_dataclass(
-        "Overrides",
-        [
-            (
-                name,
-                Annotated[
-                    kind | None,  # type: ignore[operator]
-                    Parameter(
-                        help=" ".join(texts.get(name, [])),
-                        group="Recipe",
-                        show_default=False,
-                        consume_multiple=True,
-                        negative_iterable=(),
-                    ),
-                ],
-                None,
-            )
-            for name, kind in settings.items()
-        ],
-        namespace={"__module__": __name__},  # cyclopts looks its types up there
-    )
-
-
-Overrides: Any = _overrides()
+GROUPS = {
+    name: Group.create_ordered(name)
+    for name in ("Data", "Recipe", "Loss", "Optimizer", "Network", "Running")
+}
 Folders = Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())]
 
+app = App(name="train", help="Train a network on your own pairs.", help_flags=[], version_flags=[])
 
-def train(
-    first: Path | None = None,
-    second: Path | None = None,
-    /,
-    *,
-    output: Annotated[Path, Parameter(alias="-o")],
-    recipe: str = "cddfuse",
-    preset: str = "quick",
-    config: Path | None = None,
-    weights: str | None = None,
-    also: Folders = (),
-    val: Folders = (),
-    val_share: float = 0.06,
-    val_group: int = 0,
-    resume: Flag = False,
-    quiet: Flag = False,
-    overrides: Annotated[Overrides | None, Parameter(name="*")] = None,
-    running: Annotated[Running | None, Parameter(name="*", group="Running")] = None,
-) -> int:
-    """Train a network on your own pairs. Two folders are enough.
 
-    The output folder receives weights.safetensors (for `cddfuse fuse --weights`), the best weights
-    on the validation pairs, the recipe, a log, curves, and pictures of the validation pairs. Ctrl-C
-    saves; `cddfuse train -o FOLDER --resume` goes on.
+@app.default
+def train(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]) -> int:
+    """Train a network on your own pairs."""
+    method = _method(tokens)
+    verb = App(name="cddfuse train")
+    verb.default(_verb(method))
+    result = verb(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    return result if isinstance(result, int) else 0
 
-    Args:
-        first: The folder of visible (PET, SPECT, CT) images; or a folder that holds both kinds.
-        second: The folder of infrared (MRI) images. Files are paired by name.
-        output: The folder of the run.
-        also: More folders, each of which holds both kinds.
-        recipe: The method.
-        preset: Of the method's settings: quick, released; others by method.
-        config: A YAML file of settings, over the preset; flags go over both.
-        weights: Start from these instead of from scratch.
-        val: One or two folders of validation pairs; by default a share of the pairs is held out.
-        val_share: That share; 0 trains on all pairs and does not validate.
-        val_group: So many characters at the end of a name number the images of one case (a
-            patient, a video): cases are held out whole.
-        resume: Go on with the run in the output folder, by its own recipe and pairs.
-        quiet: Print nothing but errors.
-    """
-    keep_memory()
-    console = stderr(quiet or os.environ.get("LOCAL_RANK", "0") != "0")
-    given = {} if overrides is None else vars(overrides)
+
+def _method(tokens: Sequence[str]) -> str:
+    """The method whose settings the command line may name."""
+    given = {flag: _value(tokens, flag) for flag in ("--recipe", "--config", "--output", "-o")}
+    if given["--recipe"]:
+        return given["--recipe"]
+    if given["--config"]:
+        return str(read_settings(Path(given["--config"])).get("method", METHOD))
+    stored = Path(given["-o"] or given["--output"] or ".") / RECIPE
+    if "--resume" in tokens and stored.is_file():
+        return str(read_settings(stored).get("method", METHOD))
+    return METHOD
+
+
+def _value(tokens: Sequence[str], flag: str) -> str | None:
+    """What follows a flag on the command line."""
+    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+        if token == flag:
+            return after
+        if token.startswith(f"{flag}="):
+            return token.partition("=")[2]
+    return None
+
+
+def _verb(method: str) -> Callable[..., int]:
+    """The verb with the flags of a method."""
+    kind = type(find_preset(method, "released"))
+    settings = _flags(kind)
+
+    def train(
+        first: Annotated[Path | None, Parameter(group=GROUPS["Data"])] = None,
+        second: Annotated[Path | None, Parameter(group=GROUPS["Data"])] = None,
+        /,
+        *,
+        output: Annotated[Path, Parameter(alias="-o", group=GROUPS["Data"])],
+        extra_data: Annotated[Folders, Parameter(group=GROUPS["Data"])] = (),
+        val: Annotated[Folders, Parameter(group=GROUPS["Data"])] = (),
+        val_share: Annotated[float | None, Parameter(group=GROUPS["Data"])] = None,
+        val_group: Annotated[int | None, Parameter(group=GROUPS["Data"])] = None,
+        resize: Annotated[Flag, Parameter(group=GROUPS["Data"])] = False,
+        recipe: Annotated[str | None, Parameter(group=GROUPS["Recipe"])] = None,
+        preset: Annotated[str | None, Parameter(group=GROUPS["Recipe"])] = None,
+        config: Annotated[Path | None, Parameter(group=GROUPS["Recipe"])] = None,
+        weights: Annotated[str | None, Parameter(group=GROUPS["Recipe"])] = None,
+        given: Annotated[settings | None, Parameter(name="*")] = None,  # type: ignore[valid-type]
+        resume: Annotated[Flag, Parameter(group=GROUPS["Running"])] = False,
+        cache: Annotated[str, Parameter(group=GROUPS["Running"])] = "auto",
+        quiet: Annotated[Flag, Parameter(group=GROUPS["Running"])] = False,
+        running: Annotated[
+            Running | None,
+            Parameter(
+                name="*", group=GROUPS["Running"], consume_multiple=True, negative_iterable=()
+            ),
+        ] = None,
+    ) -> int:
+        """Train a network on your own pairs. Two folders are enough.
+
+        The output folder receives weights.safetensors (for `cddfuse fuse --weights`), the best
+        weights on the validation pairs, the recipe, a log, curves, and pictures of the validation
+        pairs. Ctrl-C saves; `cddfuse train -o FOLDER --resume` goes on.
+
+        Args:
+            first: Folder of visible (PET, SPECT, CT) images; or a folder that holds both kinds.
+            second: Folder of infrared (MRI) images. Files are paired by name.
+            output: Folder of the run.
+            extra_data: More folders, each of which holds both kinds.
+            val: One or two folders of validation pairs; by default a share of the pairs is held
+                out.
+            val_share: Share of the pairs that is held out, 0.06 by default; 0 trains on all of
+                them and does not validate.
+            val_group: Number of characters at the end of a name that number the images of one case
+                (a patient, a video): cases are held out whole. 0 by default.
+            resize: Scale second images to the size of the first where they differ.
+            recipe: Method: one of {methods}. Its settings are listed here.
+            preset: Preset of the method: one of {presets}; quick by default.
+            config: YAML file of settings; they go over the preset, flags over both. It may also
+                name the method, the preset and the weights.
+            weights: Start from these instead of from scratch. They decide the network's options.
+            resume: Go on with the run in the output folder. Settings that differ from the run's
+                are refused; folders say where its pictures are now, and must hold the same ones.
+                Starts a run where there is none.
+            cache: Memory for decoded pictures, such as 2GB, in each process; automatic by default:
+                a quarter of what is free.
+            quiet: Print nothing but errors.
+        """
+        asked = Request(recipe, preset, weights, _given(given))
+        data = DataRequest(first, second, extra_data, val, val_share, val_group, resize)
+        return _run(
+            output,
+            asked.over(config) if config else asked,
+            data,
+            running or Running(),
+            cache=byte_count(cache),
+            resume=resume,
+            quiet=quiet,
+        )
+
+    presets = ", ".join(RECIPES[method])
+    train.__doc__ = (train.__doc__ or "").format(methods=", ".join(RECIPES), presets=presets)
+    return train
+
+
+def _flags(kind: type[Recipe]) -> type:
+    """A dataclass with every setting of a method, none of them set."""
+    texts = {text.arg_name: text.description for base in kind.__mro__[:-1] for text in _texts(base)}
+    released = next(
+        recipe
+        for presets in RECIPES.values()
+        for recipe in presets.values()
+        if type(recipe) is kind
+    )
+    members = []
+    for each in fields(kind):
+        rows = get_origin(each.type) is get_origin(Mapping[str, float])
+        help_text = f"{texts[each.name]}{_rows() if rows else ''}"
+        parameter = Parameter(
+            help=help_text,
+            group=GROUPS[released.group(each.name)],
+            show_default=False,
+            consume_multiple=True,
+            negative_iterable=(),
+        )
+        value_type = tuple[str, ...] if rows else each.type
+        members.append((each.name, Annotated[value_type | None, parameter], None))  # type: ignore[operator]
+    return make_dataclass("Settings", members, namespace={"__module__": __name__})
+
+
+def _texts(kind: type) -> Any:
+    return parse_from_object(kind).params if issubclass(kind, Recipe) else []
+
+
+def _rows() -> str:
+    own = {
+        each.name for presets in RECIPES.values() for r in presets.values() for each in fields(r)
+    }
+    rows = [f"{name} ({row.source})" for name, row in LOSSES.items() if name not in own]
+    return f" Known: {'; '.join(rows)}."
+
+
+def _given(settings: Any) -> dict[str, Any]:
+    """The flags that were set."""
+    given = {} if settings is None else vars(settings)
     given = {name: value for name, value in given.items() if value is not None}
-    resume = resume and (output / STATE).is_file()
-    if resume:
-        if given or config or weights or also or val:
-            raise InputError("a run goes on by its own recipe and data: leave the settings out.")
-        method, chosen = _stored_recipe(output / RECIPE)
-        learned, held = _stored_pairs(output / PAIRS)
-    else:
-        method, chosen = _recipe(output, recipe, preset, config, given)
-        learned, held = _pairs(first, second, also, val, val_share, val_group, console)
-        write_recipe(output / RECIPE, method, chosen)
-        _store_pairs(output / PAIRS, learned, held)
-    console.print(f"{len(learned)} pairs to train on, {len(held)} to validate; run: {output}")
-    model = create_model(method, weights) if weights else None
+    if "loss" in given:
+        given["loss"] = dict(_row(text) for text in given["loss"])
+    return given
+
+
+def _row(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise InputError(f"{text} is no loss with its weight, such as ssim=9.", "loss") from None
+
+
+def _run(
+    output: Path,
+    request: Request,
+    data: DataRequest,
+    running: Running,
+    *,
+    cache: int,
+    resume: bool,
+    quiet: bool,
+) -> int:
+    keep_memory()
+    fabric = running.fabric()
+    console = stderr(quiet or not fabric.is_global_zero)
+
+    def say(what: str | InputError) -> None:
+        console.print(f"left out: {sentence(what)}" if isinstance(what, InputError) else what)
+
+    reader = Reader(cache // running.devices if cache else None)
+    fresh = not is_run(output)
+    with progress(console) as bar:
+        task = bar.add_task("reading pairs", total=None, rate="")
+        choice, pairs = leading(
+            fabric,
+            lambda: prepare(
+                output,
+                request,
+                data,
+                reader,
+                resume=resume,
+                say=say,
+                advance=lambda: bar.advance(task),
+            ),
+        )
+    reader.resize = pairs.resize
+    train, val = (pairs.folder(records, reader) for records in (pairs.train, pairs.val))
+    console.print(f"{len(train)} pairs to train on, {len(val)} to validate; run: {output}")
     outcome = follow(
-        chosen,
-        batches(chosen, learned),
+        choice.recipe,
+        batches(choice.recipe, train, pairs.kept),
         output,
-        model=model,
-        validation=held,
+        model=choice.trained_model() if fresh else None,
+        validation=val,
         running=running,
+        fabric=fabric,
         resume=resume,
         facts={"cddfuse.recipe": (output / RECIPE).read_text()},
         quiet=console.quiet,
@@ -148,96 +256,12 @@ def train(
     return _report(outcome, console)
 
 
-def _stored_recipe(path: Path) -> tuple[str, Recipe]:
-    settings = read_settings(path)
-    method = settings.pop("method", "")
-    return method, with_settings(_preset(method, "released"), settings)
-
-
-def _recipe(
-    output: Path, method: str, preset: str, config: Path | None, flags: dict[str, Any]
-) -> tuple[str, Recipe]:
-    """The method and its resolved recipe."""
-    if (output / STATE).is_file():
-        raise InputError(f"{output} holds a run already: --resume it, or choose another folder.")
-    settings = read_settings(config) if config else {}
-    method = settings.pop("method", method)
-    return method, with_settings(_preset(method, preset), {**settings, **flags})
-
-
-def _preset(method: str, name: str) -> Recipe:
-    if method not in RECIPES:
-        raise InputError(f"there is no recipe {method}: known are {', '.join(RECIPES)}.")
-    if name not in RECIPES[method]:
-        raise InputError(f"{method} has no preset {name}: known are {', '.join(RECIPES[method])}.")
-    return RECIPES[method][name]
-
-
-def _pairs(
-    first: Path | None,
-    second: Path | None,
-    also: Sequence[Path],
-    val: Sequence[Path],
-    share: float,
-    group: int,
-    console: Console,
-) -> tuple[PairFolder, PairFolder]:
-    """Pairs to learn from and pairs to look at. Bad files are named and left out."""
-    if first is None:
-        raise InputError("name the folders to train on: cddfuse train VISIBLE INFRARED -o RUN.")
-    for path in (first, *([second] if second else []), *also, *val):
-        if not path.is_dir():
-            raise InputError(f"there is no folder {path}: check the name.")
-    if len(val) > 2:
-        raise InputError("--val takes one folder that holds both kinds of images, or two folders.")
-    pairings = [pair_folders(first, second), *(pair_folders(folder) for folder in also)]
-    pairs = [pair for pairing in pairings for pair in pairing.pairs]
-    for pairing in pairings:
-        for skipped in pairing.left_out:
-            console.print(left_out(skipped))
-    if val:
-        learn, look = pairs, pair_folders(*val).pairs
-    else:
-        learn, look = held_out(pairs, share, group)
-    folders = []
-    for paths in (learn, look):
-        folder, failures = PairFolder(paths).readable()
-        for reason in failures:
-            console.print(f"left out: {reason}")
-        folders.append(folder)
-    if not folders[0]:
-        raise InputError(f"no pair of {first} is left to train on: see the reasons above.")
-    return folders[0], folders[1]
-
-
-def _store_pairs(path: Path, learned: PairFolder, held: PairFolder) -> None:
-    """Note the very files, so that a resumed run sees the same."""
-    lists = {
-        key: [[name, *(str(file.resolve()) for file in files)] for name, *files in folder.paths]
-        for key, folder in (("train", learned), ("validate", held))
-    }
-    with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(lists, default_flow_style=None, width=1000))
-
-
-def _stored_pairs(path: Path) -> tuple[PairFolder, PairFolder]:
-    lists = read_settings(path)
-    folders = []
-    for key in ("train", "validate"):
-        paths = [PairedPaths(name, Path(one), Path(two)) for name, one, two in lists.get(key, [])]
-        folder, failures = PairFolder(paths).readable()
-        if failures:
-            raise InputError(f"the run cannot go on without its data: {failures[0]}")
-        folders.append(folder)
-    return folders[0], folders[1]
-
-
 def _report(outcome: Outcome, console: Console) -> int:
     if outcome.skipped:
         console.print(f"{outcome.skipped} steps were left out: their loss was not a number")
     if not outcome.finished:
         console.print(
-            f"stopped at step {outcome.step} of {outcome.total}; to go on: "
+            f"stopped at step {outcome.step} of {outcome.total}; to resume: "
             f"cddfuse train -o {outcome.folder} --resume"
         )
         return 130

@@ -1,9 +1,15 @@
-"""A folder, or two, as a list of pairs."""
+"""A folder, or two, as a list of pairs that are read when needed."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
+import psutil
 import torch
+from numpy.typing import NDArray
 
 from cddfuse import colour
 from cddfuse.errors import InputError
@@ -11,60 +17,195 @@ from cddfuse.io import read_pair
 from cddfuse.io.folders import PairedPaths
 from cddfuse.pair import ImagePair
 
-_LEVELS = 65535  # 8-bit levels are whole 16-bit levels (times 257), so nothing is lost
+Found = TypeVar("Found")
+Levels = NDArray[np.uint16]
+"""A grey pair (2, H, W)."""
+
+_WHITE = 65535  # 8-bit levels are whole 16-bit levels (times 257), so nothing is lost
+_THREADS = 4  # that decode; more would wait for the disk, or take cores from training
+_SHARE = 4  # of the memory that is free, the cache takes one part of so many
+
+
+class Reader:
+    """Decodes pairs, and keeps those used last: a training run sees each of them many times.
+
+    Args:
+        limit: bytes to keep; None is a quarter of the memory that is free now.
+        resize: bring second images to the size of the first; otherwise sizes that differ are an
+            error.
+    """
+
+    def __init__(self, limit: int | None = None, *, resize: bool = False) -> None:
+        self.limit = psutil.virtual_memory().available // _SHARE if limit is None else limit
+        self.resize = resize
+        self._kept: OrderedDict[PairedPaths, Levels] = OrderedDict()
+        self._bytes = 0
+        self._coming: dict[PairedPaths, Future[Levels]] = {}
+        self._lock = Lock()
+        self._threads: ThreadPoolExecutor | None = None
+
+    def levels(self, paths: PairedPaths) -> Levels:
+        """A pair as 16-bit levels."""
+        with self._lock:
+            if paths in self._kept:
+                self._kept.move_to_end(paths)
+                return self._kept[paths]
+            coming = self._coming.pop(paths, None)
+        levels = coming.result() if coming else self.decoded(paths)
+        self.keep(paths, levels)
+        return levels
+
+    def request(self, pairs: Iterable[PairedPaths]) -> None:
+        """Start to decode the pairs that will be asked for next, in the background."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, "pairs")
+        with self._lock:
+            coming = {paths: self._coming.get(paths) for paths in pairs if paths not in self._kept}
+            self._coming = {
+                paths: future or self._threads.submit(self.decoded, paths)
+                for paths, future in coming.items()
+            }
+
+    def decoded(self, paths: PairedPaths) -> Levels:
+        """Read a pair from disk."""
+        pair = read_pair(paths.first, paths.second, name=paths.name, resize=self.resize)
+        grey = torch.cat([colour.luma(pair.first), colour.luma(pair.second)])
+        return (grey * _WHITE).round().numpy().astype(np.uint16)
+
+    def keep(self, paths: PairedPaths, levels: Levels) -> None:
+        """Remember a pair, at the cost of those that were not used for longest."""
+        with self._lock:
+            if paths in self._kept or levels.nbytes > self.limit:
+                return
+            self._kept[paths] = levels
+            self._bytes += levels.nbytes
+            while self._bytes > self.limit:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+class Checked(NamedTuple, Generic[Found]):
+    """What came of reading every pair once."""
+
+    paths: list[PairedPaths]
+    """The pairs that can be read."""
+
+    found: list[Found]
+    """What the caller looked for, of each of them."""
+
+    failures: list[InputError]
+    """Why the others cannot."""
 
 
 class PairFolder(Sequence[ImagePair]):
-    """The pairs of two folders (or of one that holds both), as grey images (1, H, W).
+    """Pairs on disk as grey images (1, H, W), decoded when asked for.
 
-    Images are read when first asked for and kept in memory as 16-bit levels: a training run sees
-    each of them hundreds of times.
+    Args:
+        paths: the files.
+        reader: decodes them; lists may share one.
+        sizes: (height, width) of each pair, where they are known already.
     """
 
-    def __init__(self, paths: Sequence[PairedPaths]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[PairedPaths],
+        reader: Reader | None = None,
+        sizes: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.paths = paths
-        self._kept: dict[int, np.ndarray] = {}
-
-    def readable(self) -> tuple["PairFolder", list[str]]:
-        """Read everything now. The pairs that can be read, and why the others cannot."""
-        failures, good = [], []
-        for index in range(len(self)):
-            try:
-                self[index]
-                good.append(index)
-            except InputError as error:
-                failures.append(str(error))
-        folder = PairFolder([self.paths[index] for index in good])
-        folder._kept = {new: self._kept[old] for new, old in enumerate(good)}
-        return folder, failures
+        self._reader = reader or Reader()
+        self._sizes = dict(enumerate(sizes))
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> ImagePair:  # type: ignore[override]
-        if index not in self._kept:
-            name, first, second = self.paths[index]
-            pair = read_pair(first, second, name=name)
-            grey = torch.cat([colour.luma(pair.first), colour.luma(pair.second)])
-            self._kept[index] = (grey * _LEVELS).round().numpy().astype(np.uint16)
-        grey = torch.from_numpy(self._kept[index].astype(np.float32)) / _LEVELS
-        return ImagePair(grey[:1], grey[1:], self.paths[index].name)
+        paths = self.paths[index]
+        return _pair(paths, self._reader.levels(paths))
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of a pair."""
+        if index not in self._sizes:
+            height, width = self._reader.levels(self.paths[index]).shape[1:]
+            self._sizes[index] = (height, width)
+        return self._sizes[index]
+
+    def cutter(self, index: int) -> Callable[[tuple[int, int], int], ImagePair]:
+        """Decode a pair; what is given cuts a square crop (corner, size) out of it."""
+        paths = self.paths[index]
+        levels = self._reader.levels(paths)
+
+        def cut(corner: tuple[int, int], size: int) -> ImagePair:
+            top, left = corner
+            return _pair(paths, levels[:, top : top + size, left : left + size])
+
+        return cut
+
+    def request(self, indices: Iterable[int]) -> None:
+        """Start to decode pairs that will be asked for next, in the background."""
+        self._reader.request([self.paths[index] for index in indices])
+
+    def checked(
+        self,
+        look: Callable[[PairedPaths, ImagePair], Found],
+        advance: Callable[[], None] = lambda: None,
+    ) -> Checked[Found]:
+        """Decode every pair once; all of them stay in memory if they fit, or else none.
+
+        Args:
+            look: called with every pair, in one of several threads.
+            advance: called after every pair.
+        """
+
+        def attempt(paths: PairedPaths) -> Found | InputError:
+            try:
+                levels = self._reader.decoded(paths)
+                if levels.nbytes * len(self) <= self._reader.limit:
+                    self._reader.keep(paths, levels)
+                return look(paths, _pair(paths, levels))
+            except InputError as error:
+                return error
+
+        good, found, failures = [], [], []
+        with ThreadPoolExecutor(_THREADS, "check") as threads:
+            for paths, result in zip(self.paths, threads.map(attempt, self.paths), strict=True):
+                advance()
+                if isinstance(result, InputError):
+                    failures.append(result)
+                else:
+                    good.append(paths)
+                    found.append(result)
+        return Checked(good, found, failures)
+
+
+def _pair(paths: PairedPaths, levels: Levels) -> ImagePair:
+    grey = torch.from_numpy(levels.astype(np.float32)) / _WHITE
+    return ImagePair(grey[:1], grey[1:], paths.name)
 
 
 def held_out(
     paths: Sequence[PairedPaths], share: float, group: int = 0
 ) -> tuple[list[PairedPaths], list[PairedPaths]]:
-    """Split off a share of the pairs, evenly spread over their names.
+    """Split off validation pairs, evenly spread over the names: (train, val).
 
     Args:
         paths: in order.
-        share: of the cases; at least one case if above 0, and never all.
+        share: of the cases, from 0 to below 1; at least one case if above 0, and never all.
         group: characters at the end of a name that number the images of one case; pairs of a case
             stay together.
     """
+    if not 0 <= share < 1:
+        raise InputError(
+            f"the share of validation pairs is {share}: it must be at least 0 and below 1.",
+            setting="val_share",
+        )
+    if group < 0:
+        raise InputError(
+            f"the characters that number the images of a case are {group}: give 0 or more.",
+            setting="val_group",
+        )
     cases = [path.name[: len(path.name) - group] or path.name for path in paths]
     names = list(dict.fromkeys(cases))
     count = min(max(1, round(share * len(names))), len(names) - 1) if share > 0 else 0
     held = {names[(2 * index + 1) * len(names) // (2 * count)] for index in range(count)}
-    learn = [path for path, case in zip(paths, cases, strict=True) if case not in held]
-    return learn, [path for path, case in zip(paths, cases, strict=True) if case in held]
+    train = [path for path, case in zip(paths, cases, strict=True) if case not in held]
+    return train, [path for path, case in zip(paths, cases, strict=True) if case in held]

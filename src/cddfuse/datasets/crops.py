@@ -4,18 +4,43 @@ What step n sees depends on the seed and on n alone. That is what makes a resume
 that was never stopped, and several processes equal to one, without any generator's state on disk.
 """
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from cddfuse.errors import InputError
 from cddfuse.pair import ImagePair
 
+Size = tuple[int, int]
+Corner = tuple[int, int]
+Cut = Callable[[Corner, int], ImagePair]
+"""Cuts a square crop of that size out of a pair."""
+
 _TRIES = 20  # redraws of a random crop without contrast before it is taken anyway
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which crops of a batch a process makes: every `count`-th from the `rank`-th on."""
+
+    rank: int = 0
+    count: int = 1
+
+    exchange: Callable[[list[int]], list[int]] = field(default=lambda values: values)
+    """Sums over all processes, value by value."""
+
+    tell: Callable[[Any, int], Any] = field(default=lambda value, rank: value)
+    """What the process of that rank has, in all processes."""
+
+
+WHOLE = Share()
 
 
 class Batches(Protocol):
@@ -26,8 +51,25 @@ class Batches(Protocol):
         """Batches in one pass over the data."""
         ...
 
-    def batch(self, step: int) -> ImagePair:
-        """The batch of a step: images (B, 1, H, W) in [0, 1]."""
+    def batch(self, step: int, share: Share = WHOLE) -> ImagePair:
+        """A process' share of the batch of a step: images (B / count, 1, H, W) in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """Pairs whose size is known before they are decoded, and that can be decoded ahead."""
+
+    def size(self, index: int) -> Size:
+        """Height and width of a pair."""
+        ...
+
+    def cutter(self, index: int) -> Cut:
+        """Decode a pair; what is given cuts crops out of it."""
+        ...
+
+    def request(self, indices: Sequence[int]) -> None:
+        """Start to decode pairs that will be asked for next."""
         ...
 
 
@@ -43,8 +85,10 @@ class Crops:
         min_contrast: least (p90 - p10) / p90 of a crop, in both images.
         flips: mirror at random in both directions.
         jitter: largest share by which contrast and brightness of an image change at random.
-        dimming: largest share by which an image is darkened at random; black stays black.
-        seed: of the order, the places, the flips, the jitter and the dimming.
+        darken: largest share by which an image is darkened at random; black stays black.
+        seed: of all that is random.
+        kept: which crops of the grid have the contrast (see `with_contrast`), where that is known
+            already; otherwise all pairs are looked through.
     """
 
     def __init__(
@@ -58,80 +102,222 @@ class Crops:
         min_contrast: float = 0.0,
         flips: bool = False,
         jitter: float = 0.0,
-        dimming: float = 0.0,
+        darken: float = 0.0,
         seed: int = 0,
+        kept: NDArray[np.bool_] | None = None,
     ) -> None:
         self._pairs = pairs
         self._size = size
         self._batch = batch
+        self._stride = stride
+        self._random = sampling == "random"
         self._min_contrast = min_contrast
         self._flips = flips
         self._jitter = jitter
-        self._dimming = dimming
+        self._darken = darken
         self._seed = seed
-        small = [pair.name for pair in pairs if min(pair.first.shape[-2:]) < size]
-        if small:
-            raise InputError(
-                f"{len(small)} of {len(pairs)} pairs are smaller than the crop of {size} pixels "
-                f"({small[0]} for one): train with a smaller --crop or leave them out."
-            )
-        self._places: list[tuple[int, tuple[int, int] | None]]
-        if sampling == "random":
-            self._places = [(index, None) for index in range(len(pairs))]
-        else:
-            self._places = [
-                (index, corner)
-                for index, pair in enumerate(pairs)
-                for corner in _grid(pair.first.shape[-2:], size, stride)
-                if self._contrast(_cut(pair, corner, size))
-            ]
-        if len(self._places) < batch:
-            raise InputError(
-                f"the data give {len(self._places)} crops of {size} pixels, fewer than a batch of "
-                f"{batch}: add pairs, or use a smaller --batch, --stride or --min-contrast."
-            )
+        self._epoch: tuple[int, NDArray[np.int64]] | None = None
+        self._sizes = [_size(pairs, index) for index in range(len(pairs))]
+        self._refuse_small_pairs()
+        self._ends, self._places = self._grid(kept)
+        if len(self) < batch:
+            raise InputError(self._too_few(), setting="batch")
+
+    def __len__(self) -> int:
+        """Crops in one pass over the data."""
+        if self._random:
+            return len(self._pairs)
+        return int(self._ends[-1]) if self._places is None else len(self._places)
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one pass over the data."""
-        return len(self._places) // self._batch
+        return len(self) // self._batch
 
-    def batch(self, step: int) -> ImagePair:
-        """The batch of a step: images (B, 1, size, size)."""
+    def batch(self, step: int, share: Share = WHOLE) -> ImagePair:
+        """A process' share of the batch of a step: images (B / count, 1, size, size)."""
+        chosen = self._chosen(step)
+        mine = range(share.rank, len(chosen), share.count)
+        cuts, failure = self._cuts([chosen[position].pair for position in mine])
+        drawn = self._drawn(step, chosen, dict(zip(mine, cuts, strict=False)), share, failure)
+        if isinstance(self._pairs, OnDisk):
+            ahead = self._chosen(step + 1)
+            self._pairs.request([ahead[position].pair for position in mine])
+        crops = [
+            self._changed(cut(drawn[position].corner, self._size), drawn[position])
+            for position, cut in zip(mine, cuts, strict=True)
+        ]
+        return default_collate(crops)
+
+    def _cuts(self, indices: list[int]) -> tuple[list[Cut], InputError | None]:
+        """What cuts crops out of pairs; or nothing, and why one of them cannot be read."""
+        try:
+            once = {index: self._cutter(index) for index in dict.fromkeys(indices)}
+        except InputError as error:
+            return [], error
+        return [once[index] for index in indices], None
+
+    def _cutter(self, index: int) -> Cut:
+        if isinstance(self._pairs, OnDisk):
+            return self._pairs.cutter(index)
+        return partial(_cut, self._pairs[index])
+
+    def _chosen(self, step: int) -> list["_Place"]:
+        """Where the crops of a batch lie: the pairs, and the corners if on a grid."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng((self._seed, 0, epoch)).permutation(len(self._places))
-        chosen = order[position * self._batch : (position + 1) * self._batch]
-        random = np.random.default_rng((self._seed, 1, step))
-        places = [self._places[place] for place in chosen]
-        return default_collate([self._crop(index, corner, random) for index, corner in places])
+        if self._epoch is None or self._epoch[0] != epoch:
+            random = np.random.default_rng((self._seed, 0, epoch))
+            self._epoch = epoch, random.permutation(len(self))
+        numbers = self._epoch[1][position * self._batch : (position + 1) * self._batch]
+        return [self._place(int(number)) for number in numbers]
 
-    def _crop(
-        self, index: int, corner: tuple[int, int] | None, random: np.random.Generator
-    ) -> ImagePair:
-        pair = self._pairs[index]
-        crop = _cut(pair, corner, self._size) if corner else self._random_crop(pair, random)
+    def _place(self, number: int) -> "_Place":
+        if self._random:
+            return _Place(number, None)
+        number = number if self._places is None else int(self._places[number])
+        index = int(np.searchsorted(self._ends, number, side="right"))
+        number -= int(self._ends[index - 1]) if index else 0
+        columns = _steps(self._sizes[index][1], self._size, self._stride)
+        row, column = divmod(number, columns)
+        return _Place(index, (row * self._stride, column * self._stride))
+
+    def _drawn(
+        self,
+        step: int,
+        chosen: list["_Place"],
+        cuts: dict[int, Cut],
+        share: Share,
+        failure: InputError | None,
+    ) -> list["_Draw"]:
+        """All that is random in a batch, its crops drawn one after another.
+
+        How often a crop is drawn before it has contrast is known to the process that has the pair.
+        The others take the numbers of the round before, until a round does not change them: that is
+        the second one, or the first if no crop had to be drawn again.
+        """
+        before = [1] * len(chosen)
+        while True:
+            random = np.random.default_rng((self._seed, 1, step))
+            drawn = [
+                self._draw(place, cuts.get(position), tries, random)
+                for position, (place, tries) in enumerate(zip(chosen, before, strict=True))
+            ]
+            if share.count == 1 and failure is None:
+                return drawn
+            known = [cuts.get(position) and draw.tries for position, draw in enumerate(drawn)]
+            tries = share.exchange([number or 0 for number in known])
+            if 0 in tries:  # a process could not read its pairs
+                raise share.tell(failure, tries.index(0) % share.count)
+            if tries == before:
+                return drawn
+            before = tries
+
+    def _draw(
+        self, place: "_Place", cut: Cut | None, tries: int, random: np.random.Generator
+    ) -> "_Draw":
+        """What is random about a crop. Its contrast decides how often it is drawn, or `tries`."""
+        corner = place.corner
+        if corner is None:
+            corner, tries = self._random_corner(place.pair, cut, tries, random)
         flipped = [axis for axis in (-2, -1) if self._flips and random.random() < 0.5]
-        first, second = (image.flip(flipped) for image in (crop.first, crop.second))
-        if self._jitter:
-            first, second = (_jittered(image, self._jitter, random) for image in (first, second))
-        if self._dimming:
-            one, two = (float(share) for share in random.uniform(0, self._dimming, 2))
-            first, second = first * (1 - one), second * (1 - two)
-        return ImagePair(first, second, pair.name)
+        jitters = [
+            tuple(float(x) for x in random.uniform(-self._jitter, self._jitter, 2))
+            for _ in range(2 if self._jitter else 0)
+        ]
+        darker = random.uniform(0, self._darken, 2).tolist() if self._darken else []
+        return _Draw(corner, tries, flipped, jitters, darker)
 
-    def _random_crop(self, pair: ImagePair, random: np.random.Generator) -> ImagePair:
-        height, width = (side - self._size + 1 for side in pair.first.shape[-2:])
-        for _ in range(_TRIES):
+    def _random_corner(
+        self, index: int, cut: Cut | None, tries: int, random: np.random.Generator
+    ) -> tuple[Corner, int]:
+        height, width = (side - self._size + 1 for side in self._sizes[index])
+        corner = (0, 0)
+        for number in range(1, (tries if cut is None else _TRIES) + 1):
             corner = (int(random.integers(height)), int(random.integers(width)))
-            crop = _cut(pair, corner, self._size)
-            if self._contrast(crop):
-                break
-        return crop
+            if cut and with_contrast(cut(corner, self._size), self._min_contrast):
+                return corner, number
+        return corner, tries if cut is None else _TRIES
 
-    def _contrast(self, crop: ImagePair) -> bool:
-        return not self._min_contrast or all(
-            contrast(image) >= self._min_contrast for image in (crop.first, crop.second)
+    def _changed(self, crop: ImagePair, draw: "_Draw") -> ImagePair:
+        images = [image.flip(draw.flipped) for image in (crop.first, crop.second)]
+        if draw.jitters:
+            images = [_jittered(*each) for each in zip(images, draw.jitters, strict=True)]
+        if draw.darker:
+            images = [image * (1 - each) for image, each in zip(images, draw.darker, strict=True)]
+        return ImagePair(images[0], images[1], crop.name)
+
+    def _grid(
+        self, kept: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """Crops up to the end of each pair, and the numbers of those that count if not all do."""
+        if self._random:
+            return np.zeros(0, np.int64), None
+        counts = [grid_count(size, self._size, self._stride) for size in self._sizes]
+        ends = np.cumsum(counts, dtype=np.int64)
+        if not self._min_contrast:
+            return ends, None
+        if kept is None or len(kept) != ends[-1]:
+            each = (
+                grid_contrast(pair, self._size, self._stride, self._min_contrast)
+                for pair in self._pairs
+            )
+            kept = np.concatenate(list(each))
+        return ends, np.flatnonzero(kept)
+
+    def _refuse_small_pairs(self) -> None:
+        small = [index for index, size in enumerate(self._sizes) if min(size) < self._size]
+        if small:
+            raise InputError(
+                f"{len(small)} of {len(self._sizes)} pairs are smaller than the crop of "
+                f"{self._size} pixels ({self._pairs[small[0]].name} for one): train with smaller "
+                "crops or leave them out.",
+                setting="crop",
+            )
+
+    def _too_few(self) -> str:
+        cures = "a smaller batch" if self._random else "a smaller batch, stride or min_contrast"
+        return (
+            f"the data give {len(self)} crops of {self._size} pixels, fewer than a batch of "
+            f"{self._batch}: add pairs, or use {cures}."
         )
+
+
+class _Place(NamedTuple):
+    """A crop of an epoch."""
+
+    pair: int
+    corner: Corner | None
+    """None at random places."""
+
+
+class _Draw(NamedTuple):
+    """What is random about a crop."""
+
+    corner: Corner
+    tries: int
+    flipped: list[int]
+    jitters: list[tuple[float, ...]]
+    darker: list[float]
+
+
+def grid_count(pair: Size, size: int, stride: int) -> int:
+    """Crops of a pair on the grid."""
+    height, width = pair
+    return _steps(height, size, stride) * _steps(width, size, stride)
+
+
+def grid_contrast(
+    pair: ImagePair, size: int, stride: int, min_contrast: float
+) -> NDArray[np.bool_]:
+    """Whether each crop of a pair on the grid has contrast, row by row."""
+    rows, columns = (range(0, side - size + 1, stride) for side in pair.first.shape[-2:])
+    crops = (_cut(pair, (top, left), size) for top in rows for left in columns)
+    return np.array([with_contrast(crop, min_contrast) for crop in crops], dtype=bool)
+
+
+def with_contrast(crop: ImagePair, least: float) -> bool:
+    """Whether both images of a crop have at least that contrast."""
+    return not least or all(contrast(image) >= least for image in (crop.first, crop.second))
 
 
 def contrast(image: Tensor) -> float:
@@ -140,19 +326,25 @@ def contrast(image: Tensor) -> float:
     return float((high - low) / high) if high > 0 else 0.0
 
 
-def _grid(shape: Sequence[int], size: int, stride: int) -> list[tuple[int, int]]:
-    height, width = shape
-    rows, columns = (range(0, side - size + 1, stride) for side in (height, width))
-    return [(top, left) for top in rows for left in columns]
+def _steps(side: int, size: int, stride: int) -> int:
+    """Places of a crop along one side."""
+    return len(range(0, side - size + 1, stride))
 
 
-def _cut(pair: ImagePair, corner: tuple[int, int], size: int) -> ImagePair:
+def _size(pairs: Sequence[ImagePair], index: int) -> Size:
+    if isinstance(pairs, OnDisk):
+        return pairs.size(index)
+    height, width = pairs[index].first.shape[-2:]
+    return height, width
+
+
+def _cut(pair: ImagePair, corner: Corner, size: int) -> ImagePair:
     top, left = corner
     window = (..., slice(top, top + size), slice(left, left + size))
     return ImagePair(pair.first[window], pair.second[window], pair.name)
 
 
-def _jittered(image: Tensor, share: float, random: np.random.Generator) -> Tensor:
-    gain, offset = (float(x) for x in random.uniform(-share, share, 2))
+def _jittered(image: Tensor, amounts: tuple[float, ...]) -> Tensor:
+    gain, offset = amounts
     middle = image.mean()
     return torch.clamp((image - middle) * (1 + gain) + middle * (1 + offset), 0, 1)

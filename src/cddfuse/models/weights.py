@@ -32,7 +32,7 @@ def save_weights(model: FusionModel, path: Path, facts: Mapping[str, str] | None
     """
     header = {
         "cddfuse.model": model.card.name,
-        "cddfuse.options": json.dumps(_options(model)),
+        "cddfuse.options": json.dumps(constructor_options(model)),
         **(facts or {}),
     }
     state = {name: tensor.contiguous() for name, tensor in model.weights().items()}
@@ -149,7 +149,7 @@ def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return _read(path)
 
 
-def _options(model: FusionModel) -> dict[str, Any]:
+def constructor_options(model: FusionModel) -> dict[str, Any]:
     """Constructor arguments of a network, as the hub mixin has recorded them."""
     return dict(model._hub_mixin_config or {})  # type: ignore[arg-type]
 

@@ -1,22 +1,29 @@
-"""CDDFuse: learn to take images apart and put them together, then learn to fuse them.
+"""CDDFuse: learn to decompose and reconstruct images, then learn to fuse them.
 
 Paper: Zhao et al., CVPR 2023, section 3.3 and 4.1. The presets: `released` is what the authors'
 programs do, `paper` what their text says, `quick` what two CPU cores can do in under an hour.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Literal, cast
-
-import torch.nn.functional as F
-from torch import Tensor
+from typing import Any, Literal, cast
 
 from cddfuse import losses
 from cddfuse.errors import InputError
+from cddfuse.losses import LOSSES
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import Branch, CDDFuse, Features
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage
+from cddfuse.recipes.base import Once, Recipe, Stage, Term, Terms, setting
+
+_RECONSTRUCTED: Mapping[str, tuple[str, ...]] = {
+    "reconstruction_ssim": ("first", "second"),
+    "reconstruction_mse": ("first", "second"),
+    "reconstruction_gradient": ("first",),
+}
+_WATCHED = ("correlation_base", "correlation_detail")
 
 
 @dataclass(frozen=True)
@@ -26,21 +33,19 @@ class CDDFuseRecipe(Recipe):
     Loss weights of 0, `base`, `detail` and `single_stage` are the ablations of the paper.
     """
 
-    structural: float = 5.0
+    network = CDDFuse
+
+    reconstruction_ssim: float = 5.0
     """Weight of (1 - SSIM) / 2 of both reconstructions, stage one."""
 
-    squared: float = 1.0
+    reconstruction_mse: float = 1.0
     """Weight of the squared error of both reconstructions, stage one."""
 
-    edges: float = 5.0
+    reconstruction_gradient: float = 5.0
     """Weight of the gradient error of the first image's reconstruction, stage one."""
 
     decomposition: float = 2.0
     """Weight of the decomposition loss, both stages."""
-
-    common: float = 0.0
-    """Reward of the correlation of the base features, both stages; no paper has it. The
-    decomposition loss, a ratio, hardly asks for it once the detail features do not correlate."""
 
     intensity: float = 1.0
     """Weight of the intensity loss, stage two."""
@@ -48,143 +53,122 @@ class CDDFuseRecipe(Recipe):
     gradient: float = 10.0
     """Weight of the gradient loss, stage two."""
 
-    brightness: float = 0.0
-    """Weight of the squared intensity loss, stage two; no paper has it."""
+    loss: Mapping[str, float] = field(default_factory=dict, metadata={"group": "Loss"})
+    """Weights of more terms, none of them in the paper, such as ssim=9 vif=2."""
 
-    directed: float = 0.0
-    """Weight of a gradient loss that minds directions too, stage two; no paper has it."""
+    gradient_gain: float = setting(1.0, above=0)
+    """Factor of the sources' gradients in the target of the gradient losses of stage two."""
 
-    contours: float = 0.0
-    """Weight of a gradient loss in which strong edges count most, stage two; no paper has it."""
-
-    sharpness: float = 1.0
-    """Factor of the sources' gradients that the gradient losses of stage two ask for; no paper has
-    another one."""
-
-    likeness: float = 0.0
-    """Weight of what is missing in SSIM with both sources, stage two; no paper has it."""
-
-    fidelity: float = 0.0
-    """Weight of what is missing in VIF with both sources, stage two; no paper has it."""
-
-    preservation: float = 0.0
-    """Weight of what is missing in Qabf, stage two; no paper has it."""
-
-    information: float = 0.0
-    """Weight of what is missing in MI with both sources, stage two; no paper has it."""
-
-    bins: int = 64
-    """Levels of the histograms of `information`: few for noisy images, up to 256."""
-
-    difference: float = 0.0
-    """Weight of what is missing in SCD, stage two; no paper has it."""
+    mi_bins: int = setting(64, least=2, most=256)
+    """Histogram bins of the loss mi: few for noisy images, up to 256."""
 
     residual: Literal["first", "sum", "none"] = "first"
     """What the decoder's output is added to: first for infrared + visible, none for medical."""
 
     base: Branch = "transformer"
-    """What the base branches are made of."""
+    """Blocks of the base branches."""
 
     detail: Branch = "invertible"
-    """What the detail branches are made of."""
+    """Blocks of the detail branches."""
 
-    single_stage: bool = False
+    single_stage: bool = setting(False, "Recipe")
     """Leave out stage one; stage two gets its epochs."""
 
-    freeze_encoder: bool = False
+    freeze_encoder: bool = setting(False, "Recipe")
     """Stage two leaves the encoder as it is: steps are twice as fast, features stay the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.epochs) != 2:
-            raise InputError(f"epochs is {self.epochs}: CDDFuse has two stages, so two are needed.")
-        if self.sharpness <= 0:
-            raise InputError(f"sharpness is {self.sharpness}: it is a factor, above 0.")
-        if not 2 <= self.bins <= 256:
-            raise InputError(f"bins is {self.bins}: give 2 to 256.")
+            raise InputError(
+                f"epochs is {self.epochs}: CDDFuse has two stages, so two are needed.",
+                setting="epochs",
+            )
+        self._check_loss()
 
-    def create_model(self) -> CDDFuse:
-        """The network, untrained."""
-        return CDDFuse(residual=self.residual, base=self.base, detail=self.detail)
+    def _check_loss(self) -> None:
+        own = {each.name for each in fields(self)}
+        known = [name for name in LOSSES if name not in own]
+        for name, weight in self.loss.items():
+            if name in own and name in LOSSES:
+                raise InputError(f"the weight of {name} is a setting of its own.", setting=name)
+            if name not in known:
+                raise InputError(
+                    f"there is no loss {name}: known are {', '.join(known)}.", setting="loss"
+                )
+            if not 0 <= weight < math.inf:
+                raise InputError(
+                    f"the weight of {name} is {weight}: it must be at least 0 and finite.",
+                    setting="loss",
+                )
 
     def stages(self) -> tuple[Stage, ...]:
         """Separate (encoder and decoder), then fuse (everything, or all but the encoder)."""
         both = ("encoder", "decoder")
-        separate = {
-            "structural_first": self.structural,
-            "structural_second": self.structural,
-            "squared_first": self.squared,
-            "squared_second": self.squared,
-            "edges_first": self.edges,
-            "decomposition": self.decomposition,
-            "correlation_base": -self.common,
-        }
-        fuse = {
-            "intensity": self.intensity,
-            "brightness": self.brightness,
-            "gradient": self.gradient,
-            "directed": self.directed,
-            "contours": self.contours,
-            "likeness": self.likeness,
-            "fidelity": self.fidelity,
-            "preservation": self.preservation,
-            "information": self.information,
-            "difference": self.difference,
-            "decomposition": self.decomposition,
-            "correlation_base": -self.common,
-        }
         rest = ("decoder", "base_fusion", "detail_fusion")
         learn = rest if self.freeze_encoder else ("encoder", *rest)
-        separate, fuse = ({k: w for k, w in terms.items() if w} for terms in (separate, fuse))
-        terms = partial(fusion, sharpness=self.sharpness, bins=self.bins)
+        separate, fuse = self._weights("separate"), self._weights("fuse")
+        watched = _WATCHED if self.decomposition else ()
         if self.single_stage:
-            return (Stage("fuse", sum(self.epochs), learn, terms, fuse),)
+            return (Stage("fuse", sum(self.epochs), learn, self._fusion(), fuse, watched),)
         return (
-            Stage("separate", self.epochs[0], both, reconstruction, separate),
-            Stage("fuse", self.epochs[1], learn, terms, fuse),
+            Stage("separate", self.epochs[0], both, reconstruction, separate, watched),
+            Stage("fuse", self.epochs[1], learn, self._fusion(), fuse, watched),
         )
 
+    def _fusion(self) -> Terms:
+        taken = {name for row in LOSSES.values() for name in row.settings}
+        return partial(fusion, settings={name: getattr(self, name) for name in taken})
 
-def reconstruction(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+    def _weights(self, stage: str) -> dict[str, float]:
+        """Weight of each term of a stage, in the order of the index."""
+        given = {**self.loss, **vars(self)}
+        weights: dict[str, float] = {}
+        for name, row in LOSSES.items():
+            if row.stage in (stage, "both"):
+                weights |= dict.fromkeys(_terms(name), given.get(name, 0.0))
+        return weights
+
+
+def _terms(name: str) -> list[str]:
+    """Terms that have the weight of a row of the index."""
+    sides = _RECONSTRUCTED.get(name)
+    return [f"{name}_{side}" for side in sides] if sides else [name]
+
+
+def reconstruction(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
     """Terms of stage one: each source must be rebuilt from its own features."""
     model = cast(CDDFuse, model)
     first, second = model.encode(pair.first, pair.second)
     one, two = model.reconstruct_both(first, second, pair.first, pair.second)
-    return {
-        "structural_first": losses.structural(one, pair.first),
-        "structural_second": losses.structural(two, pair.second),
-        "squared_first": F.mse_loss(one, pair.first),
-        "squared_second": F.mse_loss(two, pair.second),
-        "edges_first": losses.edges(one, pair.first),
-        **_decomposition(first, second),
+    images = {"first": (one, pair.first), "second": (two, pair.second)}
+    terms: dict[str, Term] = {
+        f"{name}_{side}": partial(LOSSES[name].function, *images[side])
+        for name, sides in _RECONSTRUCTED.items()
+        for side in sides
     }
+    return {**terms, **_decomposition(first, second)}
 
 
-def fusion(model: FusionModel, pair: ImagePair, sharpness: float, bins: int) -> dict[str, Tensor]:
+def fusion(model: FusionModel, pair: ImagePair, settings: Mapping[str, Any]) -> dict[str, Term]:
     """Terms of stage two: the fused image must be bright and sharp where either source is."""
     model = cast(CDDFuse, model)
     features = model.decompose(pair.first, pair.second)
     fused = model.decoder(features.fused, model.residual_image(pair.first, pair.second))
-    return {
-        "intensity": losses.intensity(fused, pair.first, pair.second),
-        "brightness": losses.brightness(fused, pair.first, pair.second),
-        "gradient": losses.gradient(fused, pair.first, pair.second, sharpness),
-        "directed": losses.directed(fused, pair.first, pair.second, sharpness),
-        "contours": losses.contours(fused, pair.first, pair.second, sharpness),
-        "likeness": losses.likeness(fused, pair.first, pair.second),
-        "fidelity": losses.fidelity(fused, pair.first, pair.second),
-        "preservation": losses.preservation(fused, pair.first, pair.second),
-        "information": losses.information(fused, pair.first, pair.second, bins),
-        "difference": losses.difference(fused, pair.first, pair.second),
-        **_decomposition(features.first, features.second),
-    }
+    terms: dict[str, Term] = {}
+    for name, row in LOSSES.items():
+        if row.stage == "fuse":
+            taken = {key: settings[key] for key in row.settings}
+            terms[name] = partial(row.function, fused, pair.first, pair.second, **taken)
+    return {**terms, **_decomposition(features.first, features.second)}
 
 
-def _decomposition(first: Features, second: Features) -> dict[str, Tensor]:
-    base = losses.correlation(first.base, second.base)
-    detail = losses.correlation(first.detail, second.detail)
+def _decomposition(first: Features, second: Features) -> dict[str, Term]:
+    base = Once(partial(losses.correlation, first.base, second.base))
+    detail = Once(partial(losses.correlation, first.detail, second.detail))
     return {
-        "decomposition": losses.decomposition(base, detail),
+        "decomposition": lambda: losses.decomposition(base(), detail()),
+        "base_correlation": lambda: losses.base_correlation(base(), detail()),
         "correlation_base": base,
         "correlation_detail": detail,
     }
@@ -193,7 +177,7 @@ def _decomposition(first: Features, second: Features) -> dict[str, Tensor]:
 PRESETS = {
     "released": CDDFuseRecipe(),
     # The text has no edge term, a batch of 16, and 1 - SSIM where the programs halve it.
-    "paper": CDDFuseRecipe(batch=16, structural=10.0, edges=0.0),
+    "paper": CDDFuseRecipe(batch=16, reconstruction_ssim=10.0, reconstruction_gradient=0.0),
     "quick": CDDFuseRecipe(
         crop=48,
         sampling="random",
@@ -204,6 +188,6 @@ PRESETS = {
         learning_rate=5e-4,
         warmup=50,
         schedule="cosine",
-        floor=1.5e-5,
+        min_lr=1.5e-5,
     ),
 }

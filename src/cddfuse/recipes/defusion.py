@@ -12,6 +12,7 @@ authors' initial values make the first images a hundred times too bright.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -23,7 +24,7 @@ from cddfuse.layers import convolutions
 from cddfuse.models.base import FusionModel
 from cddfuse.models.defusion import Bottleneck, DeFusion
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage, batch_generator
+from cddfuse.recipes.base import Recipe, Stage, Term, batch_generator, setting
 
 _COARSE, _FINE = 13, (26, 27)  # cells of the grids that masks are made of
 
@@ -31,6 +32,8 @@ _COARSE, _FINE = 13, (26, 27)  # cells of the grids that masks are made of
 @dataclass(frozen=True)
 class DeFusionRecipe(Recipe):
     """Settings of DeFusion."""
+
+    network = DeFusion
 
     parts: float = 1.0
     """Weight of the absolute error of the three parts."""
@@ -41,17 +44,22 @@ class DeFusionRecipe(Recipe):
     elsewhere: float = 0.15
     """How much a part counts where it should be black, from stage two on."""
 
-    branches: float = 1.0
+    branches: float = setting(1.0, "Network")
     """Factor of the initial kernels that end a residual branch; 0 starts with shortcuts alone."""
+
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    """Blocks at each scale of the decoder for what both images have in common."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.epochs) != 3:
-            raise InputError(f"epochs is {self.epochs}: DeFusion has three stages.")
+            raise InputError(
+                f"epochs is {self.epochs}: DeFusion has three stages.", setting="epochs"
+            )
 
-    def create_model(self) -> DeFusion:
+    def create_model(self) -> FusionModel:
         """The network, untrained, with the authors' initial values (but see `branches`)."""
-        model = DeFusion()
+        model = super().create_model()
         for layer in convolutions(model):
             height, width = layer.kernel_size
             nn.init.normal_(layer.weight, std=(2 / (height * width * layer.out_channels)) ** 0.5)
@@ -63,13 +71,13 @@ class DeFusionRecipe(Recipe):
     def stages(self) -> tuple[Stage, ...]:
         """Parts where they are, parts everywhere, and the whole."""
 
-        def inside(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+        def inside(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
             return decomposition(model, pair, 0.0)
 
-        def everywhere(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+        def everywhere(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
             return decomposition(model, pair, self.elsewhere)
 
-        def joined(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+        def joined(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
             return decomposition(model, pair, self.elsewhere, whole=True)
 
         parts = ("encoder", "common_encoder", "common", "own", "projection")
@@ -91,7 +99,7 @@ class Masks(NamedTuple):
 
 def decomposition(
     model: FusionModel, pair: ImagePair, elsewhere: float, *, whole: bool = False
-) -> dict[str, Tensor]:
+) -> dict[str, Term]:
     """Terms of all stages."""
     model = cast(DeFusion, model)
     random = batch_generator(pair)
@@ -105,13 +113,18 @@ def decomposition(
     parts = model.decompose(*copies)
     common = masks.first * masks.second
     places = (common, masks.first - common, masks.second - common)
-    found = {}
-    for name, embedding, place in zip(parts._fields, parts, places, strict=True):
+
+    def part(embedding: Tensor, place: Tensor) -> Tensor:
         counts = elsewhere + (1 - elsewhere) * place
-        found[name] = F.l1_loss(model.project(embedding) * counts, image * place)
+        return F.l1_loss(model.project(embedding) * counts, image * place)
+
+    terms: dict[str, Term] = {
+        name: partial(part, embedding, place)
+        for name, embedding, place in zip(parts._fields, parts, places, strict=True)
+    }
     if whole:
-        found["whole"] = F.l1_loss(model.join(parts), image)
-    return found
+        terms["whole"] = lambda: F.l1_loss(model.join(parts), image)
+    return terms
 
 
 def draw_masks(count: int, size: tuple[int, int] | torch.Size, random: torch.Generator) -> Masks:
@@ -144,8 +157,8 @@ PRESETS = {
         batch=4,
         epochs=(0.24, 1.12, 49.64),
         learning_rate=1e-3,
-        halve_every=10,
-        clip=0,
+        lr_step=10,
+        clip_norm=0,
         seed=1,
     ),
     "quick": DeFusionRecipe(
@@ -158,8 +171,8 @@ PRESETS = {
         learning_rate=1e-3,
         warmup=5,
         schedule="cosine",
-        floor=1e-5,
-        clip=1.0,
+        min_lr=1e-5,
+        clip_norm=1.0,
         branches=0,
     ),
 }

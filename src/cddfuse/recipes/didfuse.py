@@ -9,65 +9,65 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch.nn.functional as F
-from torch import Tensor
 
 from cddfuse import losses
 from cddfuse.models.base import FusionModel
-from cddfuse.models.didfuse import DIDFuse
+from cddfuse.models.didfuse import DIDFuse, Rule
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage
+from cddfuse.recipes.base import Recipe, Stage, Term
 
 
 @dataclass(frozen=True)
 class DIDFuseRecipe(Recipe):
     """Settings of DIDFuse: the weights of its terms."""
 
-    structural: float = 10.0
+    network = DIDFuse
+
+    reconstruction_ssim: float = 10.0
     """Weight of (1 - SSIM) / 2 of both reconstructions."""
 
-    squared: float = 2.0
+    reconstruction_mse: float = 2.0
     """Weight of the squared error of both reconstructions."""
 
-    edges: float = 10.0
+    reconstruction_gradient: float = 10.0
     """Weight of the gradient error of the first image's reconstruction."""
 
     background: float = 1.0
     """Weight of the difference of the backgrounds."""
 
-    difference: float = 0.5
-    """Weight of what the details lack in difference."""
+    detail_difference: float = 0.5
+    """Weight of 1 minus the difference of the details."""
 
-    def create_model(self) -> DIDFuse:
-        """The network, untrained."""
-        return DIDFuse()
+    rule: Rule = "sum"
+    """How features of both sources are fused; training does not depend on it."""
 
     def stages(self) -> tuple[Stage, ...]:
         """One."""
         weights = {
-            "structural_first": self.structural,
-            "structural_second": self.structural,
-            "squared_first": self.squared,
-            "squared_second": self.squared,
-            "edges_first": self.edges,
+            "reconstruction_ssim_first": self.reconstruction_ssim,
+            "reconstruction_ssim_second": self.reconstruction_ssim,
+            "reconstruction_mse_first": self.reconstruction_mse,
+            "reconstruction_mse_second": self.reconstruction_mse,
+            "reconstruction_gradient_first": self.reconstruction_gradient,
             "background": self.background,
-            "detail": self.difference,
+            "detail_difference": self.detail_difference,
         }
         return (Stage("separate", sum(self.epochs), ("encoder", "decoder"), separation, weights),)
 
 
-def separation(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+def separation(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
     """Terms of the one stage."""
     model = cast(DIDFuse, model)
     one, two = model.encoder(pair.first), model.encoder(pair.second)
     first, second = model.decoder(one), model.decoder(two)
     return {
-        "structural_first": losses.structural(first, pair.first),
-        "structural_second": losses.structural(second, pair.second),
-        "squared_first": F.mse_loss(first, pair.first),
-        "squared_second": F.mse_loss(second, pair.second),
-        "edges_first": losses.edges(first, pair.first),
-        "background": F.l1_loss(one.background, two.background).tanh(),
-        "detail": 1 - F.l1_loss(one.detail, two.detail).tanh(),
+        "reconstruction_ssim_first": lambda: losses.reconstruction_ssim(first, pair.first),
+        "reconstruction_ssim_second": lambda: losses.reconstruction_ssim(second, pair.second),
+        "reconstruction_mse_first": lambda: losses.reconstruction_mse(first, pair.first),
+        "reconstruction_mse_second": lambda: losses.reconstruction_mse(second, pair.second),
+        "reconstruction_gradient_first": lambda: losses.reconstruction_gradient(first, pair.first),
+        "background": lambda: F.l1_loss(one.background, two.background).tanh(),
+        "detail_difference": lambda: 1 - F.l1_loss(one.detail, two.detail).tanh(),
     }
 
 
@@ -78,9 +78,9 @@ PRESETS = {
         batch=24,
         epochs=(120,),
         learning_rate=1e-3,
-        halve_every=40,
-        decay=0.1,
-        clip=0,
+        lr_step=40,
+        lr_gamma=0.1,
+        clip_norm=0,
     ),
     "quick": DIDFuseRecipe(
         crop=64,
@@ -92,7 +92,7 @@ PRESETS = {
         learning_rate=1e-3,
         warmup=20,
         schedule="cosine",
-        floor=1e-5,
-        clip=0,
+        min_lr=1e-5,
+        clip_norm=0,
     ),
 }

@@ -26,7 +26,7 @@ from cddfuse.errors import InputError
 from cddfuse.models.base import FusionModel
 from cddfuse.models.emfusion import AutoEncoder, EMFusion
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage, frozen, truncated_normal
+from cddfuse.recipes.base import Recipe, Stage, Term, frozen, setting, truncated_normal
 
 _UNIQUE = 10  # features that are compared, of 128
 _BRIGHT = 0.85
@@ -36,29 +36,33 @@ _BRIGHT = 0.85
 class EMFusionRecipe(Recipe):
     """Settings of EMFusion."""
 
-    structural: float = 1.0
+    network = EMFusion
+
+    ssim: float = 1.0
     """Weight of 1 - SSIM, all stages."""
 
-    squared: float = 40.0
+    mse: float = 40.0
     """Weight of the squared error of translators and auto-encoders."""
 
-    squared_fused: float = 10.0
+    fused_mse: float = 10.0
     """Weight of the squared error of the fused image."""
 
     unique: float = 0.5
     """Weight of the features that are a modality's own, for each modality."""
 
-    sigma: float = 0.05
-    """Of the initial kernels, a truncated normal; 0 takes PyTorch's own."""
+    sigma: float = setting(0.05, "Network")
+    """Standard deviation of the initial kernels, a truncated normal; 0 takes PyTorch's own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.epochs) != 3:
-            raise InputError(f"epochs is {self.epochs}: EMFusion has three stages.")
+            raise InputError(
+                f"epochs is {self.epochs}: EMFusion has three stages.", setting="epochs"
+            )
 
-    def create_model(self) -> EMFusion:
+    def create_model(self) -> FusionModel:
         """The network, untrained."""
-        model = EMFusion()
+        model = super().create_model()
         truncated_normal(model, self.sigma)
         return model
 
@@ -73,29 +77,29 @@ class EMFusionRecipe(Recipe):
 
     def stages(self) -> tuple[Stage, ...]:
         """Translate, see, fuse."""
-        rebuild = {"structural": self.structural, "squared": self.squared}
+        rebuild = {"ssim": self.ssim, "mse": self.mse}
         fuse = {
-            "structural": self.structural,
-            "squared": self.squared_fused,
+            "ssim": self.ssim,
+            "mse": self.fused_mse,
             "unique_first": self.unique,
             "unique_second": self.unique,
         }
         one, two, three = self.epochs
         return (
-            Stage("translate", one, ("to_first", "to_second"), translation, rebuild, decay=0.8),
-            Stage("see", two, ("sees_first", "sees_second"), sight, rebuild, decay=0.85),
-            Stage("fuse", three, ("encoder", "decoder"), fusion, fuse, rate=0.5, decay=0.7),
+            Stage("translate", one, ("to_first", "to_second"), translation, rebuild, lr_gamma=0.8),
+            Stage("see", two, ("sees_first", "sees_second"), sight, rebuild, lr_gamma=0.85),
+            Stage("fuse", three, ("encoder", "decoder"), fusion, fuse, lr_factor=0.5, lr_gamma=0.7),
         )
 
 
-def translation(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+def translation(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
     """Terms of stage one: each source made of the other."""
     first = model.get_submodule("to_first")(pair.second)
     second = model.get_submodule("to_second")(pair.first)
     return _rebuilt((first, pair.first), (second, pair.second))
 
 
-def sight(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+def sight(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
     """Terms of stage two: each auto-encoder rebuilds a modality, real and translated."""
     first = torch.cat([pair.first, frozen(model.get_submodule("to_first"), pair.second)])
     second = torch.cat([pair.second, frozen(model.get_submodule("to_second"), pair.first)])
@@ -105,18 +109,25 @@ def sight(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
     )
 
 
-def fusion(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+def fusion(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
     """Terms of stage three."""
     sources = (pair.first, pair.second)
     fused = model(*sources)
     shares = torch.stack([richness(source) for source in sources], dim=1).div(0.5).softmax(1)
-    unlike = [1 - losses.inner_similarity(source, fused) for source in sources]
-    far = [(source - fused).square().mean((1, 2, 3)) for source in sources]
+
+    def ssim() -> Tensor:
+        unlike = [1 - losses.valid_ssim(source, fused) for source in sources]
+        return (shares * torch.stack(unlike, dim=1)).sum(1).mean()
+
+    def mse() -> Tensor:
+        far = [(source - fused).square().mean((1, 2, 3)) for source in sources]
+        return (shares * torch.stack(far, dim=1)).sum(1).mean()
+
     return {
-        "structural": (shares * torch.stack(unlike, dim=1)).sum(1).mean(),
-        "squared": (shares * torch.stack(far, dim=1)).sum(1).mean(),
-        "unique_first": _unique(model, "first", fused, pair.first, pair.second),
-        "unique_second": _unique(model, "second", fused, pair.second, pair.first),
+        "ssim": ssim,
+        "mse": mse,
+        "unique_first": lambda: _unique(model, "first", fused, pair.first, pair.second),
+        "unique_second": lambda: _unique(model, "second", fused, pair.second, pair.first),
     }
 
 
@@ -130,11 +141,17 @@ def richness(image: Tensor) -> Tensor:
     return entropy + 3 * (image * (image > _BRIGHT)).mean((1, 2, 3))
 
 
-def _rebuilt(*images: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+def _rebuilt(*images: tuple[Tensor, Tensor]) -> dict[str, Term]:
     """Sums over images and their references."""
-    unlike = [1 - losses.inner_similarity(image, reference).mean() for image, reference in images]
-    far = [F.mse_loss(image, reference) for image, reference in images]
-    return {"structural": torch.stack(unlike).sum(), "squared": torch.stack(far).sum()}
+
+    def ssim() -> Tensor:
+        unlike = [1 - losses.valid_ssim(image, reference).mean() for image, reference in images]
+        return torch.stack(unlike).sum()
+
+    def mse() -> Tensor:
+        return torch.stack([F.mse_loss(image, reference) for image, reference in images]).sum()
+
+    return {"ssim": ssim, "mse": mse}
 
 
 def _unique(model: FusionModel, which: str, fused: Tensor, image: Tensor, other: Tensor) -> Tensor:
@@ -156,7 +173,7 @@ PRESETS = {
         epochs=(8, 10, 4),
         learning_rate=1e-3,
         schedule="exponential",
-        clip=0,
+        clip_norm=0,
     ),
     "quick": EMFusionRecipe(
         crop=64,
@@ -168,8 +185,8 @@ PRESETS = {
         learning_rate=2e-3,
         warmup=5,
         schedule="cosine",
-        floor=1e-5,
-        clip=1.0,
+        min_lr=1e-5,
+        clip_norm=1.0,
         sigma=0,
     ),
 }

@@ -12,25 +12,48 @@ from cddfuse.errors import InputError
 from cddfuse.io.files import replacing
 from cddfuse.recipes.base import Recipe
 
+# In C where PyYAML was built with it: lists of pairs are long.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-def write_recipe(path: Path, method: str, recipe: Recipe) -> None:
-    """Write every setting, and the method they belong to."""
-    values = {name: _plain(value) for name, value in asdict(recipe).items()}
+
+def write_settings(path: Path, settings: Mapping[str, Any], *, width: int = 80) -> None:
+    """Write plain values, in their order. Lists of plain values take one line."""
+    text = yaml.dump(
+        dict(settings), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=width
+    )
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump({"method": method, **values}, sort_keys=False))
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings of a file, as they stand there. `method` may be among them."""
+    """The settings of a file, as they stand there."""
     try:
-        settings = yaml.safe_load(path.read_text())
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"there is no recipe {path}.") from error
+        settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): check its name.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(settings, dict):
-        raise InputError(f"{path} is no recipe: lines such as 'batch: 8' are wanted.")
+        raise InputError(f"{path} holds no settings: it needs lines such as 'batch: 8'.")
     return settings
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """The settings of a recipe as values that YAML has."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(recipe).items()
+    }
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings over settings; the weights of losses are replaced one by one."""
+    result = {**below, **above}
+    losses = [settings.get("loss") for settings in (below, above)]
+    if all(isinstance(rows, Mapping) for rows in losses):
+        result["loss"] = {**losses[0], **losses[1]}  # type: ignore[dict-item]
+    return result
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
@@ -41,16 +64,18 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     known = asdict(recipe)
     unknown = [name for name in settings if name not in known]
     if unknown:
-        raise InputError(f"unknown setting {unknown[0]}: known are {', '.join(known)}.")
+        raise InputError(f"there is no setting {unknown[0]}: known are {', '.join(known)}.")
+    wanted = merged(known, {**_other_lengths(settings), **settings})
     try:
-        settings = {**_other_lengths(settings), **settings}
-        checked = TypeAdapter(type(recipe)).validate_python({**known, **settings})
+        checked = TypeAdapter(type(recipe)).validate_python(wanted)
     except ValidationError as error:
         first = error.errors()[0]
         if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
             raise cause from error
         name = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"setting {name} is {first['input']!r}: {first['msg']}.") from error
+        raise InputError(
+            f"{name} is {first['input']!r}: {first['msg']}.", setting=str(first["loc"][0])
+        ) from error
     return replace(checked)
 
 
@@ -59,7 +84,3 @@ def _other_lengths(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "steps" in settings:
         return {"minutes": 0}
     return {"minutes": 0, "steps": 0} if "epochs" in settings else {}
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -15,43 +15,38 @@ share them, and what is learned with the statistics of each turn alone does not 
 from dataclasses import dataclass
 from typing import cast
 
-from torch import Tensor, nn
+from torch import nn
 
-from cddfuse import losses
-from cddfuse.errors import InputError
 from cddfuse.models.base import FusionModel
 from cddfuse.models.reconet import ReCoNet
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage
+from cddfuse.recipes.base import Recipe, Stage, Term, saliency_weighted, setting
 
 
 @dataclass(frozen=True)
 class ReCoNetRecipe(Recipe):
     """Settings of ReCoNet: the weights of its terms."""
 
-    structural: float = 1.0
+    network = ReCoNet
+
+    ssim: float = 1.0
     """Weight of (1 - SSIM) / 2 to both sources."""
 
     intensity: float = 10.0
     """Weight of the absolute difference to both sources."""
 
-    contrast: float = 1.0
+    contrast: float = setting(1.0, "Network")
     """Initial factor of the last norm, before the tanh; PyTorch's own is 1."""
 
-    level: float = 0.0
+    level: float = setting(0.0, "Network")
     """Initial offset of the last norm; PyTorch's own is 0."""
 
-    settled: float = 0.0
+    settled: float = setting(0.0, "Recipe", below=1)
     """Share of the training, at its end, in which norms use the running statistics."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.settled >= 1:
-            raise InputError(f"settled is {self.settled}: it must be below 1.")
-
-    def create_model(self) -> ReCoNet:
+    def create_model(self) -> FusionModel:
         """The network, untrained."""
-        model = ReCoNet()
+        model = cast(ReCoNet, super().create_model())
         norm = cast(nn.BatchNorm2d, model.merge[1])
         nn.init.constant_(norm.weight, self.contrast)
         nn.init.constant_(norm.bias, self.level)
@@ -60,10 +55,10 @@ class ReCoNetRecipe(Recipe):
     def stages(self) -> tuple[Stage, ...]:
         """One; or two, the second with norms that have settled."""
         parts = ("attention_first", "attention_second", "spread", "merge")
-        weights = {"structural": self.structural, "intensity": self.intensity}
+        weights = {"ssim": self.ssim, "intensity": self.intensity}
         epochs = sum(self.epochs)
 
-        def settled(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+        def settled(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
             return fusion(model, pair, settled=True)
 
         fuse = Stage("fuse", epochs * (1 - self.settled), parts, fusion, weights)
@@ -71,14 +66,14 @@ class ReCoNetRecipe(Recipe):
         return (fuse, settle) if self.settled else (fuse,)
 
 
-def fusion(model: FusionModel, pair: ImagePair, *, settled: bool = False) -> dict[str, Tensor]:
+def fusion(model: FusionModel, pair: ImagePair, *, settled: bool = False) -> dict[str, Term]:
     """Terms of every stage. Norms that have settled use their running statistics and keep them."""
     model = cast(ReCoNet, model)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.train(model.training and not settled)
     fused = model.recurrences(pair.first, pair.second)[-1].fused
-    return losses.salient(fused, pair.first, pair.second)
+    return saliency_weighted(fused, pair)
 
 
 PRESETS = {
@@ -91,7 +86,7 @@ PRESETS = {
         optimizer="adamw",
         learning_rate=1e-3,
         schedule="cosine",
-        clip=0,
+        clip_norm=0,
     ),
     "quick": ReCoNetRecipe(
         crop=64,
@@ -103,8 +98,8 @@ PRESETS = {
         learning_rate=2e-3,
         warmup=20,
         schedule="cosine",
-        floor=1e-5,
-        clip=1.0,
+        min_lr=1e-5,
+        clip_norm=1.0,
         contrast=0.2,
         level=0.45,
         settled=0.5,

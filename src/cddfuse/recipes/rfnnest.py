@@ -21,7 +21,7 @@ from cddfuse.layers import convolutions
 from cddfuse.models.base import FusionModel
 from cddfuse.models.rfnnest import RFNNest
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage, frozen
+from cddfuse.recipes.base import Recipe, Stage, Term, frozen
 
 _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 11
@@ -32,32 +32,34 @@ _FACTORS = (1.0, 10.0, 100.0, 1000.0)  # of the features, from the full size dow
 class RFNNestRecipe(Recipe):
     """Settings of RFN-Nest."""
 
-    squared: float = 1.0
+    network = RFNNest
+
+    reconstruction_mse: float = 1.0
     """Weight of the squared error of reconstructions, of values to 255, stage one."""
 
-    structural: float = 100.0
+    reconstruction_ms_ssim: float = 100.0
     """Weight of 1 - multi-scale SSIM of reconstructions, stage one."""
 
-    fidelity: float = 700.0
+    fused_ms_ssim: float = 700.0
     """Weight of 1 - multi-scale SSIM of the fused and the first image, stage two."""
 
     features: float = 1.0
     """Weight of the squared error of the fused features, stage two."""
 
     share_first: float = 3.0
-    """Of the first image's features in what the fused ones shall be."""
+    """Factor of the first image's features in the target of the fused ones."""
 
     share_second: float = 6.0
-    """Of the second image's features in what the fused ones shall be."""
+    """Factor of the second image's features in the target of the fused ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.epochs) != 2:
-            raise InputError(f"epochs is {self.epochs}: RFN-Nest has two stages.")
+            raise InputError(f"epochs is {self.epochs}: RFN-Nest has two stages.", setting="epochs")
 
-    def create_model(self) -> RFNNest:
+    def create_model(self) -> FusionModel:
         """The network, untrained."""
-        model = RFNNest()
+        model = cast(RFNNest, super().create_model())
         for layer in convolutions(model):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
@@ -70,31 +72,34 @@ class RFNNestRecipe(Recipe):
     def stages(self) -> tuple[Stage, ...]:
         """Rebuild (encoder and decoder), then fuse (the networks between them)."""
 
-        def terms(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+        def terms(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
             return fusion(model, pair, self.share_first, self.share_second)
 
-        rebuild = {"squared": self.squared, "structural": self.structural}
-        fuse = {"fidelity": self.fidelity, "features": self.features}
+        rebuild = {
+            "reconstruction_mse": self.reconstruction_mse,
+            "reconstruction_ms_ssim": self.reconstruction_ms_ssim,
+        }
+        fuse = {"fused_ms_ssim": self.fused_ms_ssim, "features": self.features}
         return (
             Stage("rebuild", self.epochs[0], ("encoder", "decoder"), reconstruction, rebuild),
             Stage("fuse", self.epochs[1], ("fusion",), terms, fuse),
         )
 
 
-def reconstruction(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+def reconstruction(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
     """Terms of stage one."""
     model = cast(RFNNest, model)
     images = torch.cat([pair.first, pair.second])
     again = model.decoder(model.encode(images)) / 255
     return {
-        "squared": 255**2 * F.mse_loss(again, images),
-        "structural": 1 - multi_scale_similarity(again, images),
+        "reconstruction_mse": lambda: 255**2 * F.mse_loss(again, images),
+        "reconstruction_ms_ssim": lambda: 1 - ms_ssim(again, images),
     }
 
 
 def fusion(
     model: FusionModel, pair: ImagePair, share_first: float, share_second: float
-) -> dict[str, Tensor]:
+) -> dict[str, Term]:
     """Terms of stage two."""
     model = cast(RFNNest, model)
     with torch.no_grad():
@@ -105,25 +110,29 @@ def fusion(
     wanted = [
         share_first * one + share_second * two for one, two in zip(first, second, strict=True)
     ]
-    errors = [
-        factor * F.mse_loss(x, target)
-        for factor, x, target in zip(_FACTORS, fused, wanted, strict=True)
-    ]
     stretched = (image - low) / (high - low + 1e-5)
+
+    def features() -> Tensor:
+        errors = [
+            factor * F.mse_loss(x, target)
+            for factor, x, target in zip(_FACTORS, fused, wanted, strict=True)
+        ]
+        return torch.stack(errors).sum()
+
     return {
-        "fidelity": 1 - multi_scale_similarity(stretched, pair.first),
-        "features": torch.stack(errors).sum(),
+        "features": features,
+        "fused_ms_ssim": lambda: 1 - ms_ssim(stretched, pair.first),
     }
 
 
-def multi_scale_similarity(image: Tensor, reference: Tensor) -> Tensor:
+def ms_ssim(image: Tensor, reference: Tensor) -> Tensor:
     """The authors' form of multi-scale SSIM: the coarsest SSIM counts once for every finer scale.
 
     Images (B, 1, H, W) in [0, 1]; a scalar.
     """
     contrasts: list[Tensor] = []
     while True:
-        similarity, contrast = losses.inner_similarities(image, reference)
+        similarity, contrast = losses.valid_ssim_and_contrast(image, reference)
         last = len(contrasts) == len(_SCALES) - 1 or min(image.shape[-2:]) // 2 < _WINDOW
         if last:
             break
@@ -144,7 +153,7 @@ PRESETS = {
         batch=4,
         epochs=(2, 2),
         schedule="constant",
-        clip=0,
+        clip_norm=0,
     ),
     "quick": RFNNestRecipe(
         crop=64,
@@ -156,7 +165,7 @@ PRESETS = {
         learning_rate=3e-4,
         warmup=20,
         schedule="cosine",
-        floor=1e-5,
-        clip=0,
+        min_lr=1e-5,
+        clip_norm=0,
     ),
 }

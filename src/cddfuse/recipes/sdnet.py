@@ -16,7 +16,7 @@ from cddfuse.filters import convolve
 from cddfuse.models.base import FusionModel
 from cddfuse.models.sdnet import Leading, SDNet
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage, truncated_normal
+from cddfuse.recipes.base import Recipe, Stage, Term, setting, truncated_normal
 
 _LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 _LOW_PASS = ((0.0947, 0.1183, 0.0947), (0.1183, 0.1478, 0.1183), (0.0947, 0.1183, 0.0947))
@@ -25,6 +25,8 @@ _LOW_PASS = ((0.0947, 0.1183, 0.0947), (0.1183, 0.1478, 0.1183), (0.0947, 0.1183
 @dataclass(frozen=True)
 class SDNetRecipe(Recipe):
     """Settings of SDNet."""
+
+    network = SDNet
 
     leading: Leading = "second"
     """Image that leads: second (infrared) for infrared and visible, first (PET, SPECT) medical."""
@@ -38,12 +40,12 @@ class SDNetRecipe(Recipe):
     decomposition: float = 1.0
     """Weight of the decomposition loss."""
 
-    sigma: float = 1e-3
-    """Of the initial kernels, a truncated normal; 0 takes PyTorch's own."""
+    sigma: float = setting(1e-3, "Network")
+    """Standard deviation of the initial kernels, a truncated normal; 0 takes PyTorch's own."""
 
-    def create_model(self) -> SDNet:
+    def create_model(self) -> FusionModel:
         """The network, untrained."""
-        model = SDNet(leading=self.leading)
+        model = super().create_model()
         truncated_normal(model, self.sigma)
         return model
 
@@ -59,17 +61,17 @@ class SDNetRecipe(Recipe):
         return (Stage("squeeze", sum(self.epochs), parts, squeeze, weights),)
 
 
-def squeeze(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+def squeeze(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
     """Terms of the one stage."""
     model = cast(SDNet, model)
     leading, following = model.ordered(pair.first, pair.second)
     fused = model.squeezed(leading, following)
     again = model.decomposition(fused)
     return {
-        "intensity_leading": F.mse_loss(fused, leading),
-        "intensity_following": F.mse_loss(fused, following),
-        "gradient": gradient(fused, leading, following),
-        "decomposition": F.mse_loss(again[0], leading) + F.mse_loss(again[1], following),
+        "intensity_leading": lambda: F.mse_loss(fused, leading),
+        "intensity_following": lambda: F.mse_loss(fused, following),
+        "gradient": lambda: gradient(fused, leading, following),
+        "decomposition": lambda: F.mse_loss(again[0], leading) + F.mse_loss(again[1], following),
     }
 
 
@@ -88,7 +90,7 @@ def _filtered(image: Tensor, kernel: tuple[tuple[float, ...], ...]) -> Tensor:
 
 
 _RELEASED = SDNetRecipe(
-    crop=120, stride=10, min_contrast=0, batch=32, epochs=(15,), schedule="constant", clip=0
+    crop=120, stride=10, min_contrast=0, batch=32, epochs=(15,), schedule="constant", clip_norm=0
 )
 _QUICK = SDNetRecipe(
     crop=64,
@@ -99,8 +101,8 @@ _QUICK = SDNetRecipe(
     learning_rate=1e-3,
     warmup=20,
     schedule="cosine",
-    floor=1e-5,
-    clip=1.0,
+    min_lr=1e-5,
+    clip_norm=1.0,
     sigma=0,
 )
 PRESETS = {

@@ -12,6 +12,7 @@ compares gradients outside the targets). Other than there:
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -20,9 +21,16 @@ from torch import Tensor, nn
 from cddfuse import losses
 from cddfuse.filters import full
 from cddfuse.models.base import FusionModel
-from cddfuse.models.tardal import TarDAL
+from cddfuse.models.tardal import Statistics, TarDAL
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage, batch_generator, frozen
+from cddfuse.recipes.base import (
+    Recipe,
+    Stage,
+    Term,
+    batch_generator,
+    frozen,
+    saliency_weighted,
+)
 
 _STANDS_OUT = 0.5  # of the saliency, from where on a bright pixel is a target
 
@@ -45,7 +53,9 @@ class Discriminator(nn.Sequential):
 class TarDALRecipe(Recipe):
     """Settings of TarDAL: the weights of its terms."""
 
-    structural: float = 1.0
+    network = TarDAL
+
+    ssim: float = 1.0
     """Weight of (1 - SSIM) / 2 to both sources."""
 
     intensity: float = 20.0
@@ -57,9 +67,8 @@ class TarDALRecipe(Recipe):
     penalty: float = 2.0
     """Weight of the divergence penalty of the discriminators (WGAN-div)."""
 
-    def create_model(self) -> TarDAL:
-        """The network, untrained."""
-        return TarDAL()
+    statistics: Statistics = "running"
+    """Statistics of the norms when fusing: those learned, or the image's own."""
 
     def prepare(self, model: FusionModel) -> None:
         """Add the discriminators, of targets and of details."""
@@ -69,7 +78,7 @@ class TarDALRecipe(Recipe):
     def stages(self) -> tuple[Stage, ...]:
         """One."""
         weights = {
-            "structural": self.structural,
+            "ssim": self.ssim,
             "intensity": self.intensity,
             "target": self.adversarial,
             "detail": self.adversarial,
@@ -80,7 +89,7 @@ class TarDALRecipe(Recipe):
         return (Stage("adversarial", sum(self.epochs), parts, adversarial, weights),)
 
 
-def adversarial(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+def adversarial(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
     """Terms of the one stage."""
     fused = cast(TarDAL, model).generate(pair.first, pair.second)
     targets = target_mask(pair.second)
@@ -89,17 +98,30 @@ def adversarial(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
         (model.get_submodule("target_critic"), pair.second * targets, fused * targets),
         (model.get_submodule("detail_critic"), gradient(pair.first * (1 - targets)), detail),
     )
-    judged = [-frozen(critic, fake).mean() for critic, _, fake in games]
-    critics, penalties = [], []
-    for critic, real, fake in games:
-        critics.append(critic(fake.detach()).mean() - critic(real).mean())
-        penalties.append(divergence(critic, real, fake.detach(), batch_generator(pair)))
+
+    def judged(game: int) -> Tensor:
+        critic, _, fake = games[game]
+        return -frozen(critic, fake).mean()
+
+    def critics() -> Tensor:
+        one, two = (
+            critic(fake.detach()).mean() - critic(real).mean() for critic, real, fake in games
+        )
+        return one + two
+
+    def penalty() -> Tensor:
+        one, two = (
+            divergence(critic, real, fake.detach(), batch_generator(pair))
+            for critic, real, fake in games
+        )
+        return one + two
+
     return {
-        **losses.salient(fused, pair.first, pair.second),
-        "target": judged[0],
-        "detail": judged[1],
-        "critics": critics[0] + critics[1],
-        "penalty": penalties[0] + penalties[1],
+        "target": partial(judged, 0),
+        "detail": partial(judged, 1),
+        "critics": critics,
+        "penalty": penalty,
+        **saliency_weighted(fused, pair),
     }
 
 
@@ -134,7 +156,7 @@ PRESETS = {
         epochs=(200,),
         optimizer="rmsprop",
         schedule="constant",
-        clip=0,
+        clip_norm=0,
     ),
     "quick": TarDALRecipe(
         crop=64,
@@ -146,7 +168,7 @@ PRESETS = {
         learning_rate=3e-4,
         warmup=20,
         schedule="cosine",
-        floor=1e-5,
-        clip=5.0,
+        min_lr=1e-5,
+        clip_norm=5.0,
     ),
 }

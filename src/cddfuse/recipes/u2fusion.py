@@ -19,7 +19,7 @@ from cddfuse.filters import convolve
 from cddfuse.models.base import FusionModel
 from cddfuse.models.u2fusion import U2Fusion
 from cddfuse.pair import ImagePair
-from cddfuse.recipes.base import Recipe, Stage, batch_generator, truncated_normal
+from cddfuse.recipes.base import Recipe, Stage, Term, batch_generator, setting, truncated_normal
 
 _SCALES = 5
 
@@ -28,36 +28,38 @@ _SCALES = 5
 class U2FusionRecipe(Recipe):
     """Settings of U2Fusion."""
 
-    structural: float = 1.0
+    network = U2Fusion
+
+    ssim: float = 1.0
     """Weight of 1 - SSIM to both sources."""
 
-    squared: float = 20.0
+    mse: float = 20.0
     """Weight of the squared error to both sources."""
 
     contrast: float = 1e-3
     """The constant c: how large a difference of information is much. Small: the richer source
     takes all; large: both count alike."""
 
-    sigma: float = 0.05
-    """Of the initial kernels, a truncated normal; 0 takes PyTorch's own."""
+    sigma: float = setting(0.05, "Network")
+    """Standard deviation of the initial kernels, a truncated normal; 0 takes PyTorch's own."""
 
-    def create_model(self) -> U2Fusion:
+    def create_model(self) -> FusionModel:
         """The network, untrained."""
-        model = U2Fusion()
+        model = super().create_model()
         truncated_normal(model, self.sigma)
         return model
 
     def stages(self) -> tuple[Stage, ...]:
         """One."""
 
-        def terms(model: FusionModel, pair: ImagePair) -> dict[str, Tensor]:
+        def terms(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
             return similar(model, pair, self.contrast)
 
-        weights = {"structural": self.structural, "squared": self.squared}
+        weights = {"ssim": self.ssim, "mse": self.mse}
         return (Stage("fuse", sum(self.epochs), ("encoder", "decoder"), terms, weights),)
 
 
-def similar(model: FusionModel, pair: ImagePair, contrast: float) -> dict[str, Tensor]:
+def similar(model: FusionModel, pair: ImagePair, contrast: float) -> dict[str, Term]:
     """Terms of the one stage."""
     first, second = pair.first, pair.second
     if model.training and torch.rand((), generator=batch_generator(pair)) < 0.5:
@@ -65,12 +67,16 @@ def similar(model: FusionModel, pair: ImagePair, contrast: float) -> dict[str, T
     fused = model(first, second)
     measures = torch.stack([information(first), information(second)], dim=1)
     shares = (measures / contrast).softmax(1)
-    similarity = torch.stack([losses.inner_similarity(x, fused) for x in (first, second)], dim=1)
-    errors = torch.stack([F.mse_loss(fused, x) for x in (first, second)])
-    return {
-        "structural": (shares * (1 - similarity)).sum(1).mean(),
-        "squared": (shares.mean(0) * errors).sum(),
-    }
+
+    def ssim() -> Tensor:
+        found = torch.stack([losses.valid_ssim(x, fused) for x in (first, second)], dim=1)
+        return (shares * (1 - found)).sum(1).mean()
+
+    def mse() -> Tensor:
+        errors = torch.stack([F.mse_loss(fused, x) for x in (first, second)])
+        return (shares.mean(0) * errors).sum()
+
+    return {"ssim": ssim, "mse": mse}
 
 
 def information(image: Tensor) -> Tensor:
@@ -93,10 +99,10 @@ _RELEASED = U2FusionRecipe(
     batch=18,
     epochs=(3,),
     optimizer="rmsprop",
-    smoothing=0.6,
+    rmsprop_alpha=0.6,
     momentum=0.15,
     schedule="constant",
-    clip=0,
+    clip_norm=0,
 )
 PRESETS = {
     "released": _RELEASED,
@@ -110,7 +116,7 @@ PRESETS = {
         learning_rate=5e-4,
         warmup=20,
         schedule="cosine",
-        floor=1e-5,
-        clip=1.0,
+        min_lr=1e-5,
+        clip_norm=1.0,
     ),
 }

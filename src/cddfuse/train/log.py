@@ -7,7 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import (
@@ -21,8 +20,6 @@ from rich.progress import (
 from torch.utils.tensorboard import SummaryWriter
 
 from cddfuse.io.files import replacing
-
-matplotlib.use("agg")
 
 TABLE, CURVES = "log.csv", "curves.png"
 _FIRST_COLUMNS = ("step", "stage")

@@ -1,8 +1,11 @@
-"""One step after another: the network, its optimiser, and where the run stands."""
+"""One step after another: the network, its optimizer, and the progress of the run."""
 
+import copy
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -25,16 +28,25 @@ class Objective(nn.Module):
     nothing but noise would be left.
     """
 
-    def __init__(self, model: FusionModel, stages: Sequence[Stage], *, half: bool) -> None:
+    def __init__(
+        self,
+        model: FusionModel,
+        stages: Sequence[Stage],
+        *,
+        half: bool = False,
+        log_terms: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.model = model
         self._stages = stages
         self._half = half
+        self._log_terms = tuple(log_terms)
 
     def forward(self, first: Tensor, second: Tensor, stage: int) -> dict[str, Tensor]:
         """Terms of the loss of a stage, before weighting."""
         with torch.autocast(first.device.type, torch.bfloat16, enabled=self._half):
-            terms = self._stages[stage].terms(self.model, ImagePair(first, second))
+            pair = ImagePair(first, second)
+            terms = self._stages[stage].losses(self.model, pair, self._log_terms)
         return {name: full(term) for name, term in terms.items()}
 
 
@@ -51,11 +63,11 @@ class StepResult(NamedTuple):
     """The highest of the parts'."""
 
     finite: bool
-    """False if the step was left out because a loss or gradient was not a number."""
+    """False if the step was left out because a loss that counts or a gradient was not a number."""
 
 
 @dataclass
-class Standing:
+class RunProgress:
     """How far a run has come."""
 
     plan: tuple[int, ...]
@@ -94,7 +106,7 @@ class Trainer:
     """Everything that a step changes.
 
     Each child module of the network is a *part*: its parameters are clipped together and have a
-    learning rate of their own, and their optimiser state lives on across stages.
+    learning rate of their own, and their optimizer state lives on across stages.
 
     Args:
         recipe: what to compute.
@@ -102,6 +114,8 @@ class Trainer:
         fabric: on what.
         half: whether the network, not the losses, computes in bfloat16.
         compiled: whether forward and backward passes are compiled, for this size of batches.
+        accumulate: parts that a batch is processed in, one after another.
+        log_terms: terms of the loss to compute for the log though their weight is 0.
     """
 
     def __init__(
@@ -112,9 +126,15 @@ class Trainer:
         *,
         half: bool = False,
         compiled: bool = False,
+        accumulate: int = 1,
+        log_terms: Sequence[str] = (),
     ) -> None:
         self.recipe = recipe
         self.stages = recipe.stages()
+        self.accumulate = accumulate
+        self.log_terms = log_terms
+        self._check()
+        _check_batch(recipe.batch, fabric.world_size, accumulate)
         recipe.prepare(model)
         self.model = model.train()
         self.fabric = fabric
@@ -122,48 +142,75 @@ class Trainer:
         groups = [
             {"params": list(part.parameters()), "name": name} for name, part in self.parts.items()
         ]
-        objective: nn.Module = Objective(model, self.stages, half=half)
+        objective: nn.Module = Objective(model, self.stages, half=half, log_terms=log_terms)
         if compiled:
             objective = cast(nn.Module, torch.compile(objective))
         self.objective, self.optimizer = fabric.setup(objective, _optimizer(recipe, groups))
-        self.standing = Standing(plan=tuple(0 for _ in self.stages))
-        self.average: AveragedModel | None = None
-        if recipe.batch % fabric.world_size:
-            raise InputError(
-                f"a batch of {recipe.batch} cannot be shared by {fabric.world_size} processes: "
-                "choose a --batch that divides."
-            )
+        self.progress = RunProgress(plan=tuple(0 for _ in self.stages))
+        self.average = self._new_average() if recipe.ema else None
+
+    def _check(self) -> None:
+        """Refuse stages without a loss, and terms to log that no stage has."""
+        for stage in self.stages:
+            if not stage.counting:
+                raise InputError(f"nothing is learned in stage {stage.name}: all weights are 0.")
+        known = dict.fromkeys(
+            name for stage in self.stages for name in (*stage.weights, *stage.watched)
+        )
+        for name in self.log_terms:
+            if name not in known:
+                raise InputError(
+                    f"there is no term {name} to log: known are {', '.join(known)}.",
+                    setting="log_terms",
+                )
 
     @property
     def stage(self) -> Stage:
         """The stage of the next step."""
-        return self.stages[self.standing.stage()[0]]
+        return self.stages[self.progress.stage()[0]]
 
     @property
     def best_model(self) -> FusionModel:
-        """The running average of the network if there is one, else the network."""
-        return self.model if self.average is None else cast(FusionModel, self.average.module)
+        """The moving average of the network once there is one, else the network."""
+        if self.average is None or not self.average.n_averaged:
+            return self.model
+        return cast(FusionModel, self.average.module)
 
     def step(self, batch: ImagePair) -> StepResult:
-        """Learn from a global batch (every process takes its share of it)."""
-        number = self.standing.stage()[0]
+        """Learn from a batch, of which every process has its share."""
+        number = self.progress.stage()[0]
         stage = self.stages[number]
         self._set_learning_rates()
         self._wake(stage)
         self.optimizer.zero_grad()
-        terms = self.objective(*self._share(batch), number)
-        total = torch.stack([weight * terms[name] for name, weight in stage.weights.items()]).sum()
-        self.fabric.backward(total)
+        losses = self._over_processes(self._backward(batch, number))
         norms = self._clip(stage)
-        losses = self._over_processes({**terms, "total": total})
-        finite = all(math.isfinite(value) for value in (*losses.values(), *norms.values()))
+        finite = all(math.isfinite(value) for value in (losses["total"], *norms.values()))
         if finite:
             self.optimizer.step()
         else:
-            self.standing.skipped += 1
+            self.progress.skipped += 1
         self._advance(finite)
         rate = max(group["lr"] for group in self.optimizer.param_groups)
         return StepResult(losses, norms, rate, finite)
+
+    def _backward(self, batch: ImagePair, number: int) -> dict[str, Tensor]:
+        """Gradients of the mean loss over the parts of a batch; the means of its terms."""
+        images = self.fabric.to_device((batch.first, batch.second))
+        parts = list(zip(*(image.chunk(self.accumulate) for image in images), strict=True))
+        weights = self.stages[number].counting
+        sums: dict[str, Tensor] = {}
+        for index, (first, second) in enumerate(parts, 1):
+            # Gradients are exchanged once, with those of the last part.
+            together = index == len(parts)
+            with nullcontext() if together else self.fabric.no_backward_sync(self.objective):
+                terms = self.objective(first, second, number)
+                weighted = [weight * terms[name] for name, weight in weights.items()]
+                total = torch.stack(weighted).sum()
+                self.fabric.backward(total / len(parts) if len(parts) > 1 else total)
+            for name, term in {**terms, "total": total}.items():
+                sums[name] = sums[name] + term.detach() if name in sums else term.detach()
+        return {name: value / len(parts) for name, value in sums.items()}
 
     def _wake(self, stage: Stage) -> None:
         """Spare what does not learn in a stage its gradients.
@@ -174,30 +221,25 @@ class Trainer:
             for name, part in self.parts.items():
                 part.requires_grad_(name in stage.parts)
 
-    def _share(self, batch: ImagePair) -> tuple[Tensor, Tensor]:
-        """What this process takes of a global batch, on its device."""
-        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        return self.fabric.to_device((batch.first[mine], batch.second[mine]))
-
     def _clip(self, stage: Stage) -> dict[str, float]:
         """Clip the gradients of each part that learns; forget those of the others."""
         norms = {}
         for name, part in self.parts.items():
             if name in stage.parts:
-                limit = self.recipe.clip or math.inf
+                limit = self.recipe.clip_norm or math.inf
                 norms[name] = float(nn.utils.clip_grad_norm_(part.parameters(), limit))
             else:
                 part.zero_grad(set_to_none=True)
         return norms
 
     def _over_processes(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        values = torch.stack([value.detach().float() for value in losses.values()])
+        values = torch.stack([value.float() for value in losses.values()])
         if self.fabric.world_size > 1:
             values = cast(Tensor, self.fabric.all_reduce(values, reduce_op="mean"))
         return dict(zip(losses, values.tolist(), strict=True))
 
     def _set_learning_rates(self) -> None:
-        index, share = self.standing.stage()
+        index, share = self.progress.stage()
         last_stage = share if index == len(self.stages) - 1 else -1.0
         for group in self.optimizer.param_groups:
             epochs = [
@@ -206,7 +248,7 @@ class Trainer:
                 if number >= self._start(group["name"])
             ]
             group["lr"] = learning_rate(
-                self.recipe, sum(epochs), last_stage, self.standing.step, self.stages[index]
+                self.recipe, sum(epochs), last_stage, self.progress.step, self.stages[index]
             )
 
     def _start(self, part: str) -> int:
@@ -215,42 +257,67 @@ class Trainer:
         return min(stages, default=len(self.stages))
 
     def _advance(self, learned: bool) -> None:
-        before = self.standing.stage()[0]
-        self.standing.step += 1
-        if not self.recipe.ema:
+        before = self.progress.stage()[0]
+        self.progress.step += 1
+        if self.average is None:
             return
-        if self.average is None or self.standing.stage()[0] != before:
-            self.average = self._new_average()
+        if self.progress.stage()[0] != before:
+            self.average.n_averaged.zero_()  # the next update copies the network
         if learned:
             self.average.update_parameters(self.model)
 
     def _new_average(self) -> AveragedModel:
         return AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.recipe.ema))
 
-    def state(self) -> dict[str, Any]:
-        """Everything needed to go on, as tensors and plain values."""
+    def save(self, path: Path) -> None:
+        """Write everything needed to resume. All processes must call this, with one path."""
+        self.fabric.save(path, self._state())
+
+    def load(self, path: Path) -> None:
+        """Go back to where a file was saved. No code in it is run. All processes must call this."""
+        state = self._state()
+        self.fabric.load(path, state, weights_only=True)
+        self.progress = RunProgress(**state["progress"])
+
+    def _state(self) -> dict[str, Any]:
+        """Modules, the optimizer, and plain values: Fabric saves each as its strategy needs."""
+        state = {
+            "progress": asdict(self.progress),
+            "objective": self.objective,
+            "optimizer": self.optimizer,
+        }
+        return state if self.average is None else {**state, "average": self.average}
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of the state in memory."""
+        state = self._state()
         return {
-            "standing": asdict(self.standing),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
+            name: copy.deepcopy(value if name == "progress" else value.state_dict())
+            for name, value in state.items()
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken."""
-        self.standing = Standing(**state["standing"])
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average = None
-        if state["average"] is not None:
-            self.average = self._new_average()
-            self.average.load_state_dict(state["average"])
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to where a snapshot was taken."""
+        for name, value in self._state().items():
+            if name != "progress":
+                value.load_state_dict(snapshot[name])
+        self.progress = RunProgress(**snapshot["progress"])
+
+
+def _check_batch(batch: int, processes: int, parts: int) -> None:
+    if batch % (processes * parts):
+        shares = [f"{processes} processes"] * (processes > 1) + [f"{parts} parts"] * (parts > 1)
+        raise InputError(
+            f"a batch of {batch} cannot be divided among {' of '.join(shares)}: choose a batch "
+            f"that {processes * parts} divides.",
+            setting="batch",
+        )
 
 
 def _optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     rate = recipe.learning_rate
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(
-            groups, lr=rate, alpha=recipe.smoothing, momentum=recipe.momentum
+            groups, lr=rate, alpha=recipe.rmsprop_alpha, momentum=recipe.momentum
         )
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer](groups, lr=rate)

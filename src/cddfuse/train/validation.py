@@ -1,4 +1,4 @@
-"""A look at pairs that are not trained on."""
+"""Losses, scores and pictures of pairs that are not trained on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +21,15 @@ _PAIRS, _SHOWN = 16, 4
 
 
 class Validation:
-    """At most sixteen pairs, evenly spread over those given; the middle 256 pixels of each."""
+    """At most sixteen pairs, evenly spread over those given; the middle 256 pixels of each.
 
-    def __init__(self, pairs: Sequence[ImagePair]) -> None:
+    Args:
+        pairs: images (1, H, W).
+        log_terms: terms of the loss to compute though their weight is 0.
+    """
+
+    def __init__(self, pairs: Sequence[ImagePair], log_terms: Sequence[str] = ()) -> None:
+        self._log_terms = log_terms
         every = -(-len(pairs) // _PAIRS) or 1
         self.pairs = [_middle(pairs[index]) for index in range(0, len(pairs), every)]
 
@@ -34,9 +40,9 @@ class Validation:
         rows: list[dict[str, Tensor]] = []
         for pair in self.pairs:
             batch = ImagePair(pair.first[None].to(device), pair.second[None].to(device))
-            rows.append(stage.terms(model, batch))
+            rows.append(stage.losses(model, batch, self._log_terms))
         means = {name: float(torch.stack([row[name] for row in rows]).mean()) for name in rows[0]}
-        means["total"] = sum(weight * means[name] for name, weight in stage.weights.items())
+        means["total"] = sum(weight * means[name] for name, weight in stage.counting.items())
         return means
 
     def look(self, model: FusionModel, sheet: Path) -> dict[str, float]:

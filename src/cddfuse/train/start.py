@@ -1,0 +1,60 @@
+"""Begin a run in a folder, or find out how to resume the one that is there."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cddfuse.datasets.base import Reader
+from cddfuse.errors import InputError
+from cddfuse.recipes.choice import Choice, Request, check_same, started
+from cddfuse.train.data import DataRequest, RunData, Say, chosen, require_folders, resumed
+from cddfuse.train.loop import STATE
+
+RECIPE = "recipe.yaml"
+
+
+def prepare(
+    folder: Path,
+    request: Request,
+    data: DataRequest,
+    reader: Reader,
+    *,
+    resume: bool,
+    say: Say,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[Choice, RunData]:
+    """Resolve everything that a run needs to know, and note it in its folder.
+
+    Args:
+        folder: of the run.
+        request: the recipe that was asked for.
+        data: the pairs that were asked for.
+        reader: decodes pairs.
+        resume: whether a run in the folder goes on; then what was asked for must not differ.
+        say: told what is left out.
+        advance: called after every pair that is read.
+    """
+    require_folders(data)
+    if is_run(folder):
+        if not resume:
+            raise InputError(
+                f"{folder} holds a run already: resume it, or choose another folder.",
+                setting="resume",
+            )
+        choice = Choice.read(folder / RECIPE)
+        check_same(request, choice)
+        return choice, resumed(folder, data, choice.recipe, reader, say)
+    if resume and data.first is None:
+        raise InputError(
+            f"{folder} holds no run to resume: check its name, or name the folders to train on.",
+            setting="output",
+        )
+    choice = started(request)
+    pairs = chosen(data, choice.recipe, reader, say, advance)
+    choice.write(folder / RECIPE)
+    pairs.write(folder)
+    return choice, pairs
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run that has begun."""
+    return (folder / STATE).is_file()
