@@ -363,7 +363,7 @@ def test_sink_is_closed_at_the_end_and_any_source_will_do() -> None:
             closed.append(len(self.images))
 
     class Frames:
-        notes, skipped, length = (), (), None
+        notes, skipped, ranges, length = (), (), None, None
 
         def __iter__(self) -> Any:
             for level in (0.25, 0.75):

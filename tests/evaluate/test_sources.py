@@ -12,7 +12,7 @@ from torch import Tensor
 from cddfuse.errors import InputError
 from cddfuse.evaluate import evaluate, published_grey, report
 from cddfuse.evaluate.sources import as_source
-from cddfuse.io import PairedPaths, Skipped, read_pair, write_image
+from cddfuse.io import PairedPaths, Ranges, Skipped, read_pair, write_image
 from cddfuse.io.formats import Reading, open_source
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import Entry, Loaded
@@ -37,6 +37,7 @@ class Clip:
     pairs: Sequence[ImagePair]
     length: int | None = None
     skipped: Sequence[Skipped] = ()
+    ranges: Ranges | None = None
     notes: Sequence[str] = ("first and second: 0..4095 as 0..1",)
 
     def __iter__(self) -> Iterator[Entry[Loaded]]:

@@ -16,6 +16,7 @@ from cddfuse.models.exported import Backend, is_exported, load_exported
 from cddfuse.models.weights import imported
 
 Flag = Annotated[bool, Parameter(negative=())]
+RangeFlag = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())]
 
 
 def stderr(quiet: bool) -> Console:

@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
+from cddfuse.cli.common import Flag, RangeFlag, byte_count, load_network, progress, stderr
 from cddfuse.cli.messages import sentence
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, report
 from cddfuse.evaluate import evaluate as score_pairs
+from cddfuse.io import Ranges
 from cddfuse.io.formats import Reading, open_source
 from cddfuse.metrics import PAPER_EIGHT, chosen
 from cddfuse.models import FusionModel
@@ -41,6 +42,7 @@ def evaluate(
     crop: Flag = False,
     limit: int | None = None,
     recursive: Flag = False,
+    range: RangeFlag = (),
     device: str = "auto",
     backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
     tile: int = 0,
@@ -78,6 +80,7 @@ def evaluate(
         crop: Crop the sources centrally to the size of the result, where it is smaller.
         limit: Stop after so many pairs.
         recursive: Pair images of subfolders too.
+        range: Values of the sources that become black and white, as for fuse.
         device: Device of the network: cpu, cuda, cuda:1, mps; auto takes the fastest available.
         backend: Runtime of the network, as for fuse.
         tile: Side of tiles in pixels, for large images; one piece by default.
@@ -97,7 +100,9 @@ def evaluate(
     network = model or (weights is not None and is_exported(weights))
     if not fused and not network:
         raise InputError("name a folder of fused images, or a network: --model cddfuse.")
-    source = open_source(first, second, Reading(resize=resize, recursive=recursive))
+    source = open_source(
+        first, second, Reading(resize=resize, recursive=recursive, ranges=Ranges.parse(range))
+    )
     method: FusionModel | Path | None = fused
     if network:
         method = load_network(model, task, weights, residual, device, backend)

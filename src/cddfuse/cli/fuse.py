@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
+from cddfuse.cli import record
+from cddfuse.cli.common import Flag, RangeFlag, byte_count, load_network, progress, stderr
 from cddfuse.cli.memory import peak_memory
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.errors import InputError
@@ -40,6 +41,8 @@ def fuse(
     recursive: Flag = False,
     format: Literal["png", "jpg", "tif", "bmp", "webp"] = "png",
     bits: Literal[8, 16] | None = None,
+    range: RangeFlag = (),
+    strip: Flag = False,
     device: str = "auto",
     tile: int = 0,
     memory: str = "auto",
@@ -73,7 +76,13 @@ def fuse(
         suffix: Added to the names of the results, before the dot.
         recursive: Pair images of subfolders too; the results keep the layout.
         format: Of the results of folders.
-        bits: Of the results; as many as the sources have by default.
+        bits: Bits per channel of the results; by default 16 where a source has more than 8 and
+            the format holds them.
+        range: Values that become black and white: full, minmax, percentile[:P] or LOW:HIGH, for
+            both images or after first= or second=. By default auto: full for 8 bits and for
+            photographs of 16 bits, else percentiles 0.1 and 99.9 over the whole folder. A folder of
+            results keeps its range (fuse.json).
+        strip: Leave out EXIF, resolution and georeference of the first image.
         device: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
         tile: Side of tiles in pixels, for images that are large; one piece by default.
         memory: That feature maps may take, such as 2GB; most of what is free by default. What does
@@ -86,9 +95,14 @@ def fuse(
     """
     keep_memory()
     first, second, output = expanded(first), second and expanded(second), expanded(output)
-    reading = Reading(resize=resize, recursive=recursive, leave_out=(output,))
+    reading = Reading(
+        resize=resize,
+        recursive=recursive,
+        leave_out=(output,),
+        ranges=record.ranges_for(output, range, overwrite=overwrite),
+    )
     source = open_source(first, second, reading)
-    sink = open_sink(source, Writing(output, suffix, format, bits, overwrite))
+    sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip))
     network = load_network(model, task, weights, residual, device, backend)
     limits = Limits(tile, byte_count(memory), precision)
     options = Options(grey, stretch, limits)
@@ -97,6 +111,8 @@ def fuse(
         console.print(note)
     if not os.path.isdir(first):
         return _fuse_one(network, source, sink, options, console, json)
+    if source.ranges:
+        record.store(output, source.ranges)
     with progress(console) as bar:
         shown = bar.add_task("fuse", total=source.length, rate="")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cddfuse.errors import InputError, trouble
 from cddfuse.evaluate.protocol import published_grey
-from cddfuse.io import PairedPaths, Skipped, read_image, read_pair
+from cddfuse.io import PairedPaths, Ranges, Skipped, read_image, read_pair
 from cddfuse.io.image_files import ImagePairs
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import Entry, Loaded, Source
@@ -50,6 +50,7 @@ class PairsInMemory:
 
     skipped: Sequence[Skipped] = ()
     notes: Sequence[str] = ()
+    ranges: Ranges | None = None
 
     @property
     def length(self) -> int:
@@ -127,6 +128,11 @@ class GreyImages:
     def skipped(self) -> Sequence[Skipped]:
         """Those of the source."""
         return self.source.skipped
+
+    @property
+    def ranges(self) -> Ranges | None:
+        """Those of the source."""
+        return self.source.ranges
 
     @property
     def length(self) -> int | None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from cddfuse.io.decode import SUFFIXES
 from cddfuse.io.folders import PairedPaths, pair_folders
 from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
+from cddfuse.io.ranges import Ranges, resolve
 from cddfuse.io.source import Loaded, Sink, Source
 
 
@@ -26,6 +27,9 @@ class Reading:
 
     leave_out: Sequence[Path] = ()
     """Subfolders that are no sources, such as that of the results."""
+
+    ranges: Ranges = field(default_factory=Ranges)
+    """How values become [0, 1]; estimated once over all pairs."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Writing:
 
     overwrite: bool = False
     """Replace results that exist."""
+
+    strip: bool = False
+    """Leave out the metadata of the first image."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +96,22 @@ def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePair
         raise InputError(f"{first} is one image: give the second one too.")
     if os.path.isdir(second):
         raise InputError(f"{first} is a file and {second} a folder: give two of one kind.")
-    pair = PairedPaths(first.stem, first, second)
+    pairs = [PairedPaths(first.stem, first, second)]
     advice = swapped(first, second)
-    return ImagePairs([pair], notes=[advice] if advice else (), resize=reading.resize)
+    ranges, sentence = resolve(reading.ranges, pairs)
+    notes = [note for note in (advice, sentence) if note]
+    return ImagePairs(pairs, notes=notes, resize=reading.resize, ranges=ranges)
 
 
 def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
     pairing = pair_folders(first, second, recursive=reading.recursive, leave_out=reading.leave_out)
+    ranges, sentence = resolve(reading.ranges, pairing.pairs)
     return ImagePairs(
         pairing.pairs,
         skipped=pairing.left_out,
-        notes=pairing.notes,
+        notes=[*pairing.notes, *([sentence] if sentence else [])],
         resize=reading.resize,
+        ranges=ranges,
         folder=True,
     )
 
@@ -116,7 +127,7 @@ def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
             return output / f"{name}{writing.suffix}.{writing.form}"
         return output.with_stem(output.stem + writing.suffix)
 
-    sink = ImageFiles(path, bits=writing.bits, overwrite=writing.overwrite)
+    sink = ImageFiles(path, bits=writing.bits, overwrite=writing.overwrite, strip=writing.strip)
     sink.prepare(source.pairs if isinstance(source, ImagePairs) else [])
     return sink
 

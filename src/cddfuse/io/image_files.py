@@ -15,6 +15,7 @@ from cddfuse.io.folders import PairedPaths
 from cddfuse.io.images import load_pair, write_image
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
+from cddfuse.io.ranges import Ranges
 from cddfuse.io.source import Entry, Loaded
 
 _DEEP = (".png", ".tif", ".tiff")
@@ -34,6 +35,9 @@ class ImagePairs:
     resize: bool = False
     """Bring the second image to the size of the first."""
 
+    ranges: Ranges | None = None
+    """The value range of each side, the same for all pairs; None is that of `read_image`."""
+
     folder: bool = False
     """Whether they are the pairs of folders, and results go to a folder."""
 
@@ -48,7 +52,11 @@ class ImagePairs:
             yield Entry(pair.name, f"{pair.first} and {pair.second}", partial(self._read, pair))
 
     def _read(self, pair: PairedPaths) -> Loaded:
-        return Loaded(*load_pair(pair.first, pair.second, name=pair.name, resize=self.resize))
+        return Loaded(
+            *load_pair(
+                pair.first, pair.second, name=pair.name, resize=self.resize, ranges=self.ranges
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,9 @@ class ImageFiles:
 
     overwrite: bool = False
     """Replace files that exist."""
+
+    strip: bool = False
+    """Leave out the metadata of the first image."""
 
     def prepare(self, pairs: Sequence[PairedPaths]) -> None:
         """Refuse what would replace a source, or go wrong with every pair."""
@@ -87,8 +98,9 @@ class ImageFiles:
         path = self.path(name)
         deep = metadata.bits == 16 and path.suffix.lower() in _DEEP
         bits = self.bits or (16 if deep else 8)
+        kept = None if self.strip else metadata
         try:
-            write_image(path, image, bits=bits, overwrite=self.overwrite, metadata=metadata)
+            write_image(path, image, bits=bits, overwrite=self.overwrite, metadata=kept)
         except InputError:
             if self.has(name):
                 return False

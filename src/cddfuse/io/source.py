@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
+from cddfuse.io.ranges import Ranges
 from cddfuse.pair import ImagePair
 
 Content = TypeVar("Content", covariant=True)
@@ -49,6 +50,11 @@ class Source(Protocol[Content]):
     @property
     def skipped(self) -> Sequence[Skipped]:
         """Files that look like a part of it and were not taken, with the reasons."""
+        ...
+
+    @property
+    def ranges(self) -> Ranges | None:
+        """The value range of each side, the same for all pairs; None if values stay as they are."""
         ...
 
     @property

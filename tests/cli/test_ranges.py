@@ -1,0 +1,111 @@
+"""`fuse --range`: thermal counts are seen, one mapping for a folder, and reruns keep it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cddfuse.cli import run
+
+Say = pytest.CaptureFixture[str]
+AIR, BODY = 29300, 31000  # centikelvin
+
+
+def thermal(path: Path, offset: int = 0) -> None:
+    """A scene of 16-bit counts with a warm body in the middle."""
+    counts = np.full((40, 50), AIR + offset, np.uint16)
+    counts[::2] += 100
+    counts[15:25, 20:30] = BODY + offset
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(counts).save(path)
+
+
+def folders(root: Path, *names: str) -> list[str]:
+    for number, name in enumerate(names):
+        thermal(root / "ir" / f"{name}.tif", 10 * number)
+        (root / "vi").mkdir(exist_ok=True)
+        Image.new("L", (50, 40), 90).save(root / "vi" / f"{name}.png")
+    return [str(root / "vi"), str(root / "ir")]
+
+
+def fuse(*arguments: object) -> int:
+    """With the network that shows the infrared image alone, in 8 bits."""
+    return run(["fuse", *map(str, arguments), "--model", "second", "--bits", "8"])
+
+
+def contrast(path: Path) -> int:
+    """Levels by which the body stands out from the warmer half of the scene."""
+    image = np.asarray(Image.open(path)).astype(int)
+    return int(image[20, 25] - image[0, 0])
+
+
+def test_warm_body_of_thermal_counts_stands_out(tmp_path: Path, capsys: Say) -> None:
+    sources = folders(tmp_path, "1", "2")
+    assert fuse(*sources, "-o", tmp_path / "out") == 0
+    assert contrast(tmp_path / "out" / "1.png") > 196
+    said = capsys.readouterr().err.splitlines()[0]
+    assert said.startswith("value range: second=auto:29300:310")
+    assert fuse(*sources, "-o", tmp_path / "full", "--range", "full") == 0
+    assert contrast(tmp_path / "full" / "1.png") < 8
+
+
+def test_folder_keeps_its_range(tmp_path: Path, capsys: Say) -> None:
+    """A pair that comes later is mapped as the first ones were, though it is far warmer."""
+    fuse(*folders(tmp_path, "1"), "-o", tmp_path / "out")
+    stored = (tmp_path / "out" / "fuse.json").read_text()
+    thermal(tmp_path / "ir" / "9.tif", 20000)
+    Image.new("L", (50, 40), 90).save(tmp_path / "vi" / "9.png")
+    assert fuse(tmp_path, "-o", tmp_path / "out") == 0
+    assert np.asarray(Image.open(tmp_path / "out" / "9.png")).min() == 255
+    assert (tmp_path / "out" / "fuse.json").read_text() == stored
+    ranges = json.loads(stored)["range"]
+    assert fuse(tmp_path, "-o", tmp_path / "out", "--range", *ranges) == 0
+    capsys.readouterr()
+    assert fuse(tmp_path, "-o", tmp_path / "out", "--range", "full") == 2
+    assert "another folder, or overwrite them (--overwrite)." in capsys.readouterr().err
+    assert fuse(tmp_path, "-o", tmp_path / "out", "--overwrite") == 0
+    assert np.asarray(Image.open(tmp_path / "out" / "9.png")).min() < 255
+
+
+def test_damaged_record_of_the_range(tmp_path: Path, capsys: Say) -> None:
+    sources = folders(tmp_path, "1")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "fuse.json").write_text("{")
+    assert fuse(*sources, "-o", tmp_path / "out") == 2
+    assert (
+        "fuse.json is damaged: remove it, or give the range (--range)." in capsys.readouterr().err
+    )
+
+
+def test_range_of_one_pair(tmp_path: Path) -> None:
+    vi, ir = folders(tmp_path, "1")
+    pair = [Path(vi) / "1.png", Path(ir) / "1.tif"]
+    assert fuse(*pair, "-o", tmp_path / "o.png", "--range", f"second={AIR}:{BODY}") == 0
+    assert contrast(tmp_path / "o.png") == 255 - 15
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ir", "o.png", "vi"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("warm", "there is no range warm"), ("5:1", "is empty"), ("third=full", "no side third")],
+)
+def test_ranges_that_mean_nothing(tmp_path: Path, capsys: Say, text: str, said: str) -> None:
+    assert fuse(*folders(tmp_path, "1"), "-o", tmp_path / "out", "--range", text) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_metadata_of_the_first_image_is_carried_over_unless_stripped(tmp_path: Path) -> None:
+    vi, ir = folders(tmp_path, "1")
+    exif = Image.Exif()
+    exif[306] = "2026:11:28 03:00:00"
+    Image.new("L", (50, 40), 90).save(Path(vi) / "1.png", exif=exif, dpi=(300, 300))
+    for name, flags in {"kept": [], "bare": ["--strip"]}.items():
+        assert fuse(vi, ir, "-o", tmp_path / name, *flags) == 0
+    with Image.open(tmp_path / "kept" / "1.png") as kept:
+        assert kept.getexif()[306] == "2026:11:28 03:00:00"
+        assert round(kept.info["dpi"][0]) == 300
+    with Image.open(tmp_path / "bare" / "1.png") as bare:
+        assert not bare.getexif()
+        assert "dpi" not in bare.info
