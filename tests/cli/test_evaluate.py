@@ -296,8 +296,8 @@ def test_what_does_not_fit_is_listed_and_the_rest_is_done(scene: Path, capsys: S
     written = (scene / "report" / "summary.md").read_text("utf-8")
     assert all(f"- {line}" in written for line in (*lines[:4], text))
     summary = json.loads((scene / "report" / "summary.json").read_text())
-    assert summary["skipped"] == {"vi/lone.png": "no partner"}
     assert summary["unmatched"] == ["out_f/stray.png"]
+    assert summary["skipped"] == {"vi/lone.png": "no partner"}
     assert summary["missing"] == ["d"]
     assert list(summary["failed"]) == ["b", "c"]
     assert summary["tables"]["saved"]["fused"]["MSE"]["mean"] == 100
@@ -313,6 +313,31 @@ def test_what_looks_like_an_image_is_not_passed_over(scene: Path, capsys: Say) -
     ]
     summary = json.loads((scene / "report" / "summary.json").read_text())
     assert list(summary["skipped"]) == ["vi/d.heic", "out_f/d.gone.png"]
+
+
+def test_swapped_sides_are_noted_before_the_work_and_in_the_report(
+    scene: Path, capsys: Say
+) -> None:
+    arguments = ["--first", "ir", "--second", "vi", "--metrics", "MSE", "-o", "report"]
+    assert run(["evaluate", "out_f", *arguments]) == 0
+    out, err = capsys.readouterr()
+    note, _ = err.splitlines()
+    assert "ir" in note
+    assert note in out.splitlines()
+    assert note in json.loads((scene / "report" / "summary.json").read_text("utf-8"))["notes"]
+
+
+def test_cures_of_what_was_skipped_are_flags(scene: Path, capsys: Say) -> None:
+    flat(scene / "vi" / "s" / "01.png", 10)
+    assert score("out_f", "--metrics", "MSE", "--quiet") == 1
+    assert capsys.readouterr().err.strip().endswith("vi/s (--recursive)")
+
+
+def test_home(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(scene))
+    arguments = ["--first=~/vi", "--second=~/ir", "--metrics", "MSE", "-o=~/report", "--quiet"]
+    assert run(["evaluate", "~/out_f", *arguments]) == 0
+    assert sorted(path.name for path in (scene / "report").iterdir()) == FILES
 
 
 def test_subfolders(scene: Path, capsys: Say) -> None:

@@ -117,6 +117,8 @@ def test_report_that_cannot_be_written_leaves_the_scores_on_the_screen(
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
+    for folder in ("vi", "ir"):
+        (scene / folder / "ü↑.png").unlink()
     monkeypatch.setattr(Path, "write_text", full)
     assert run([*EVALUATE, "-o", "report"]) == 1
     out, err = capsys.readouterr()

@@ -8,6 +8,7 @@ import torch
 
 from cddfuse.errors import InputError
 from cddfuse.evaluate.folders import Matched, match_fused
+from cddfuse.evaluate.sources import as_source, listed
 from cddfuse.io import PairedPaths
 from cddfuse.pair import ImagePair
 
@@ -108,8 +109,13 @@ def test_results_in_subfolders(tmp_path: Path) -> None:
 
 def test_results_of_images_in_memory(tmp_path: Path) -> None:
     (tmp_path / "fused01.png").touch()
-    pair = ImagePair(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), "1")
-    assert list(match_fused(tmp_path, [pair]).files) == ["1"]
+    (tmp_path / "fused0.5.png").touch()
+    pairs = [ImagePair(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), name) for name in ("1", "0.5")]
+    found = match_fused(tmp_path, listed(as_source(pairs))).files
+    assert {name: path.name for name, path in found.items()} == {
+        "1": "fused01.png",
+        "0.5": "fused0.5.png",
+    }
 
 
 def test_what_cannot_be_a_result_is_listed(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cddfuse.cli.common import Flag, RangeFlag, byte_count, load_network, progress, stderr
-from cddfuse.cli.messages import sentence
+from cddfuse.cli.messages import left_out, sentence
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, report
 from cddfuse.evaluate import evaluate as score_pairs
-from cddfuse.io import Ranges
+from cddfuse.io import Ranges, expanded
 from cddfuse.io.formats import Reading, open_source
 from cddfuse.metrics import PAPER_EIGHT, chosen
 from cddfuse.models import FusionModel
@@ -92,6 +92,7 @@ def evaluate(
         quiet: Print nothing but errors.
     """
     chosen(metrics, profile)
+    fused, output = fused and expanded(fused), output and expanded(output)
     if output:
         report.require_place(output, overwrite=overwrite)
     limits = Limits(tile, byte_count(memory), precision)
@@ -100,14 +101,18 @@ def evaluate(
     network = model or (weights is not None and is_exported(weights))
     if not fused and not network:
         raise InputError("name a folder of fused images, or a network: --model cddfuse.")
-    source = open_source(
-        first, second, Reading(resize=resize, recursive=recursive, ranges=Ranges.parse(range))
+    results = [folder for folder in (fused, output) if folder]
+    reading = Reading(
+        resize=resize, recursive=recursive, leave_out=results, ranges=Ranges.parse(range)
     )
+    source = open_source(expanded(first), second and expanded(second), reading)
     method: FusionModel | Path | None = fused
     if network:
         method = load_network(model, task, weights, residual, device, backend)
     assert method is not None
     console = stderr(quiet)
+    for note in source.notes:
+        console.print(note)
     with progress(console) as bar:
         shown = bar.add_task("evaluate", total=None, rate="")
 
@@ -130,7 +135,7 @@ def evaluate(
     unsaved = _save(scores, output, overwrite) if output else None
     _print(scores, console if json else Console(highlight=False, quiet=quiet))
     problems = stderr(quiet=False)
-    for line in report.left_out(scores, sentence):
+    for line in report.left_out(scores, sentence, left_out):
         problems.print(line)
     if json:
         print(report.as_json(scores))

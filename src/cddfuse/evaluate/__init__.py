@@ -78,9 +78,13 @@ def evaluate(
         one = len(known) == 1 and path.is_file()
         found = Matched({known[0].name: path}, [], [], []) if one else match_fused(path, known)
         scores = Scores(
-            str(path), profile, records, missing=found.missing, unmatched=found.unmatched
+            str(path),
+            profile,
+            records,
+            missing=found.missing,
+            unmatched=found.unmatched,
+            skipped=found.skipped,
         )
-        scores.skipped += found.skipped
         fit: Fit | None = "crop" if crop else "resize" if resize else None
         images, tables = GreyImages(source, found.files, fit, limit), _OF_FILES
         work = _as_saved

@@ -10,10 +10,6 @@ from cddfuse.errors import InputError
 from cddfuse.io import PairedPaths, Skipped
 from cddfuse.io.listing import Found, enumerated, list_images, require_images
 from cddfuse.io.names import folded, loose
-from cddfuse.pair import ImagePair
-
-AnyPair = PairedPaths | ImagePair
-"""A pair of files, or of images in memory."""
 
 _Key = tuple[str, ...]
 """Names of subfolders, and a stem."""
@@ -54,7 +50,7 @@ class _Candidate(NamedTuple):
     key: _Key
 
 
-def match_fused(folder: Path, pairs: Sequence[AnyPair]) -> Matched:
+def match_fused(folder: Path, pairs: Sequence[PairedPaths]) -> Matched:
     """Match files to pairs: named like the pair or one of its files, plus what the tool adds.
 
     What a tool adds before or after the name, such as `_fused`, must be the same for all of its
@@ -81,20 +77,20 @@ def match_fused(folder: Path, pairs: Sequence[AnyPair]) -> Matched:
     )
 
 
-def _own_key(pair: AnyPair) -> list[_Key]:
+def _own_key(pair: PairedPaths) -> list[_Key]:
     return [tuple(pair.name.split("/"))]
 
 
-def _source_keys(pair: AnyPair) -> list[_Key]:
+def _source_keys(pair: PairedPaths) -> list[_Key]:
     """The stems of the files of a pair, in the subfolders of its name."""
-    if isinstance(pair, ImagePair):
-        return []
     *folders, _ = pair.name.split("/")
     return [(*folders, path.stem) for path in (pair.first, pair.second)]
 
 
 def _owners(
-    pairs: Sequence[AnyPair], keys: Callable[[AnyPair], list[_Key]], fold: Callable[[str], str]
+    pairs: Sequence[PairedPaths],
+    keys: Callable[[PairedPaths], list[_Key]],
+    fold: Callable[[str], str],
 ) -> dict[_Key, set[str]]:
     """Names of pairs by the names that their results may have."""
     owners: dict[_Key, set[str]] = defaultdict(set)
@@ -105,7 +101,7 @@ def _owners(
 
 
 def _candidates(
-    images: Sequence[Found], pairs: Sequence[AnyPair]
+    images: Sequence[Found], pairs: Sequence[PairedPaths]
 ) -> dict[_Affix, list[_Candidate]]:
     own = _owners(pairs, _own_key, loose)
     plain = [_Candidate(*image) for image in images if tuple(map(loose, image.names)) in own]
@@ -134,7 +130,9 @@ def _cuts(stem: str) -> Iterator[tuple[int, int, int]]:
                 yield start, end, soft_start + soft_end
 
 
-def _best(found: Mapping[_Affix, list[_Candidate]], pairs: Sequence[AnyPair]) -> list[_Candidate]:
+def _best(
+    found: Mapping[_Affix, list[_Candidate]], pairs: Sequence[PairedPaths]
+) -> list[_Candidate]:
     """The candidates of one affix. Two that fit equally well are an error."""
     if not found:
         return []
@@ -157,7 +155,7 @@ def _best(found: Mapping[_Affix, list[_Candidate]], pairs: Sequence[AnyPair]) ->
     return found[best]
 
 
-def _assigned(candidates: Sequence[_Candidate], pairs: Sequence[AnyPair]) -> dict[str, Path]:
+def _assigned(candidates: Sequence[_Candidate], pairs: Sequence[PairedPaths]) -> dict[str, Path]:
     """The result of each pair, from equal names to those that look alike."""
     files: dict[str, Path] = {}
     for fold in (str, folded, loose):

@@ -13,7 +13,7 @@ from typing import Any
 
 from cddfuse.errors import InputError
 from cddfuse.evaluate.scores import BASELINES, Scores, Summary
-from cddfuse.io import replacing
+from cddfuse.io import Skipped, replacing
 from cddfuse.metrics import Metric
 
 HEADINGS = ("metric", "fused", "std. dev.", "95 % CI of mean", *BASELINES)
@@ -223,13 +223,23 @@ def _valid(value: Any) -> Any:
     return value
 
 
-def left_out(scores: Scores, say: Callable[[InputError], str] = str) -> list[str]:
-    """A line for each pair or file that is not in the tables, `say` giving the text of errors."""
+def left_out(
+    scores: Scores,
+    reason: Callable[[InputError], str] = str,
+    listed: Callable[[Skipped], str] = lambda skipped: f"{skipped.reason}: {skipped.path}",
+) -> list[str]:
+    """A line for each pair or file that is not in the tables.
+
+    Args:
+        scores: what was found.
+        reason: the text of an error.
+        listed: the line of a file that was not taken.
+    """
     return [
-        *(f"{reason}: {path}" for path, reason, _ in scores.skipped),
+        *map(listed, scores.skipped),
         *(f"no partner: {path}" for path in scores.unmatched),
         *(f"no result: {name}" for name in scores.missing),
-        *(f"failed: {name}: {say(reason)}" for name, reason in scores.failed.items()),
+        *(f"failed: {name}: {reason(error)}" for name, error in scores.failed.items()),
     ]
 
 

@@ -117,7 +117,10 @@ class Scores:
     """Pairs without a result in the folder."""
 
     unmatched: list[Path] = field(default_factory=list)
-    """Images that belong to no pair: sources without a partner, and results of no pair."""
+    """Images in the folder that are the result of no pair."""
+
+    skipped: list[Skipped] = field(default_factory=list)
+    """Other files that look like sources or results and were not taken, with the reasons."""
 
     notes: list[str] = field(default_factory=list)
     """What the source says about how it was read."""
@@ -131,9 +134,6 @@ class Scores:
                 values = self.tables.setdefault(table, {}).setdefault(row, {})
                 for metric, value in of_metrics.items():
                     values.setdefault(metric, []).append(value)
-
-    skipped: list[Skipped] = field(default_factory=list)
-    """What looks like an image, or holds some, and was not considered."""
 
     @property
     def compares(self) -> str:

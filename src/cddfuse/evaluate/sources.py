@@ -98,11 +98,12 @@ def as_source(pairs: Pairs, *, resize: bool = False) -> Source[Loaded]:
     return PairsInMemory(images, resize) if images else ImagePairs(files, resize=resize)
 
 
-def listed(source: Source[Loaded]) -> Sequence[PairedPaths] | Sequence[ImagePair]:
+def listed(source: Source[Loaded]) -> Sequence[PairedPaths]:
     """All pairs of a source, by whose names, and names of files, results are found."""
-    if isinstance(source, ImagePairs | PairsInMemory):
+    if isinstance(source, ImagePairs):
         return source.pairs
-    return [PairedPaths(entry.name, Path(entry.name), Path(entry.name)) for entry in source]
+    files = ((entry.name, Path(f"{entry.name}.png")) for entry in source)
+    return [PairedPaths(name, path, path) for name, path in files]
 
 
 @dataclass(frozen=True)
