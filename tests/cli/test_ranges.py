@@ -1,10 +1,12 @@
 """`fuse --range`: thermal counts are seen, one mapping for a folder, and reruns keep it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from cddfuse.cli import run
@@ -25,7 +27,7 @@ def thermal(path: Path, offset: int = 0) -> None:
 def folders(root: Path, *names: str) -> list[str]:
     for number, name in enumerate(names):
         thermal(root / "ir" / f"{name}.tif", 10 * number)
-        (root / "vi").mkdir(exist_ok=True)
+        (root / "vi" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (50, 40), 90).save(root / "vi" / f"{name}.png")
     return [str(root / "vi"), str(root / "ir")]
 
@@ -33,6 +35,10 @@ def folders(root: Path, *names: str) -> list[str]:
 def fuse(*arguments: object) -> int:
     """With the network that shows the infrared image alone, in 8 bits."""
     return run(["fuse", *map(str, arguments), "--model", "second", "--bits", "8"])
+
+
+def cli(*arguments: str) -> int:
+    return run(list(arguments))
 
 
 def contrast(path: Path) -> int:
@@ -109,3 +115,29 @@ def test_metadata_of_the_first_image_is_carried_over_unless_stripped(tmp_path: P
     with Image.open(tmp_path / "bare" / "1.png") as bare:
         assert not bare.getexif()
         assert "dpi" not in bare.info
+
+
+def test_training_maps_all_pairs_alike_and_remembers_it(tmp_path: Path, capsys: Say) -> None:
+    sources = folders(tmp_path, "1", "2", "3", "4")
+    command = ["train", *sources, "-o", str(tmp_path / "run"), "--crop", "16", "--batch", "2"]
+    steps = ["--steps", "2", "--epochs", "1", "1", "--range", "auto"]
+    assert cli(*command, *steps, "--stop-after", "1e-9") == 130
+    assert "value range: second=auto:29300:310" in capsys.readouterr().err
+    stored = yaml.safe_load((tmp_path / "run" / "pairs.yaml").read_text())
+    assert stored["range"] == ["first=auto", "second=auto"]
+    assert stored["found_range"][1].startswith("second=auto:29300:310")
+    for name in "1234":  # what was found counts, though the range is not asked for again
+        thermal(tmp_path / "moved" / "ir" / f"{name}.tif", 10 * (int(name) - 1))
+    shutil.copytree(sources[0], tmp_path / "moved" / "vi")
+    assert cli(*command[:1], str(tmp_path / "moved"), *command[3:5], "--resume") == 0
+    assert (
+        yaml.safe_load((tmp_path / "run" / "pairs.yaml").read_text())["found_range"]
+        == (stored["found_range"])
+    )
+
+
+def test_training_takes_subfolders_if_asked(tmp_path: Path, capsys: Say) -> None:
+    sources = folders(tmp_path, "a/1", "a/2", "b/1", "b/2")
+    flags = ["--crop", "16", "--batch", "2", "--steps", "1", "--single-stage", "--val-share", "0"]
+    assert cli("train", *sources, "-o", str(tmp_path / "run"), *flags, "--recursive") == 0
+    assert "4 pairs to train on, 0 to validate" in capsys.readouterr().err

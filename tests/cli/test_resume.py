@@ -80,6 +80,7 @@ def test_the_same_command_is_accepted(run: Path, stopped: tuple[Path, Path]) -> 
         (["--config", "{root}/other.yaml"], "the run has learning_rate 0.001, not 0.002"),
         (["--val-share", "0.5"], "the run has val_share 0.25, not 0.5"),
         (["--val-group", "2"], "the run has val_group 0, not 2"),
+        (["--range", "full"], "the run has range first=auto second=auto, not first=full"),
         (["--resize"], "the run has resize False, not True"),
         (["--val", "{root}/vi"], "the run validates on a share of its own pairs"),
         (["{root}/nowhere"], "there is no folder {root}/nowhere"),

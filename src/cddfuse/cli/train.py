@@ -10,10 +10,11 @@ from cyclopts import App, Group, Parameter
 from docstring_parser import parse_from_object
 from rich.console import Console
 
-from cddfuse.cli.common import Flag, byte_count, progress, stderr
+from cddfuse.cli.common import Flag, RangeFlag, byte_count, progress, stderr
 from cddfuse.cli.messages import sentence
 from cddfuse.datasets.base import Reader
 from cddfuse.errors import InputError
+from cddfuse.io import Ranges, expanded
 from cddfuse.losses import LOSSES
 from cddfuse.runtime.allocator import keep_memory
 
@@ -89,6 +90,8 @@ def _verb(method: str) -> Callable[..., int]:
         val_share: Annotated[float | None, Parameter(group=GROUPS["Data"])] = None,
         val_group: Annotated[int | None, Parameter(group=GROUPS["Data"])] = None,
         resize: Annotated[Flag, Parameter(group=GROUPS["Data"])] = False,
+        range: Annotated[RangeFlag, Parameter(group=GROUPS["Data"])] = (),
+        recursive: Annotated[Flag, Parameter(group=GROUPS["Data"])] = False,
         recipe: Annotated[str | None, Parameter(group=GROUPS["Recipe"])] = None,
         preset: Annotated[str | None, Parameter(group=GROUPS["Recipe"])] = None,
         config: Annotated[Path | None, Parameter(group=GROUPS["Recipe"])] = None,
@@ -122,6 +125,9 @@ def _verb(method: str) -> Callable[..., int]:
             val_group: Number of characters at the end of a name that number the images of one case
                 (a patient, a video): cases are held out whole. 0 by default.
             resize: Scale second images to the size of the first where they differ.
+            range: Values that become black and white, as for `cddfuse fuse`; one mapping for all
+                pairs, stored with the run.
+            recursive: Pair images of subfolders too.
             recipe: Method: one of {methods}. Its settings are listed here.
             preset: Preset of the method: one of {presets}; quick by default.
             config: YAML file of settings; they go over the preset, flags over both. It may also
@@ -135,9 +141,19 @@ def _verb(method: str) -> Callable[..., int]:
             quiet: Print nothing but errors.
         """
         asked = Request(recipe, preset, weights, _given(given))
-        data = DataRequest(first, second, extra_data, val, val_share, val_group, resize)
+        data = DataRequest(
+            first and expanded(first),
+            second and expanded(second),
+            tuple(map(expanded, extra_data)),
+            tuple(map(expanded, val)),
+            val_share,
+            val_group,
+            resize,
+            recursive,
+            Ranges.parse(range) if range else None,
+        )
         return _run(
-            output,
+            expanded(output),
             asked.over(config) if config else asked,
             data,
             running or Running(),
@@ -238,7 +254,7 @@ def _run(
                 advance=lambda: bar.advance(task),
             ),
         )
-    reader.resize = pairs.resize
+    reader.resize, reader.ranges = pairs.resize, pairs.ranges
     train, val = (pairs.folder(records, reader) for records in (pairs.train, pairs.val))
     console.print(f"{len(train)} pairs to train on, {len(val)} to validate; run: {output}")
     outcome = follow(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cddfuse import colour
 from cddfuse.errors import InputError
-from cddfuse.io import read_pair
+from cddfuse.io import Ranges, read_pair
 from cddfuse.io.folders import PairedPaths
 from cddfuse.pair import ImagePair
 
@@ -33,11 +33,15 @@ class Reader:
         limit: bytes to keep; None is a quarter of the memory that is free now.
         resize: bring second images to the size of the first; otherwise sizes that differ are an
             error.
+        ranges: the value range of each side, the same for all pairs; None is that of `read_image`.
     """
 
-    def __init__(self, limit: int | None = None, *, resize: bool = False) -> None:
+    def __init__(
+        self, limit: int | None = None, *, resize: bool = False, ranges: Ranges | None = None
+    ) -> None:
         self.limit = psutil.virtual_memory().available // _SHARE if limit is None else limit
         self.resize = resize
+        self.ranges = ranges
         self._kept: OrderedDict[PairedPaths, Levels] = OrderedDict()
         self._bytes = 0
         self._coming: dict[PairedPaths, Future[Levels]] = {}
@@ -68,7 +72,9 @@ class Reader:
 
     def decoded(self, paths: PairedPaths) -> Levels:
         """Read a pair from disk."""
-        pair = read_pair(paths.first, paths.second, name=paths.name, resize=self.resize)
+        pair = read_pair(
+            paths.first, paths.second, name=paths.name, resize=self.resize, ranges=self.ranges
+        )
         grey = torch.cat([colour.luma(pair.first), colour.luma(pair.second)])
         return (grey * _WHITE).round().numpy().astype(np.uint16)
 

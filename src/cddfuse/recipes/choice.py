@@ -144,6 +144,7 @@ def check_same(request: Request, choice: Choice) -> None:
 def _same(name: str, ours: object, asked: object, row: str = "") -> None:
     if asked is not None and asked != ours:
         raise InputError(
-            f"the run has {f'{name} {row}'.strip()} {ours}, not {asked}: leave it out, or start another run.",
+            f"the run has {f'{name} {row}'.strip()} {ours}, not {asked}: leave it out, or start "
+            "another run.",
             setting=name,
         )

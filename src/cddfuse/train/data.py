@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cddfuse.datasets.base import PairFolder, Reader, held_out
 from cddfuse.datasets.crops import grid_contrast
 from cddfuse.errors import InputError, trouble
-from cddfuse.io import PairedPaths, pair_folders, replacing
+from cddfuse.io import PairedPaths, Ranges, pair_folders, replacing, resolve
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import Recipe
 from cddfuse.recipes.files import read_settings, write_settings
@@ -50,6 +50,11 @@ class DataRequest:
     val_share: float | None = None
     val_group: int | None = None
     resize: bool = False
+    recursive: bool = False
+    """Pair images of subfolders too."""
+
+    ranges: Ranges | None = None
+    """How values become [0, 1]; `auto` by default."""
 
     @property
     def folders(self) -> list[Path]:
@@ -128,6 +133,12 @@ class RunData:
     val_group: int
     resize: bool
 
+    rules: Ranges
+    """How the value ranges were to be found."""
+
+    ranges: Ranges
+    """What they are, the same for all pairs."""
+
     kept: Kept | None = None
     """Which training crops on the grid have enough contrast, if that matters."""
 
@@ -143,6 +154,7 @@ class RunData:
             for key, records in (("train", self.train), ("val", self.val))
         }
         settings = {key: vars(self)[key] for key in ("val_share", "val_group", "resize")}
+        settings["range"], settings["found_range"] = self.rules.texts, self.ranges.texts
         write_settings(folder / PAIRS, {**settings, **rows}, width=10_000)
         if self.kept is not None:
             with replacing(folder / CROPS) as temporary:
@@ -156,8 +168,9 @@ class RunData:
         try:
             for key in ("train", "val"):
                 settings[key] = [PairRecord.of_row(row) for row in settings[key]]
+            rules, ranges = (Ranges.parse(settings.pop(x)) for x in ("range", "found_range"))
             kept = np.load(crops, allow_pickle=False) if crops.is_file() else None
-            return cls(**settings, kept=kept)
+            return cls(**settings, rules=rules, ranges=ranges, kept=kept)
         except (KeyError, TypeError, ValueError, EOFError) as error:
             raise InputError(
                 f"{path} lists no pairs of a run: it is damaged, or of another version of cddfuse."
@@ -185,6 +198,10 @@ def chosen(
     train, val = held_out(pairs, share, group)
     if request.val:
         train, val = pairs, _val_pairs(request, say)
+    rules = request.ranges or Ranges()
+    reader.ranges, sentence = resolve(rules, [*train, *val])
+    if sentence:
+        say(sentence)
     kept: list[Kept] = []
     records = []
     for paths, look in ((train, _Look(recipe)), (val, _Look())):
@@ -201,6 +218,8 @@ def chosen(
         None if request.val else share,
         group,
         request.resize,
+        rules,
+        reader.ranges,
         np.concatenate(kept) if kept else None,
     )
 
@@ -219,7 +238,7 @@ def resumed(
         say: told what is not paired in the folders.
     """
     data = RunData.read(folder)
-    reader.resize = data.resize
+    reader.resize, reader.ranges = data.resize, data.ranges
     _check_same(request, data)
     moved = data
     if request.first is not None or request.extra:
@@ -273,18 +292,21 @@ def _wants_contrast(recipe: Recipe) -> bool:
 def _paired(request: DataRequest, say: Say) -> list[PairedPaths]:
     pairs = []
     if request.first is not None:
-        pairs += _pairs_of((request.first, *([request.second] if request.second else [])), say)
+        both = (request.first, *([request.second] if request.second else []))
+        pairs += _pairs_of(both, request.recursive, say)
     for folder in request.extra:
-        pairs += _pairs_of((folder,), say)
+        pairs += _pairs_of((folder,), request.recursive, say)
     return pairs
 
 
 def _val_pairs(request: DataRequest, say: Say) -> list[PairedPaths]:
-    return _pairs_of(request.val, say)
+    return _pairs_of(request.val, request.recursive, say)
 
 
-def _pairs_of(folders: Sequence[Path], say: Say) -> list[PairedPaths]:
-    pairing = pair_folders(*folders)
+def _pairs_of(folders: Sequence[Path], recursive: bool, say: Say) -> list[PairedPaths]:
+    pairing = pair_folders(*folders, recursive=recursive)
+    for note in pairing.notes:
+        say(note)
     for skipped in pairing.left_out:
         say(f"{skipped.reason}: {skipped.path}")
     return pairing.pairs
@@ -292,12 +314,19 @@ def _pairs_of(folders: Sequence[Path], say: Say) -> list[PairedPaths]:
 
 def _check_same(request: DataRequest, data: RunData) -> None:
     """Refuse settings that differ from those that the pairs were chosen by."""
-    ours = {"val_share": data.val_share, "val_group": data.val_group, "resize": data.resize}
-    asked = {
+    ours: dict[str, Any] = {
+        "val_share": data.val_share,
+        "val_group": data.val_group,
+        "resize": data.resize,
+    }
+    asked: dict[str, Any] = {
         "val_share": request.val_share,
         "val_group": request.val_group,
         "resize": request.resize or None,
     }
+    if request.ranges:
+        ours["range"] = " ".join(data.rules.texts)
+        asked["range"] = " ".join(request.ranges.texts)
     for name, value in asked.items():
         if value is not None and value != ours[name]:
             raise InputError(

@@ -183,7 +183,8 @@ def load_state(trainer: Trainer, path: Path) -> None:
         trainer.load(path)
     except _UNFIT as error:
         raise InputError(
-            f"{path} is no state of a training run, or is damaged, or of another version of cddfuse."
+            f"{path} is not the state of a training run, or is damaged, or comes from another "
+            "version of cddfuse."
         ) from error
 
 
