@@ -232,7 +232,7 @@ def test_ranges_make_values_in_memory_readable(source: Any) -> None:
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int16])
 def test_percentiles_of_integers_are_exact(tmp_path: Path, kind: type) -> None:
-    values = noise(101, 100, bits=16).astype(kind)
+    values: Array = noise(101, 100, bits=16).astype(kind)
     pairs = folder(tmp_path, [noise(4, 4)] * 2, [values[:50], values[50:]])
     found = resolve(Ranges.parse(["second=percentile:1"]), pairs).ranges.second.given
     ordered = np.sort(values, axis=None)
