@@ -358,13 +358,19 @@ def test_large_images_are_no_bombs(
         assert read_image(path).shape[1:] == (20, 30)
 
 
-def profile(matrix: list[list[float]], gamma: float) -> bytes:
-    """A colour profile of three primaries (columns: XYZ of red, green, blue at D50) and a gamma."""
+def profile(matrix: list[list[float]], gamma: float | Array) -> bytes:
+    """A colour profile of three primaries (columns: XYZ of red, green, blue at D50).
+
+    Args:
+        gamma: of its curve, or 1024 points of that.
+    """
 
     def xyz(values: list[float]) -> bytes:
         return b"XYZ " + struct.pack(">I3i", 0, *(round(value * 65536) for value in values))
 
-    curve = b"curv" + struct.pack(">IIHxx", 0, 1, round(gamma * 256))
+    points = np.array([gamma * 256]) if isinstance(gamma, float) else gamma * 65535
+    curve = b"curv" + struct.pack(">II", 0, len(points)) + points.round().astype(">u2").tobytes()
+    curve += bytes(len(curve) % 4)
     columns = [list(column) for column in zip(*matrix, strict=True)]
     tags = {b"wtpt": xyz([0.9642, 1, 0.8249])}
     for letter, column in zip((b"r", b"g", b"b"), columns, strict=True):
@@ -422,11 +428,24 @@ def test_adobe_rgb_becomes_srgb(tmp_path: Path, colour: tuple[int, int, int], bi
         assert abs(found[0] - 100 / 255) > 20 / 255  # dropping the profile would show
 
 
+STEPS = np.linspace(0, 1, 1024)
+CURVE = np.where(STEPS <= 0.04045, STEPS / 12.92, ((STEPS + 0.055) / 1.055) ** 2.4)
+BY_HAND = profile([[1.006 * value for value in row] for row in SRGB], CURVE)
+
+
+def test_slightly_different_profiles_count(tmp_path: Path) -> None:
+    """The primaries of sRGB with the gamma of old Macintoshes: 20 levels brighter in the middle."""
+    grey = np.full((5, 7, 3), 128, np.uint8)
+    (tmp_path / "a.png").write_bytes(encoded(grey, "PNG", icc_profile=profile(SRGB, 1.8)))
+    expected = 1.055 * (128 / 255) ** (1.8 / 2.4) - 0.055
+    assert (read_image(tmp_path / "a.png") - expected).abs().max() < 1.5 / 255
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "WEBP"])
 @pytest.mark.parametrize(
     "icc",
-    [ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), b"rubbish", b""],
-    ids=["sRGB", "malformed", "none"],
+    [BY_HAND, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), b"rubbish", b""],
+    ids=["sRGB by hand", "sRGB", "malformed", "none"],
 )
 def test_colours_of_srgb_stay_as_they_are(tmp_path: Path, form: str, icc: bytes) -> None:
     for name, options in (("a", {"icc_profile": icc} if icc else {}), ("b", {})):
@@ -437,6 +456,10 @@ def test_colours_of_srgb_stay_as_they_are(tmp_path: Path, form: str, icc: bytes)
 def test_profile_of_another_kind_of_colour_is_not_for_the_image(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(GREY, "PNG", icc_profile=profile(ADOBE, 1.0)))
     assert torch.equal(read_image(tmp_path / "a.png"), tensor(GREY))
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    (tmp_path / "a.jpg").write_bytes(encoded(cyan, "JPEG", icc_profile=profile(ADOBE, 1.0)))
+    (tmp_path / "b.jpg").write_bytes(encoded(cyan, "JPEG"))
+    assert torch.equal(read_image(tmp_path / "a.jpg"), read_image(tmp_path / "b.jpg"))
 
 
 def test_cmyk_goes_through_its_profile(tmp_path: Path) -> None:

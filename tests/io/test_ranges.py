@@ -230,6 +230,15 @@ def test_ranges_make_values_in_memory_readable(source: Any) -> None:
         read_image(source, range=Range(5, -5))
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_percentiles_of_integers_are_exact(tmp_path: Path, kind: type) -> None:
+    values: Array = noise(101, 100, bits=16).astype(kind)
+    pairs = folder(tmp_path, [noise(4, 4)] * 2, [values[:50], values[50:]])
+    found = resolve(Ranges.parse(["second=percentile:1"]), pairs).ranges.second.given
+    ordered = np.sort(values, axis=None)
+    assert found == (ordered[100], ordered[-101])
+
+
 def test_ranges_for_minimum_and_maximum_look_at_all_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,7 +119,7 @@ def decode_picture(picture: Image.Image, name: str) -> Decoded:
 
 
 def read_header(path: Path) -> Encoded:
-    """What the header of a file says. Its pixels cannot be decoded."""
+    """What the header of a file says, without decoding its pixels."""
     with _file(path) as file:
         try:
             data: Data = mmap(file.fileno(), 0, access=ACCESS_READ)

@@ -40,8 +40,6 @@ def _conversion(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """None if the profile is sRGB, is not for this mode, or is malformed."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if source.profile.xcolor_space.strip() != mode:
-            return None
         conversion = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         return None
