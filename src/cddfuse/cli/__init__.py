@@ -6,6 +6,7 @@ sentence that says why; 130 stopped by Ctrl-C.
 
 import sys
 from collections.abc import Sequence
+from inspect import isfunction
 
 from cyclopts import App, CycloptsError, UnknownCommandError
 from rich.console import Console
@@ -45,9 +46,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     problems = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
-        result = app(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        verb, given, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+        if isfunction(verb):  # not --help or --version, which need no PyTorch
+            from cddfuse.runtime import prepare_process
+
+            prepare_process()
+        result = verb(*given.args, **given.kwargs)
     except UnknownCommandError as error:
         # Its own text would import every verb, and so what only training needs.
         word, known = (error.unused_tokens or ["of that name"])[0], ", ".join(VERBS)

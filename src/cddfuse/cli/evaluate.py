@@ -1,14 +1,14 @@
 """The verb `evaluate`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
+from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, progress, stderr
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, report
 from cddfuse.evaluate import evaluate as score_pairs
@@ -17,7 +17,6 @@ from cddfuse.metrics import PAPER_EIGHT, chosen
 from cddfuse.models import FusionModel
 from cddfuse.models.exported import is_exported
 from cddfuse.runtime import Limits
-from cddfuse.runtime.allocator import keep_memory
 
 _WIDE = 160  # columns of a table that goes to a file
 
@@ -28,21 +27,14 @@ def evaluate(
     *,
     first: Path,
     second: Path | None = None,
-    model: str | None = None,
-    weights: str | None = None,
-    task: Literal["ivf", "mif"] | None = None,
-    residual: Literal["first", "sum", "none"] | None = None,
+    network: NetworkFlags = NetworkFlags(),  # noqa: B008
+    resources: LimitFlags = LimitFlags(),  # noqa: B008
     metrics: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (
         PAPER_EIGHT
     ),
     profile: str = "paper",
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     limit: int | None = None,
-    device: str = "auto",
-    backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
-    tile: int = 0,
-    memory: str = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
     overwrite: Flag = False,
     json: Flag = False,
     quiet: Flag = False,
@@ -59,41 +51,28 @@ def evaluate(
             such as _fused.
         first: The folder of visible (PET, SPECT, CT) images; or a folder with both kinds.
         second: The folder of infrared (MRI) images. Files are paired by name.
-        model: A network of the zoo, instead of a folder of results.
-        weights: Of the network: a name, a weights file, a checkpoint of the authors, a repository
-            of the hub, or a file of `cddfuse export`, for which --model can be left out.
-        task: Chooses the weights: ivf for infrared and visible, mif for medical pairs; by
-            default what the network was first made for.
-        residual: As for fuse: for checkpoints of cddfuse that do not say.
         metrics: Names of metrics.
         profile: The dialect of the metrics: paper, matlab, spreadsheet, vifb, ivif_zoo,
             corrected.
         output: A folder for per_image.csv, summary.md, summary.tex and summary.json.
         limit: Stop after so many pairs.
-        device: Where the network runs: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
-        backend: What runs the network, as for fuse.
-        tile: Side of tiles in pixels, for images that are large; one piece by default.
-        memory: That feature maps may take, such as 2GB; most of what is free by default. What does
-            not fit is fused in tiles.
-        precision: Of the arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere.
         overwrite: Replace a report that exists.
         json: Print the summary as JSON, and the tables on stderr.
         quiet: Print nothing but errors.
     """
-    keep_memory()
     chosen(metrics, profile)
     if output:
         report.require_place(output, overwrite=overwrite)
-    limits = Limits(tile, byte_count(memory), precision)
-    if fused and (model or weights or residual or backend or limits != Limits()):
+    limits = resources.limits()
+    if fused and (network != NetworkFlags(device=network.device) or limits != Limits()):
         raise InputError("score a folder of results or a network: leave out one of the two.")
-    network = model or (weights is not None and is_exported(weights))
-    if not fused and not network:
+    named = network.model or (network.weights is not None and is_exported(network.weights))
+    if not fused and not named:
         raise InputError("name a folder of fused images, or a network: --model cddfuse.")
     pairs, unpaired = pair_folders(first, second)
     method: FusionModel | Path | None = fused
-    if network:
-        method = load_network(model, task, weights, residual, device, backend)
+    if named:
+        method = network.load()
     assert method is not None
     console = stderr(quiet)
     with progress(console) as bar:

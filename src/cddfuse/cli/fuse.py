@@ -11,13 +11,12 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from cddfuse.cli.common import Flag, byte_count, load_network, progress, stderr
+from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, progress, stderr
 from cddfuse.errors import InputError
 from cddfuse.files import Job, Options, Summary, fuse_files
 from cddfuse.io import pair_folders
 from cddfuse.models import FusionModel
 from cddfuse.runtime import Limits
-from cddfuse.runtime.allocator import keep_memory
 
 
 def fuse(
@@ -26,10 +25,8 @@ def fuse(
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
-    task: Literal["ivf", "mif"] | None = None,
-    weights: str | None = None,
-    model: str | None = None,
-    residual: Literal["first", "sum", "none"] | None = None,
+    network: NetworkFlags = NetworkFlags(),  # noqa: B008
+    resources: LimitFlags = LimitFlags(),  # noqa: B008
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
@@ -37,11 +34,6 @@ def fuse(
     suffix: str = "",
     format: Literal["png", "jpg", "tif", "bmp", "webp"] = "png",
     bits: Literal[8, 16] | None = None,
-    device: str = "auto",
-    tile: int = 0,
-    memory: str = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
     json: Flag = False,
     quiet: Flag = False,
 ) -> int:
@@ -55,14 +47,6 @@ def fuse(
             or in names (01_vi.png and 01_ir.png).
         second: The infrared (MRI) image or folder. Files of two folders are paired by name.
         output: Where the fused image goes, a file or a folder; for folders, a folder.
-        task: Chooses the weights: ivf for infrared and visible, mif for medical pairs; by
-            default what the network was first made for.
-        weights: A name, a weights file, a checkpoint of the authors, a repository of the hub, or
-            a file of `cddfuse export` (.onnx, .xml).
-        model: A network of the zoo; cddfuse by default, or what an exported file holds.
-        residual: What the decoder of cddfuse adds its output to, for checkpoints that do not say:
-            first for infrared and visible, sum for such weights on medical pairs, none for
-            weights trained on medical pairs.
         grey: Leave the colour out.
         stretch: Stretch each result to the full range, the protocol of published tables.
         resize: Scale the second image to the size of the first where they differ.
@@ -70,24 +54,15 @@ def fuse(
         suffix: Added to the names of the results, before the dot.
         format: Of the results of folders.
         bits: Of the results; as many as the sources have by default.
-        device: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
-        tile: Side of tiles in pixels, for images that are large; one piece by default.
-        memory: That feature maps may take, such as 2GB; most of what is free by default. What does
-            not fit is fused in tiles.
-        precision: Of the arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere.
-        backend: What runs the network: torch, onnxruntime, openvino. The latter two export it
-            first, once, to the user's cache. By default torch, or by the kind of an exported file.
         json: Print a summary as JSON.
         quiet: Print nothing but errors.
     """
-    keep_memory()
     jobs, unpaired = _jobs(first, second, output, suffix, format)
-    network = load_network(model, task, weights, residual, device, backend)
-    limits = Limits(tile, byte_count(memory), precision)
-    options = Options(grey, stretch, resize, overwrite, bits, limits)
+    model = network.load()
+    options = Options(grey, stretch, resize, overwrite, bits, resources.limits())
     console = stderr(quiet)
     if not os.path.isdir(first):
-        return _fuse_one(network, jobs[0], options, console, json)
+        return _fuse_one(model, jobs[0], options, console, json)
     with progress(console) as bar:
         shown = bar.add_task("fuse", total=len(jobs), rate="")
 
@@ -97,7 +72,7 @@ def fuse(
             bar.update(shown, advance=1, description=job.name, rate=rate)
 
         try:
-            summary = fuse_files(network, jobs, options, after=after)
+            summary = fuse_files(model, jobs, options, after=after)
         except KeyboardInterrupt:
             again = "starts again" if overwrite else "does the rest"
             console.print(f"stopped: what is done is in {output}; the same command {again}")

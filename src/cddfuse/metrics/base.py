@@ -104,9 +104,10 @@ class Metric:
                 f"{self.name} needs images of at least {self.smallest} x {self.smallest} pixels: "
                 f"got {height} x {width}."
             )
-        with torch.no_grad(), single_threaded():
-            return self._value(images)
+        return self._value(images)
 
+    @single_threaded
+    @torch.no_grad()
     def _value(self, images: Levels) -> Tensor:
         if self.over == "fused":
             return self.formula(images.fused)

@@ -110,10 +110,15 @@ def score(
 
     The images are checked and rounded once.
     """
-    metrics = chosen(names, profile)
-    with single_threaded():
-        images = levels(fused, first, second)
-        return {metric.name: metric.of(images) for metric in metrics}
+    return _scores(chosen(names, profile), fused, first, second)
+
+
+@single_threaded
+def _scores(
+    metrics: list[Metric], fused: Tensor, first: Tensor, second: Tensor
+) -> dict[str, Tensor]:
+    images = levels(fused, first, second)
+    return {metric.name: metric.of(images) for metric in metrics}
 
 
 def chosen(names: Iterable[str], profile: str = "paper") -> list[Metric]:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from cddfuse.datasets.crops import Batches, Crops
 from cddfuse.errors import InputError
-from cddfuse.filters import exact_convolutions
 from cddfuse.io.files import replacing
 from cddfuse.models import FusionModel, save_weights
 from cddfuse.pair import ImagePair
@@ -115,7 +114,6 @@ def batches(recipe: Recipe, pairs: Sequence[ImagePair]) -> Crops:
     )
 
 
-@exact_convolutions()
 def train(
     recipe: Recipe,
     batches: Batches,
