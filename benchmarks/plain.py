@@ -1,9 +1,8 @@
-"""CDDFuse written plainly: the yardstick of the benchmarks, and of the tests of the fast form."""
+"""CDDFuse without rearrangements: the baseline of benchmarks and of tests of the fast form."""
 
 from copy import deepcopy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cddfuse.models.cddfuse import CDDFuse, ChannelAttention, ChannelNorm, PixelLinear
@@ -22,15 +21,11 @@ class PlainNorm(ChannelNorm):
 
 
 class PlainAttention(ChannelAttention):
-    """Two convolutions one after the other, every head for itself, projection at the end."""
+    """As it is defined: two convolutions, every head separately, projection at the end."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        parts = self.mix(self.expand(x)).chunk(3, dim=1)
-        query, key, value = (part.flatten(2).unflatten(1, (self.heads, -1)) for part in parts)
-        query, key = (F.normalize(part, dim=-1) for part in (query, key))
-        attention = (query @ key.transpose(-2, -1) * self.temperature).softmax(dim=-1)
-        return self.project((attention @ value).reshape(x.shape))
+        return self.definition(x)
 
 
 _PLAIN = {ChannelNorm: PlainNorm, ChannelAttention: PlainAttention, PixelLinear: nn.Conv2d}

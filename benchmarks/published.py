@@ -7,10 +7,11 @@ for in ../shared/data. The protocol is that of `cddfuse evaluate --model`, which
 import argparse
 from pathlib import Path
 
-from cddfuse.cli.common import load_network
 from cddfuse.evaluate import evaluate
 from cddfuse.io import pair_folders
 from cddfuse.metrics import PAPER_EIGHT
+from cddfuse.models.load import load_network
+from cddfuse.runtime import prepare_process
 
 FOLDERS = {
     "tno": ("vi", "ir"),
@@ -73,6 +74,7 @@ def _line(name: str, cells: "list[str] | tuple[str, ...]") -> str:
 
 
 def main() -> None:
+    prepare_process()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--weights")
@@ -83,7 +85,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     network = load_network(
-        arguments.model, arguments.task, arguments.weights, None, arguments.device
+        arguments.model, arguments.task, arguments.weights, device=arguments.device
     )
     for place in arguments.sets:
         first, second = (arguments.data / place / "test" / side for side in FOLDERS[place])

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from benchmarks.peak import peak_bytes
 from benchmarks.plain import plain
 from cddfuse import create_model
 from cddfuse.export import run_by
@@ -81,7 +81,10 @@ def one_side(name: str, height: int, width: int, image: Path) -> dict[str, float
     """Figures of one run; the image is left in a file."""
     # What does not fit fails here, instead of taking other programs with it.
     room = int(0.9 * psutil.virtual_memory().available)
-    resource.setrlimit(resource.RLIMIT_DATA, (room, room))
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (room, room))
     side, model = SIDES[name], create_model("cddfuse", "ivf")
     assert isinstance(model, CDDFuse)
     if side.tuned:
@@ -95,7 +98,7 @@ def one_side(name: str, height: int, width: int, image: Path) -> dict[str, float
         seconds = time.perf_counter() - begun
         of_processors = time.process_time() - cpu
     torch.save(fused, image)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_bytes() / 2**30
     return {"seconds": seconds, "cpu_seconds": of_processors, "peak_gib": peak}
 
 

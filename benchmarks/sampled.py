@@ -20,7 +20,7 @@ from torch import Tensor
 from cddfuse import colour, create_model
 from cddfuse.io import pair_folders, read_pair
 from cddfuse.models.cddfuse import CDDFuse
-from cddfuse.runtime import tiles
+from cddfuse.runtime.cddfuse import sampled
 from cddfuse.runtime.cddfuse.exact import Fast
 
 SETS = {"roadscene": 6, "tno": 4}
@@ -67,7 +67,7 @@ def main() -> None:
     assert isinstance(model, CDDFuse)
     fast = Fast(model)
     lines: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
-    samples = {f"{side}x{side}": (side, tiles._spread) for side in arguments.sides}
+    samples = {f"{side}x{side}": (side, sampled._spread) for side in arguments.sides}
     if arguments.mosaic:
         pairs = brightness(arguments.data / "roadscene" / "test", arguments.mosaic**2)
         sets = {"mosaic": [mosaic(pairs, arguments.mosaic)]}
@@ -78,15 +78,15 @@ def main() -> None:
     for name, pairs in sets.items():
         for pair in pairs:
             exact = fast(*pair)
-            for label, (side, tiles._spread) in samples.items():
-                for tiles._MARGIN in arguments.margins:
+            for label, (side, sampled._spread) in samples.items():
+                for sampled._MARGIN in arguments.margins:
                     matrices = list[Tensor]()
-                    one, two, counted = tiles.sample(*pair, side)
+                    one, two, counted = sampled.sample(*pair, side)
                     fast(one, two, found=matrices, counted=counted)
                     off = 255 * (fast(*pair, given=matrices) - exact).abs()
                     figures = float(off.max()), float(off.mean())
-                    lines.setdefault((name, label, tiles._MARGIN), []).append(figures)
-                    sys.stderr.write(f"{name}, {label}, {tiles._MARGIN}: {figures}\n")
+                    lines.setdefault((name, label, sampled._MARGIN), []).append(figures)
+                    sys.stderr.write(f"{name}, {label}, {sampled._MARGIN}: {figures}\n")
     print("| set | pairs | sample | margin | largest | median of largest | mean |")
     print("| - | - | - | - | - | - | - |")
     for (name, label, margin), found in lines.items():

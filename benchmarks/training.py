@@ -5,7 +5,6 @@ the same allocator, each in processes of their own (one alone needs up to 20 GB)
 table has medians. Arguments: the crops.
 """
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from rich import print
 
+from benchmarks.peak import peak_bytes
 from benchmarks.plain import plain
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.pair import ImagePair
@@ -38,7 +38,7 @@ def one_side(side: str, crop: int) -> None:
         trainer.step(batch)
         if step:  # the first one warms up
             sys.stdout.write(f"{time.perf_counter() - begun} ")
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}\n")
+    sys.stdout.write(f"{peak_bytes() / 2**30}\n")
 
 
 def main() -> None:

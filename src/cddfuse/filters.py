@@ -1,7 +1,6 @@
-"""Fixed windows and gradients that losses and models share, and the precision they need."""
+"""Fixed windows and gradients that losses and models share, in the precision they need."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -19,38 +18,24 @@ def gaussian_window(size: int, sigma: float) -> Tensor:
 
 
 def full(x: Tensor) -> Tensor:
-    """In single precision where a mixed run has it in half: sums, images, what is unbounded."""
+    """In single precision at least: sums, images and unbounded values of mixed-precision runs."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def unmixed(x: Tensor) -> AbstractContextManager[None]:
-    """Where a mixed run computes in the precision of its operands, not in half.
+    """A context without autocast: operations keep the precision of their operands.
 
-    For differences of large numbers, such as variances, and for images, whose steps are finer than
-    those of bf16.
+    For differences of large numbers, such as variances, and for images, whose grey levels are finer
+    than bf16 can tell apart.
     """
     kind = x.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.autocast(kind, enabled=False)
-    return nullcontext()  # exported graphs know nothing of autocast
-
-
-@contextmanager
-def exact_convolutions() -> Iterator[None]:
-    """Convolutions of a GPU in single precision as it is.
-
-    PyTorch lets them round to the ten bits of TF32, which leaves nothing of small variances.
-    """
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+    return nullcontext()  # graphs for export cannot hold autocast
 
 
 def convolve(image: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
-    """`conv2d` in single precision at least, in a mixed run too; the kernel follows the image."""
+    """`conv2d` in single precision at least; the kernel takes the image's device and type."""
     image = full(image)
     with unmixed(image):
         return F.conv2d(image, kernel.to(image), padding=padding)

@@ -389,7 +389,7 @@ def test_existing_report_is_safe(scene: Path, capsys: Say) -> None:
         (["--model", "mean", "--memory", "much"], "much is no amount of memory: write 2GB"),
         ([], "name a folder of fused images, or a network: --model cddfuse."),
         (["--model", "nobody"], "there is no network nobody: known are cddfuse"),
-        (["--model", "untrained"], "no weights of untrained are at hand: name some with --weights"),
+        (["--model", "untrained"], "no weights of untrained are at hand: import those"),
         (["--model", "mean", "--device", "warp"], "there is no device warp here: use cpu, or auto"),
     ],
     ids=str,

@@ -30,7 +30,7 @@ def test_says_what_was_written(tmp_path: Path, capsys: Say) -> None:
     assert run(["export", "mean", "-o", str(path), "--json"]) == 0
     printed, said = capsys.readouterr()
     assert f"exported mean as torchscript, PyTorch {torch.__version__}, 0.0 MB: {path}" in said
-    assert "largest difference to fuse: 0.0e+00 at 64x48, 0.0e+00 at 51x37" in said
+    assert "largest difference from fuse: 0.0e+00 at 64x48, 0.0e+00 at 51x37" in said
     report = json.loads(printed)
     assert report["format"] == "torchscript"
     assert report["bytes"] == path.stat().st_size
@@ -67,7 +67,7 @@ def test_exit_code_of_other_values(tmp_path: Path, capsys: Say) -> None:
         (["nothing", "-o", "a.onnx"], "there is no network nothing"),
         (["untrained", "-o", "a.onnx"], "no weights of untrained are at hand"),
         (["there.onnx", "-o", "a.onnx"], "is exported already"),
-        (["there.onnx", "--weights", "ivf", "-o", "a.onnx"], "leave --weights out"),
+        (["there.onnx", "--weights", "ivf", "-o", "a.onnx"], "leave other weights out (--weights)"),
     ],
 )
 def test_nothing_is_done(
@@ -92,10 +92,10 @@ def test_fuse_runs_a_file(onnx_file: Path, files: list[str], tmp_path: Path) -> 
     ("arguments", "said"),
     [
         (["--model", "sdnet"], "holds cddfuse, not sdnet"),
-        (["--residual", "sum"], "leave --residual out"),
-        (["--device", "cuda"], "leave --device out"),
-        (["--backend", "torch"], "leave --backend out"),
-        (["--precision", "bf16"], "leave --precision out"),
+        (["--option", "residual=sum"], "has its options in it: leave them out, or export the"),
+        (["--device", "cuda"], "leave the device out (--device)"),
+        (["--backend", "torch"], "leave the backend out (--backend)"),
+        (["--precision", "bf16"], "is in single precision: choose the precision auto"),
     ],
 )
 def test_what_a_file_cannot_do(

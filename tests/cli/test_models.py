@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from zoo import checkpoint
 
+import cddfuse
 from cddfuse.cli import run
-from cddfuse.cli.common import default_weights, load_network
 from cddfuse.cli.models import facts, multiply_adds
 from cddfuse.errors import InputError
 from cddfuse.io import read_image, write_image
-from cddfuse.models import MODELS, Weights, create_model, save_weights
+from cddfuse.models import MODELS, Weights, create_model, load, save_weights
 from cddfuse.models.base import Task
+from cddfuse.models.load import default_weights, load_network
 from cddfuse.models.reconet import ReCoNet
 from cddfuse.models.sdnet import SDNet
 from cddfuse.models.tardal import TarDAL
@@ -85,6 +86,7 @@ def test_table_and_json_list_every_model(monkeypatch: pytest.MonkeyPatch, capsys
     assert published["norms"].startswith("batch: running, or")
     assert (published["values"], published["saved"]) == ("[0, 1]", "rounded")
     assert by_name["sdnet"]["tiles_overlap"] == 5
+    assert by_name["sdnet"]["options"] == {"leading": "first or second"}
     assert by_name["cddfuse"]["shipped"]["mif"]["task"] == "mif"
 
 
@@ -101,7 +103,10 @@ def test_imported_weights_are_found_by_name_and_alone(
     monkeypatch.setattr(ReCoNet, "card", replace(ReCoNet.card, weights={}))
     save_file(checkpoint("reconet"), tmp_path / "params.safetensors")
     assert fuse(pair, tmp_path / "a.png", "--model", "reconet") == 2
-    assert complaint(capsys).startswith("no weights of reconet are at hand: name some with --w")
+    assert complaint(capsys) == (
+        "no weights of reconet are at hand: import those of its authors by `cddfuse weights "
+        "import`, or give some (--weights)."
+    )
     assert import_weights("reconet", tmp_path / "params.safetensors") == 0
     assert (cache / "reconet" / "params.safetensors").is_file()
     assert facts(ReCoNet)["weights"] == ["params"]
@@ -109,11 +114,11 @@ def test_imported_weights_are_found_by_name_and_alone(
         assert fuse(pair, tmp_path / f"{name}.png", "--model", "reconet", *flags) == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert import_weights("reconet", tmp_path / "params.safetensors") == 2
-    assert "exists already: choose another name, or --overwrite" in complaint(capsys)
+    assert "exists already: choose another name, or overwrite it (--ov" in complaint(capsys)
     assert import_weights("reconet", tmp_path / "params.safetensors", "--name", "more") == 0
     assert fuse(pair, tmp_path / "c.png", "--model", "reconet") == 2
     assert complaint(capsys) == (
-        "reconet has several weights (more, params): choose with --weights."
+        "reconet has several weights, more, params: choose some (--weights)."
     )
 
 
@@ -128,8 +133,8 @@ def test_task_chooses_among_shipped_weights_by_what_they_are_for(
     del shipped["head"]
     assert fuse(pair, tmp_path / "a.png", "--model", "reconet", "--task", "mif") == 2
     assert complaint(capsys) == (
-        "reconet has no weights for --task mif, only street, old: leave the task out, or "
-        "choose with --weights."
+        "reconet has no weights for the task mif, only street, old: choose others, or another "
+        "task (--weights)."
     )
     save_file(checkpoint("reconet"), tmp_path / "params.safetensors")
     assert import_weights("reconet", tmp_path / "params.safetensors") == 0
@@ -139,10 +144,10 @@ def test_task_chooses_among_shipped_weights_by_what_they_are_for(
 
 def test_without_a_task_a_network_has_its_own_first(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("cddfuse.cli.common.default_weights", lambda name, task: asked.append(task))
-    load_network("mean", None, None, None, "cpu")
+    monkeypatch.setattr(load, "default_weights", lambda name, task: asked.append(task))
+    load_network("mean", device="cpu")
     with pytest.raises(InputError):
-        load_network("emfusion", None, None, None, "cpu")
+        load_network("emfusion", device="cpu")
     assert asked == ["ivf", "mif"]
 
 
@@ -309,8 +314,30 @@ def test_methods_without_weights_just_work(
 def test_option_of_another_network_is_a_sentence(
     tmp_path: Path, pair: list[str], capsys: Say
 ) -> None:
-    assert fuse(pair, tmp_path / "o.png", "--model", "max", "--residual", "none") == 2
-    assert complaint(capsys) == "max cannot be made with residual: see its help."
+    assert fuse(pair, tmp_path / "o.png", "--model", "max", "--option", "residual=none") == 2
+    assert complaint(capsys) == "max takes no options: leave residual out (--option)."
+
+
+def test_options_of_a_network_reach_it_from_every_verb(
+    tmp_path: Path, pair: list[str], capsys: Say
+) -> None:
+    for name, flags in {"sum": [], "average": ["--option", "rule=average"]}.items():
+        assert fuse(pair, tmp_path / f"{name}.png", "--model", "didfuse", *flags) == 0
+        expected = cddfuse.fuse(create_model("didfuse", "ivf", rule=name), cddfuse.read_pair(*pair))
+        difference = (read_image(tmp_path / f"{name}.png") - expected).abs().max()
+        assert difference < 1.01 / 255
+    sources = ["--first", str(tmp_path), "--metrics", "EN", "--quiet", "--model", "cddfuse"]
+    wrong = ["--option", "residual=none", "detail=conv"]
+    said = "cddfuse takes transformer or invertible for detail, not conv (--option)."
+    for command in (
+        ["fuse", *pair, "-o", str(tmp_path / "x.png")],
+        ["export", "-o", str(tmp_path / "x.onnx")],
+        ["evaluate", *sources],
+    ):
+        assert run([*command, *wrong]) == 2
+        assert complaint(capsys) == said
+    assert run(["export", "-o", str(tmp_path / "x.onnx"), "--option", "residual"]) == 2
+    assert complaint(capsys) == "residual is no option: write NAME=VALUE (--option)."
 
 
 @pytest.mark.parametrize("method", [name for name, kind in MODELS.items() if kind.card.weights])

@@ -34,9 +34,8 @@ def test_nothing_is_left_of_the_old_form() -> None:
     kinds = {type(module) for module in graph.modules()}
     assert {Norm, Attention, nn.Conv2d} <= kinds
     assert PixelLinear not in kinds
-    assert {x.composed.shape for x in graph.modules() if hasattr(x, "composed")} == {
-        (192, 64, 3, 3)
-    }
+    mixing = [x.mix for x in graph.modules() if isinstance(x, Attention) and x.dense]
+    assert {x.weight.shape for x in mixing} == {(192, 64, 3, 3)}
 
 
 def test_the_network_itself_stays_as_it_was() -> None:

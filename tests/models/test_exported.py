@@ -33,7 +33,7 @@ def test_tiles_are_those_of_any_network(onnx_file: Path) -> None:
 
 
 def test_half_precision_is_refused(onnx_file: Path) -> None:
-    with pytest.raises(InputError, match="leave --precision out"):
+    with pytest.raises(InputError, match="choose the precision auto"):
         fuse(load_exported(onnx_file), pair(16, 24), limits=Limits(precision="bf16"))
 
 

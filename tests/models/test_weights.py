@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from released import released_checkpoint, released_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,6 +20,7 @@ from cddfuse.errors import InputError
 from cddfuse.models import Weights, create_model, save_weights
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import CDDFuse
+from cddfuse.models.weights import network_of
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,122 @@ def test_checkpoint_of_the_release_loads_without_prefixes(model: CDDFuse, tmp_pa
 def test_own_state_dict_loads_whatever_its_file_is_called(model: CDDFuse, tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "weights")
     assert_same(create_model("cddfuse", tmp_path / "weights"), model)
+
+
+def prefixed(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda state: prefixed("module.", state),
+        lambda state: prefixed("module._orig_mod.", state),
+        lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"lr": 1e-4}},
+        lambda state: {"model": state, "step": 7},
+        lambda state: {"state_dict": prefixed("model.", state), "pytorch-lightning_version": "2"},
+        lambda state: {"model": prefixed("module.", state)},
+    ],
+    ids=["parallel", "compiled", "state_dict", "model", "Lightning", "model, parallel"],
+)
+def test_own_state_dict_loads_from_what_training_programs_write(
+    model: CDDFuse, tmp_path: Path, wrapped: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> None:
+    torch.save(wrapped(model.state_dict()), tmp_path / "a.pth")
+    assert_same(create_model("cddfuse", tmp_path / "a.pth", residual="sum"), model)
+
+
+def test_checkpoint_of_the_release_loads_from_within_another(
+    model: CDDFuse, tmp_path: Path
+) -> None:
+    torch.save({"state_dict": released_checkpoint(), "epoch": 3}, tmp_path / "a.pth")
+    assert_same(create_model("cddfuse", tmp_path / "a.pth"), model)
+
+
+def test_a_file_is_read_by_its_content(model: CDDFuse, ours: Path, tmp_path: Path) -> None:
+    safetensors, zipped = tmp_path / "a.pth", tmp_path / "b.safetensors"
+    safetensors.write_bytes(ours.read_bytes())
+    torch.save(model.state_dict(), zipped)
+    again = create_model("cddfuse", safetensors)
+    assert isinstance(again, CDDFuse)
+    assert again.residual == "sum"  # the header is read as well
+    assert network_of(safetensors) == "cddfuse"
+    for path in (safetensors, zipped):
+        assert_same(create_model("cddfuse", path), model)
+
+
+def test_a_path_below_the_home_folder(
+    ours: Path, monkeypatch: pytest.MonkeyPatch, model: CDDFuse
+) -> None:
+    monkeypatch.setenv("HOME", str(ours.parent))
+    assert_same(create_model("cddfuse", f"~/{ours.name}"), model)
+
+
+# The hub
+
+
+class Hub:
+    """Answers for the hub, and keeps what it was asked."""
+
+    def __init__(self, answer: Exception | None) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+        self.offline: list[bool] = []
+
+    def model_info(self, name: str, timeout: float) -> None:
+        self.asked.append(name)
+        assert timeout <= 10
+        if self.answer:
+            raise self.answer
+
+    def from_pretrained(self, name: str, local_files_only: bool, **options: Any) -> CDDFuse:
+        self.offline.append(local_files_only)
+        if self.answer:
+            raise LocalEntryNotFoundError("nothing in the cache")
+        return CDDFuse(**options)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
+    hub = Hub(None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cddfuse.models.weights.HfApi", lambda: hub)
+    monkeypatch.setattr(CDDFuse, "from_pretrained", hub.from_pretrained)
+    return hub
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["runs/mine", "./mine", "mine", "/nowhere/mine", "u/mine.pth", "../u/m", "~/mine"],
+)
+def test_what_looks_like_a_path_is_not_asked_of_the_hub(hub: Hub, name: str) -> None:
+    Path("runs").mkdir()
+    assert refused(name).startswith("there are no weights FILE: give a file that exists")
+    assert not hub.asked
+
+
+def test_a_repository_of_the_hub(hub: Hub) -> None:
+    model = create_model("cddfuse", "somebody/cddfuse-1.5", residual="none")
+    assert vars(model)["residual"] == "none"
+    assert (hub.asked, hub.offline) == (["somebody/cddfuse-1.5"], [False])
+
+
+def test_a_hub_out_of_reach_is_asked_once_and_its_cache_looked_through(hub: Hub) -> None:
+    hub.answer = OSError("Name or service not known")
+    assert refused("runs/mine") == (
+        "there is no file FILE, and the hub cannot be reached: check the name."
+    )
+    assert (hub.asked, hub.offline) == (["runs/mine"], [True])
+
+
+def test_the_hub_is_left_alone_where_it_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    began = time.monotonic()
+    assert "the hub cannot be reached" in refused("somebody/mine")
+    assert time.monotonic() - began < 5
 
 
 # Weights on the card
@@ -242,6 +361,25 @@ def test_folder_with_damaged_weights(model: CDDFuse, tmp_path: Path) -> None:
     assert "FILE is damaged" in refused(tmp_path, tmp_path / "model.safetensors")
 
 
+PAGES = [b"<!DOCTYPE html><html>", b"\n  <html lang=en>", b"\xef\xbb\xbf<?xml version='1.0'?>"]
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4763396\n"
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("page", PAGES, ids=range(3))
+def test_a_web_page_is_called_one(tmp_path: Path, suffix: str, page: bytes) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(page + b"<title>Sign in</title>" * 9)
+    assert refused(path) == "FILE is a web page (HTML), not the weights: download the file itself."
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_pointer_of_git_lfs_is_called_one(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(POINTER)
+    assert refused(path) == "FILE is a Git LFS pointer, not the weights: run `git lfs pull` there."
+
+
 # Weights of something else
 
 
@@ -270,8 +408,8 @@ def saved(tmp_path: Path, content: Any) -> Path:
         (torch.zeros(1), "FILE holds a Tensor, not weights by name."),
         ({}, "FILE is no checkpoint of cddfuse: it holds nothing."),
         (
-            {"state_dict": {"a": torch.zeros(1)}, "epoch": 3},
-            "FILE is no checkpoint of cddfuse: it holds state_dict, epoch.",
+            {"optimizer": {"a": torch.zeros(1)}, "epoch": 3},
+            "FILE is no checkpoint of cddfuse: it holds optimizer, epoch.",
         ),
         (
             {str(number): number for number in range(7)},

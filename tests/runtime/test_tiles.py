@@ -13,9 +13,10 @@ from cddfuse import runtime
 from cddfuse.errors import InputError
 from cddfuse.models import Card, FusionModel
 from cddfuse.models.cddfuse import CDDFuse
-from cddfuse.runtime import Limits, run, tiles
+from cddfuse.runtime import Limits, run
+from cddfuse.runtime.cddfuse import sampled
 from cddfuse.runtime.cddfuse.exact import Fast
-from cddfuse.runtime.cddfuse.patches import patches
+from cddfuse.runtime.patches import patches
 
 
 def images(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -23,27 +24,27 @@ def images(height: int, width: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def whole(first: Tensor, second: Tensor, side: int) -> tiles.Sample:
-    return tiles.Sample(first, second, patches(first.shape[-2], first.shape[-1], 64, 64))
+def whole(first: Tensor, second: Tensor, side: int) -> sampled.Sample:
+    return sampled.Sample(first, second, patches(first.shape[-2], first.shape[-1], 64, 64))
 
 
 def test_tiles_with_given_matrices_join_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     fast, pair = Fast(released_model()), images(150, 130)
-    monkeypatch.setattr(tiles, "sample", whole)
-    fused = tiles.Frozen(fast, 64, 64)(*pair)
+    monkeypatch.setattr(sampled, "sample", whole)
+    fused = sampled.fuse_sampled(fast, *pair, 64, 64)
     torch.testing.assert_close(fused, fast(*pair), atol=1e-6, rtol=0)
 
 
 def test_a_halo_that_is_too_small_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     fast, pair = Fast(released_model()), images(150, 130)
-    monkeypatch.setattr(tiles, "sample", whole)
-    monkeypatch.setattr(tiles, "HALO", 8)
-    assert (tiles.Frozen(fast, 64, 64)(*pair) - fast(*pair)).abs().max() > 1e-4
+    monkeypatch.setattr(sampled, "sample", whole)
+    monkeypatch.setattr(sampled, "HALO", 8)
+    assert (sampled.fuse_sampled(fast, *pair, 64, 64) - fast(*pair)).abs().max() > 1e-4
 
 
 def test_a_sample_is_made_of_pieces_from_all_over_the_image() -> None:
     first = torch.arange(600.0 * 900).reshape(1, 1, 600, 900)
-    one, two, counted = tiles.sample(first, -first, 300)
+    one, two, counted = sampled.sample(first, -first, 300)
     assert one.shape[-2:] == (4 * 64, 4 * 64)
     assert torch.equal(two, -one)
     assert one.min() == 0
@@ -52,7 +53,7 @@ def test_a_sample_is_made_of_pieces_from_all_over_the_image() -> None:
     assert counted[0] == (0, 0, 56, 56)  # the image itself ends above and left
     assert counted[5] == (72, 72, 120, 120)
     assert counted[15] == (200, 200, 256, 256)
-    entire = tiles.sample(first, -first, 1000)
+    entire = sampled.sample(first, -first, 1000)
     assert torch.equal(entire.first, first)
     assert entire.counted == [(0, 0, 600, 900)]
 
@@ -117,13 +118,13 @@ def test_tiles_of_a_network_that_looks_a_known_distance_join_exactly() -> None:
     [(2000, 2054, 2054), (256, 5000, 1024), (256, 700, 700), (128, 5000, 512), (64, 100, 512)],
 )
 def test_the_sample_is_large_if_it_fits(tile: int, room: int, side: int) -> None:
-    assert tiles.sample_side(tile, room) == side
+    assert sampled.sample_side(tile, room) == side
 
 
 def test_little_memory_means_tiles(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiles, "_SAMPLE", 64)
+    monkeypatch.setattr(sampled, "_SAMPLE", 64)
     model, pair = released_model(), images(150, 140)
     whole = run(model, *pair)
     with caplog.at_level(logging.INFO, "cddfuse.runtime"):
@@ -182,20 +183,6 @@ def test_after_patches_tiles_are_smaller_than_the_image(
         run(CDDFuse(), *images(100, 260))
     assert "tiles of 130 pixels" in caplog.text
     assert caplog.text.count("going on") == 2  # and 65
-
-
-def test_fusing_rounds_nothing_to_tf32() -> None:
-    seen = []
-
-    class Watched(Echo):
-        def forward(self, first: Tensor, second: Tensor) -> Tensor:
-            seen.append(torch.backends.cudnn.allow_tf32)
-            return super().forward(first, second)
-
-    before = torch.backends.cudnn.allow_tf32
-    run(Watched(), *images(20, 20))
-    assert seen == [False]
-    assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_no_room_at_all_is_the_error_of_the_last_try(monkeypatch: pytest.MonkeyPatch) -> None:

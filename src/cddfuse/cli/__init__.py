@@ -78,9 +78,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare_process() -> None:
     """Settings of the whole process, which programs make once and the library never."""
-    from cddfuse.runtime.allocator import keep_memory
+    from cddfuse import io, runtime
 
-    keep_memory()
+    io.prepare_process()
+    runtime.prepare_process()
 
 
 def _run(words: Sequence[str], problems: Console) -> int:
@@ -90,7 +91,7 @@ def _run(words: Sequence[str], problems: Console) -> int:
     try:
         called = build(next((word for word in words if word in VERBS), None))
         verb, given, _ = called.parse_args(words, exit_on_error=False, print_error=False)
-        if isfunction(verb):  # not --help or --version
+        if isfunction(verb):  # not --help or --version, which need no PyTorch
             _prepare_process()
         result = verb(*given.args, **given.kwargs)
     except UnknownCommandError as error:

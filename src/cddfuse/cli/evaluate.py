@@ -1,14 +1,14 @@
 """The verb `evaluate`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag, RangeFlag, byte_count, load_network, progress, stderr
+from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, report
@@ -29,10 +29,8 @@ def evaluate(
     *,
     first: Path,
     second: Path | None = None,
-    model: str | None = None,
-    weights: str | None = None,
-    task: Literal["ivf", "mif"] | None = None,
-    residual: Literal["first", "sum", "none"] | None = None,
+    network: NetworkFlags = NetworkFlags(),  # noqa: B008
+    resources: LimitFlags = LimitFlags(),  # noqa: B008
     metrics: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (
         PAPER_EIGHT
     ),
@@ -42,12 +40,7 @@ def evaluate(
     crop: Flag = False,
     limit: int | None = None,
     recursive: Flag = False,
-    range: RangeFlag = (),
-    device: str = "auto",
-    backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
-    tile: int = 0,
-    memory: str = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    range: Words = (),
     overwrite: Flag = False,
     json: Flag = False,
     quiet: Flag = False,
@@ -65,12 +58,6 @@ def evaluate(
         first: The folder of visible (PET, SPECT, CT) images, or one image; or a folder with both
             kinds.
         second: The folder of infrared (MRI) images, or one image. Files are paired by name.
-        model: A network, instead of results.
-        weights: Weights of the network: a name, a weights file, a checkpoint of the authors, a
-            repository of the hub, or a file of `cddfuse export`, for which --model can be left out.
-        task: Chooses the weights: ivf for infrared and visible, mif for medical pairs; by
-            default what the network was first made for.
-        residual: As for fuse: for checkpoints of cddfuse that do not say.
         metrics: Names of metrics.
         profile: Named implementation variants of the metrics: paper, matlab, spreadsheet, vifb,
             ivif_zoo, corrected.
@@ -81,12 +68,6 @@ def evaluate(
         limit: Stop after so many pairs.
         recursive: Pair images of subfolders too.
         range: Values of the sources that become black and white, as for fuse.
-        device: Device of the network: cpu, cuda, cuda:1, mps; auto takes the fastest available.
-        backend: Runtime of the network, as for fuse.
-        tile: Side of tiles in pixels, for large images; one piece by default.
-        memory: Memory budget for feature maps, such as 2GB; most of the free memory by default.
-            Images that need more are fused in tiles.
-        precision: Arithmetic precision: auto is bf16 on GPUs that have it and fp32 elsewhere.
         overwrite: Replace a report that exists.
         json: Print the summary as JSON, and the tables on stderr.
         quiet: Print nothing but errors.
@@ -95,11 +76,11 @@ def evaluate(
     fused, output = fused and expanded(fused), output and expanded(output)
     if output:
         report.require_place(output, overwrite=overwrite)
-    limits = Limits(tile, byte_count(memory), precision)
-    if fused and (model or weights or residual or backend or limits != Limits()):
+    limits = resources.limits()
+    if fused and (network != NetworkFlags(device=network.device) or limits != Limits()):
         raise InputError("score a folder of results or a network: leave out one of the two.")
-    network = model or (weights is not None and is_exported(weights))
-    if not fused and not network:
+    named = network.model or (network.weights is not None and is_exported(network.weights))
+    if not fused and not named:
         raise InputError("name a folder of fused images, or a network: --model cddfuse.")
     results = [folder for folder in (fused, output) if folder]
     reading = Reading(
@@ -107,8 +88,8 @@ def evaluate(
     )
     source = open_source(expanded(first), second and expanded(second), reading)
     method: FusionModel | Path | None = fused
-    if network:
-        method = load_network(model, task, weights, residual, device, backend)
+    if named:
+        method = network.load()
     assert method is not None
     console = stderr(quiet)
     for note in source.notes:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from cddfuse.cli import record
-from cddfuse.cli.common import Flag, RangeFlag, byte_count, load_network, progress, stderr
+from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
 from cddfuse.cli.memory import peak_memory
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.errors import InputError
@@ -20,7 +20,6 @@ from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.models import FusionModel
 from cddfuse.pipeline import Options, Summary, fuse_all
 from cddfuse.runtime import Limits
-from cddfuse.runtime.allocator import keep_memory
 
 
 def fuse(
@@ -29,10 +28,8 @@ def fuse(
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
-    task: Literal["ivf", "mif"] | None = None,
-    weights: str | None = None,
-    model: str | None = None,
-    residual: Literal["first", "sum", "none"] | None = None,
+    network: NetworkFlags = NetworkFlags(),  # noqa: B008
+    resources: LimitFlags = LimitFlags(),  # noqa: B008
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
@@ -41,13 +38,8 @@ def fuse(
     recursive: Flag = False,
     format: Literal["png", "jpg", "tif", "bmp", "webp"] = "png",
     bits: Literal[8, 16] | None = None,
-    range: RangeFlag = (),
+    range: Words = (),
     strip: Flag = False,
-    device: str = "auto",
-    tile: int = 0,
-    memory: str = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
-    backend: Literal["torch", "onnxruntime", "openvino"] | None = None,
     json: Flag = False,
     quiet: Flag = False,
 ) -> int:
@@ -61,14 +53,6 @@ def fuse(
             or in names (01_vi.png and 01_ir.png).
         second: The infrared (MRI) image or folder. Files of two folders are paired by name.
         output: Where the fused image goes, a file or a folder; for folders, a folder.
-        task: Chooses the weights: ivf for infrared and visible, mif for medical pairs; by
-            default what the network was first made for.
-        weights: A name, a weights file, a checkpoint of the authors, a repository of the hub, or
-            a file of `cddfuse export` (.onnx, .xml).
-        model: A network of the zoo; cddfuse by default, or what an exported file holds.
-        residual: What the decoder of cddfuse adds its output to, for checkpoints that do not say:
-            first for infrared and visible, sum for such weights on medical pairs, none for
-            weights trained on medical pairs.
         grey: Leave the colour out.
         stretch: Stretch each result to the full range, the protocol of published tables.
         resize: Scale the second image to the size of the first where they differ.
@@ -83,17 +67,9 @@ def fuse(
             photographs of 16 bits, else percentiles 0.1 and 99.9 over the whole folder. A folder of
             results keeps its range (fuse.json).
         strip: Leave out EXIF, resolution and georeference of the first image.
-        device: cpu, cuda, cuda:1, mps; auto takes the fastest there is.
-        tile: Side of tiles in pixels, for images that are large; one piece by default.
-        memory: That feature maps may take, such as 2GB; most of what is free by default. What does
-            not fit is fused in tiles.
-        precision: Of the arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere.
-        backend: What runs the network: torch, onnxruntime, openvino. The latter two export it
-            first, once, to the user's cache. By default torch, or by the kind of an exported file.
         json: Print a summary as JSON.
         quiet: Print nothing but errors.
     """
-    keep_memory()
     first, second, output = expanded(first), second and expanded(second), expanded(output)
     reading = Reading(
         resize=resize,
@@ -103,14 +79,13 @@ def fuse(
     )
     source = open_source(first, second, reading)
     sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip))
-    network = load_network(model, task, weights, residual, device, backend)
-    limits = Limits(tile, byte_count(memory), precision)
-    options = Options(grey, stretch, limits)
+    model = network.load()
+    options = Options(grey, stretch, resources.limits())
     console = stderr(quiet)
     for note in source.notes:
         console.print(note)
     if not os.path.isdir(first):
-        return _fuse_one(network, source, sink, options, console, json)
+        return _fuse_one(model, source, sink, options, console, json)
     if source.ranges:
         record.store(output, source.ranges)
     with progress(console) as bar:
@@ -122,7 +97,7 @@ def fuse(
             bar.update(shown, advance=1, description=name, rate=rate)
 
         try:
-            summary = fuse_all(network, source, sink, options, after=after)
+            summary = fuse_all(model, source, sink, options, after=after)
         except KeyboardInterrupt:
             again = "starts again" if overwrite else "does the rest"
             console.print(f"stopped: what is done is in {output}; the same command {again}")

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cddfuse.cli.common import Flag
 from cddfuse.models import MODELS, FusionModel
+from cddfuse.models.options import described, known_options
 from cddfuse.models.weights import imported
 
 _HEIGHT, _WIDTH = 480, 640
@@ -19,17 +20,15 @@ _WIDE = 160  # columns of a table that goes to a file
 
 
 def models(*, json: Flag = False) -> int:
-    """List the networks and methods that `fuse --model` knows.
+    """List the networks and methods that `fuse --model` takes.
 
-    Multiply-adds are those of one pair of 640 x 480 pixels. Weights at hand are shipped, or
-    imported on this machine (`cddfuse weights import`), without versions that were shipped before
-    (`--json` has them); "none needed" is said of methods that learn nothing. The licence is that
-    of the authors' code and weights.
+    Multiply-adds are for one pair of 640 x 480 pixels. Weights are those that are shipped, or that
+    were imported on this machine (`cddfuse weights import`). The licence is that of the authors'
+    code and weights.
 
     Args:
-        json: Print all there is to say of each as JSON: conventions of the authors' programs, what
-            shipped weights were trained on, by how much tiles must overlap to be exact (null: no
-            overlap is enough).
+        json: Print all facts as JSON: conventions of the authors' programs, what shipped weights
+            were trained on, options, and the overlap at which tiles are exact (null: none is).
     """
     rows = [facts(kind) for kind in MODELS.values()]
     if json:
@@ -41,7 +40,7 @@ def models(*, json: Flag = False) -> int:
     table = Table("model", "task", box=None)
     table.add_column("parameters", justify="right")
     table.add_column("GMAC", justify="right")
-    table.add_column("weights at hand")
+    table.add_column("weights")
     table.add_column("licence of the authors")
     for row in rows:
         work = row["multiply_adds"]
@@ -50,28 +49,22 @@ def models(*, json: Flag = False) -> int:
             ", ".join(row["tasks"]),
             f"{row['parameters']:,}" if row["parameters"] else "",
             "" if work is None else f"{work / 1e9:.1f}",
-            Text(", ".join(_newest(row)) or ("" if row["parameters"] else "none needed")),
+            Text(", ".join(row["weights"]) or ("" if row["parameters"] else "none needed")),
             Text(row["licence"]),
         )
     console.print(table)
     return 0
 
 
-def _newest(row: dict[str, Any]) -> list[str]:
-    """Names of weights without those of superseded versions, such as `ivf-3` beside `ivf`."""
-    shipped = row["shipped"]
-    old = {name for name in shipped if name.rpartition("-")[0] in shipped}
-    return [name for name in row["weights"] if name not in old]
-
-
 def facts(kind: type[FusionModel]) -> dict[str, Any]:
-    """What there is to say of a network, as plain values."""
+    """Facts about a network, as plain values."""
     card = kind.card
     return {
         "model": card.name,
         "tasks": list(card.tasks),
         "parameters": card.parameters,
         "multiply_adds": multiply_adds(kind) if card.parameters else None,
+        "options": {name: described(hint) for name, hint in known_options(kind).items()},
         "weights": [*card.weights, *(name for name in imported(kind) if name not in card.weights)],
         "licence": card.published.licence if card.published else "",
         "paper": card.paper,
@@ -82,7 +75,7 @@ def facts(kind: type[FusionModel]) -> dict[str, Any]:
 
 
 def multiply_adds(kind: type[FusionModel]) -> int:
-    """Multiply-adds of one pair of 640 x 480 pixels, counted without computing anything."""
+    """Multiply-adds for one pair of 640 x 480 pixels, counted without data."""
     with torch.device("meta"):
         model = kind().eval()
         pair = torch.rand(2, 1, 1, _HEIGHT, _WIDTH)

@@ -10,13 +10,12 @@ from cyclopts import App, Group, Parameter
 from docstring_parser import parse_from_object
 from rich.console import Console
 
-from cddfuse.cli.common import Flag, RangeFlag, byte_count, progress, stderr
+from cddfuse.cli.common import Flag, Words, byte_count, progress, stderr
 from cddfuse.cli.messages import sentence
 from cddfuse.datasets.base import Reader
 from cddfuse.errors import InputError
 from cddfuse.io import Ranges, expanded
 from cddfuse.losses import LOSSES
-from cddfuse.runtime.allocator import keep_memory
 
 if not all(
     find_spec(name) for name in ("lightning_fabric", "matplotlib", "pydantic", "tensorboard")
@@ -90,7 +89,7 @@ def _verb(method: str) -> Callable[..., int]:
         val_share: Annotated[float | None, Parameter(group=GROUPS["Data"])] = None,
         val_group: Annotated[int | None, Parameter(group=GROUPS["Data"])] = None,
         resize: Annotated[Flag, Parameter(group=GROUPS["Data"])] = False,
-        range: Annotated[RangeFlag, Parameter(group=GROUPS["Data"])] = (),
+        range: Annotated[Words, Parameter(group=GROUPS["Data"])] = (),
         recursive: Annotated[Flag, Parameter(group=GROUPS["Data"])] = False,
         recipe: Annotated[str | None, Parameter(group=GROUPS["Recipe"])] = None,
         preset: Annotated[str | None, Parameter(group=GROUPS["Recipe"])] = None,
@@ -231,7 +230,6 @@ def _run(
     resume: bool,
     quiet: bool,
 ) -> int:
-    keep_memory()
     fabric = running.fabric()
     console = stderr(quiet or not fabric.is_global_zero)
 

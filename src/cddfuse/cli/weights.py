@@ -23,19 +23,19 @@ def weights(
     overwrite: Flag = False,
     quiet: Flag = False,
 ) -> int:
-    """Convert the weights that a method's authors publish, for use as any others.
+    """Convert weights that a method's authors published, or that `train` wrote.
 
-    They are read without running code of theirs, checked against the network, and kept in the
-    user's cache, where `fuse --model MODEL` finds them; `--weights NAME` chooses among several.
-    Checkpoints of TensorFlow (the path without .index or .data-...) need the extra `tensorflow`.
+    Files are read without running code in them, checked against the network, and kept in the user's
+    cache, where `fuse --model MODEL` finds them; `--weights NAME` chooses one of several.
+    TensorFlow checkpoints (the path without .index or .data-...) need the extra `tensorflow`.
 
     Args:
         action: import.
         model: A network of the zoo.
-        files: The authors' file; or several that make one network, such as encoder and decoder.
-        name: What the weights are called; by default as the first file.
+        files: The authors' file; or several that make up one network, such as encoder and decoder.
+        name: Name of the weights; by default that of the first file.
         output: A file for the weights, ending in .safetensors, instead of the cache.
-        task: What they were trained for, where the network has to know.
+        task: Task that they were trained for, if the network depends on it.
         overwrite: Replace weights that exist.
         quiet: Print nothing but errors.
     """
@@ -43,15 +43,15 @@ def weights(
         raise InputError(f"there is no network {model}: known are {', '.join(MODELS)}.")
     kind = MODELS[model]
     if output is not None and output.suffix != ".safetensors":
-        raise InputError(f"{output} cannot hold weights: choose a name that ends in .safetensors.")
+        text = f"{output} cannot hold weights: choose a name that ends in .safetensors."
+        raise InputError(text, setting="output")
     name = name or files[0].stem
     if name in kind.card.weights or Path(name).name != name:
-        raise InputError(f"weights cannot be called {name}: choose another --name.")
+        raise InputError(f"weights cannot be called {name}: choose another.", setting="name")
     path = output or imported_path(kind, name)
     if path.exists() and not overwrite:
-        raise InputError(
-            f"{path} exists already: choose another name, or --overwrite to replace it."
-        )
+        text = f"{path} exists already: choose another name, or overwrite it."
+        raise InputError(text, setting="overwrite")
     network = load_converted(kind, files, kind.card.task_options.get(task, {}))
     save_weights(network, path, {"cddfuse.imported_from": ", ".join(x.name for x in files)})
     chosen = path if output else name

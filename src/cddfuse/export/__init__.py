@@ -16,6 +16,7 @@ import torch
 
 from cddfuse.errors import InputError
 from cddfuse.export.formats import FORMATS
+from cddfuse.export.graphs import Graph
 from cddfuse.fuse import fuse
 from cddfuse.io.files import replacing
 from cddfuse.models.base import FusionModel
@@ -23,10 +24,12 @@ from cddfuse.models.exported import Backend, Exported, facts_of, load_exported, 
 from cddfuse.models.weights import cache_folder
 from cddfuse.pair import ImagePair
 from cddfuse.runtime import Limits
+from cddfuse.runtime.memory import tensor_bytes
 
 _log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
+_RUNTIMES_TAKE = 2  # times the memory of the tensors; ONNX Runtime 0.8 to 1.8 (docs/runtime.md)
 SIZES = ((48, 64), (37, 51), (81, 32))
 """Heights and widths at which a file is compared."""
 
@@ -86,7 +89,12 @@ def export(
             raise InputError(
                 f"{place} exists already: choose another name, or --overwrite to replace it."
             )
-    said = {**facts_of(model), "cddfuse.version": version("cddfuse"), **(facts or {})}
+    said = {
+        **facts_of(model),
+        **_memory_of(model),
+        "cddfuse.version": version("cddfuse"),
+        **(facts or {}),
+    }
     with TemporaryDirectory() as folder, ExitStack() as places:
         last = [places.enter_context(replacing(path.with_suffix(x))) for x in suffixes]
         for place in last:
@@ -121,6 +129,16 @@ def run_by(model: FusionModel, backend: Backend) -> Exported:
 def listed(differences: Mapping[tuple[int, int], float]) -> str:
     """Differences by size, width x height, in words."""
     return ", ".join(f"{x:.1e} at {w}x{h}" for (h, w), x in differences.items())
+
+
+def _memory_of(model: FusionModel) -> dict[str, str]:
+    """Peak memory per pixel, which other runtimes do not tell."""
+    side = 256 // model.card.multiple_of * model.card.multiple_of or model.card.multiple_of
+    try:
+        counted = tensor_bytes(Graph(model), 1, side, side)
+    except Exception:  # what cannot be followed here is refused elsewhere
+        return {}
+    return {"cddfuse.bytes_per_pixel": str(round(_RUNTIMES_TAKE * counted / side**2))}
 
 
 def _cached(model: FusionModel) -> Path:

@@ -1,14 +1,13 @@
-"""Networks in the form that other runtimes run well: channels first, and nothing but layers.
+"""Networks in the form that suits other runtimes: channels first, standard layers only.
 
-The modules of CDDFuse are written for PyTorch on a CPU, where a 1x1 convolution is best a matrix
-product over channels that lie last. Runtimes that choose the order of channels by themselves want
-convolutions, and the transposes in between cost them more than the products.
+The modules of CDDFuse are written for PyTorch on a CPU, where a 1x1 convolution is best computed as
+a matrix product, with channels last. Other runtimes choose the memory layout themselves: they take
+convolutions, and transposes in between would cost them more than the products.
 """
 
 from copy import deepcopy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cddfuse.models.base import FusionModel
@@ -16,7 +15,7 @@ from cddfuse.models.cddfuse import ChannelAttention, ChannelNorm, PixelLinear
 
 
 class Graph(nn.Module):
-    """A network, as it is written to a file: (1, 1, H, W) twice to the same."""
+    """A network as it is written to a file: two images (1, 1, H, W) to one."""
 
     def __init__(self, model: FusionModel) -> None:
         super().__init__()
@@ -28,7 +27,7 @@ class Graph(nn.Module):
 
 
 class Norm(ChannelNorm):
-    """Layer norm over the channels, which lie before the pixels."""
+    """Layer norm over the channels, with channels first."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
@@ -38,21 +37,18 @@ class Norm(ChannelNorm):
 
 
 class Attention(ChannelAttention):
-    """Every head for itself; the two convolutions of the dense form composed once and for all."""
-
-    composed: Tensor
+    """Attention as it is defined, with channels first."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        parts = self.mixed(x).flatten(2).chunk(3, dim=1)
-        query, key, value = (part.unflatten(1, (self.heads, -1)) for part in parts)
-        query, key = (F.normalize(part, dim=-1) for part in (query, key))
-        attention = (query @ key.transpose(2, 3) * self.temperature).softmax(-1)
-        return self.project((attention @ value).flatten(1, 2).unflatten(2, x.shape[2:]))
+        return self.definition(x)
 
-    def kernel(self) -> Tensor:
-        """Both convolutions of the dense form in one, (3C, C, 3, 3)."""
-        return self.composed
+    def compose(self) -> None:
+        """Make the two convolutions of the dense form one, once and for all."""
+        kernel = self.kernel().detach()
+        self.mix = nn.Conv2d(kernel.shape[1], len(kernel), 3, padding=1, bias=False)
+        self.mix.weight = nn.Parameter(kernel, requires_grad=False)
+        self.add_module("expand", nn.Identity())
 
 
 _FORMS: dict[type[nn.Module], type[nn.Module]] = {
@@ -68,10 +64,8 @@ def rearranged(model: FusionModel) -> FusionModel:
     Helpers of training are left out.
     """
     model = deepcopy(model).cpu().eval()
-    for module in model.modules():
-        if isinstance(module, ChannelAttention) and module.dense:
-            module.register_buffer("composed", module.kernel().detach())
-            del module.expand, module.mix
-    for module in model.modules():
+    for module in list(model.modules()):
         module.__class__ = _FORMS.get(type(module), type(module))
+        if isinstance(module, Attention) and module.dense:
+            module.compose()
     return model.requires_grad_(False)

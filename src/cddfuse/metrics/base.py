@@ -122,8 +122,7 @@ class Metric:
         count, _, height, width = images.fused.shape
         if not self.covers(height, width):
             return images.fused.new_full((count,), math.nan, dtype=torch.float64)
-        with torch.no_grad(), single_threaded():
-            value = self._value(images)
+        value = self._value(images)
         if not isinstance(value, Tensor) or value.shape != (count,):
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
@@ -132,6 +131,8 @@ class Metric:
             )
         return value.double()
 
+    @single_threaded
+    @torch.no_grad()
     def _value(self, images: Levels) -> Tensor:
         if self.over == "fused":
             return self.formula(images.fused)

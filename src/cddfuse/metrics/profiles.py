@@ -111,10 +111,15 @@ def score(
 
     The images are checked and quantised once. A metric that needs larger images is NaN.
     """
-    records = chosen(metrics, profile)
-    with single_threaded():
-        images = levels(fused, first, second)
-        return {metric.name: metric.of(images) for metric in records}
+    return _scores(chosen(metrics, profile), fused, first, second)
+
+
+@single_threaded
+def _scores(
+    records: list[Metric], fused: Tensor, first: Tensor, second: Tensor
+) -> dict[str, Tensor]:
+    images = levels(fused, first, second)
+    return {metric.name: metric.of(images) for metric in records}
 
 
 def chosen(metrics: Iterable[str | Metric], profile: str = "paper") -> list[Metric]:

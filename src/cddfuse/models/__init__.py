@@ -1,4 +1,4 @@
-"""The zoo. The index, and the function that makes a network of it."""
+"""The model zoo: the index, and the function that makes a network of it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +19,7 @@ from cddfuse.models.classical import (
 from cddfuse.models.defusion import DeFusion
 from cddfuse.models.didfuse import DIDFuse
 from cddfuse.models.emfusion import EMFusion
+from cddfuse.models.options import checked_options
 from cddfuse.models.reconet import ReCoNet
 from cddfuse.models.rfnnest import RFNNest
 from cddfuse.models.sdnet import SDNet
@@ -55,7 +56,8 @@ def create_model(
         name: see `MODELS`.
         weights: a name on the network's card, a file, a folder, or a repository of the hub (see
             `load_weights`); None leaves the network untrained.
-        options: arguments of the network's constructor, over those that the weights come with.
+        options: arguments of the network's constructor, as values or as text; they override those
+            that the weights come with.
 
     Returns:
         The network on the CPU, in evaluation mode.
@@ -63,14 +65,9 @@ def create_model(
     if name not in MODELS:
         raise InputError(f"there is no network {name}: known are {', '.join(MODELS)}.")
     kind = MODELS[name]
-    if weights is not None:
-        return load_weights(kind, weights, options).eval()
-    try:
-        return kind(**options).eval()
-    except TypeError as error:
-        raise InputError(
-            f"{name} cannot be made with {', '.join(options)}: see its help."
-        ) from error
+    options = checked_options(kind, options)
+    model = kind(**options) if weights is None else load_weights(kind, weights, options)
+    return model.eval()
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What every fusion network promises, and what its file declares about it."""
+"""The contract of all fusion networks, and the facts that their files declare."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,97 +12,106 @@ Task = Literal["ivf", "mif"]
 
 @dataclass(frozen=True)
 class Weights:
-    """One trained state of a network, shipped in the package."""
+    """Trained weights of a network that are shipped in the package."""
 
     location: str
-    """File name in `cddfuse/models/pretrained`."""
+    """Name of the file in `cddfuse/models/pretrained`."""
 
     sha256: str
-    """Of the file, checked before it is read."""
+    """Checksum of the file, verified before it is read."""
 
     licence: str
+    """Licence of the file, and terms of the training data."""
+
     trained_on: str
+    """Data set, and number of pairs."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     """Constructor arguments that these weights were trained with."""
 
     task: Task = "ivf"
-    """What they are for: `--task` chooses by it."""
+    """Task that they were trained for; a task without weights given gets the first of these."""
 
     training: str = ""
-    """How long it took: steps, time."""
+    """Number of steps, duration."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """How the authors' programs treat images, files and rights. Told, not acted upon.
+    """Conventions of the authors' programs: information only, shown by `cddfuse models --json`.
 
-    The network's own file converts range and order, so nobody else has to know them; what is done
-    to a result when it is saved matters to whoever compares scores with published ones.
+    The network's own file converts value range and order. How results are saved matters when scores
+    are compared with published ones.
     """
 
     values: str
-    """Range that the graph takes: "[0, 1]", "[-1, 1]", "[0, 255]"."""
+    """Value range of the graph's inputs: "[0, 1]", "[-1, 1]", "[0, 255]"."""
 
     order: str
-    """Which source the graph takes first."""
+    """Which source is the graph's first input."""
 
     colour: str
-    """What becomes of it."""
+    """Which source the colour of the result is from, and the colour space."""
 
     saved: Literal["rounded", "truncated", "stretched"]
-    """From values to 8 bits. Stretched: each image to its full range (`fuse --stretch`)."""
+    """Conversion to 8 bits. Stretched: each image to its full range (the option `stretch`)."""
 
     licence: str
-    """Of the authors' code and weights; nothing of them is shipped here."""
+    """Licence of the authors' code and weights, of which nothing is shipped here."""
 
     weights: str
-    """Which there are, for `cddfuse weights import`."""
+    """Published weights files, for `cddfuse weights import`."""
 
     norms: str = "none"
-    """Kind of the norms, and of batch norms whose statistics fuse."""
+    """Kind of normalisation; for batch norms, which statistics are used when fusing."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """The facts about a network that other parts of the package may rely on."""
+    """Facts about a network that other parts of the package rely on."""
 
     name: str
     """The only name: in `create_model`, in the command line, in tables and in file names."""
 
     paper: str
-    """Its address; empty for what nobody has to explain."""
+    """URL; empty for trivial baselines."""
 
     tasks: tuple[Task, ...] = ("ivf", "mif")
-    """What it was made for."""
+    """Tasks that the method was published for; the first is the default."""
 
     parameters: int = 0
-    """Of the network with its default options."""
+    """Number of parameters with the default options."""
 
     training_only: tuple[str, ...] = ()
-    """Child modules without influence on the fused image: only training uses them."""
+    """Child modules that only training uses: they do not influence the fused image."""
 
     multiple_of: int = 1
-    """Image sides must divide by this. `runtime` pads; the network need not."""
+    """Height and width must be multiples of this. `runtime` pads; the network need not."""
 
     smallest: int = 1
-    """Least image side the network can take. `runtime` pads what is smaller."""
+    """Minimum height and width. `runtime` pads smaller images."""
 
     receptive_radius: int | None = None
-    """An output pixel depends on input pixels up to this far away, along either axis.
+    """Largest distance, along either axis, of input pixels that an output pixel depends on.
 
-    Tiles that overlap by as much are exact. None: on the whole image, so no tiling is exact.
+    Tiles that overlap by as much are exact. None: the whole image, so no tiling is exact.
     """
 
+    bf16: bool = False
+    """Whether it is fused in bf16 by default on GPUs that have it."""
+
+    bytes_per_pixel: int | None = None
+    """Peak memory of fusing, where PyTorch does not do the work; None: it is measured."""
+
     task_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Constructor arguments that a task needs, for weights that do not come with their own."""
+    """Constructor arguments by task, for weights that do not say which they need."""
 
     requires: tuple[str, ...] = ()
-    """Packages of the extra `classical` that it is made with."""
+    """Packages of the extra `classical` that the method needs."""
 
     published: Published | None = None
     weights: Mapping[str, Weights] = field(default_factory=dict)
-    """By name; the first is the default."""
+    """Shipped weights by name; the first is the default."""
 
 
 class FusionModel(
@@ -114,30 +123,30 @@ class FusionModel(
     """Two registered grey images in, one fused grey image out.
 
     Shapes: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W). Values: [0, 1] throughout.
-    Colour, padding, tiling, files and metrics are other people's work.
+    Colour, padding, tiling, files and metrics are handled elsewhere.
 
     `from_pretrained`, `save_pretrained` and `push_to_hub` are those of the Hugging Face hub.
     """
 
     card: Card
-    """Of the class. A network sets its own where an option changes a fact."""
+    """Of the class; a network sets one of its own where an option changes a fact."""
 
     _helpers: tuple[str, ...] = ()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Fuse. Every network overrides this and nothing else is required of it."""
+        """Fuse a batch. Networks override this; nothing else is required."""
         raise NotImplementedError
 
     def add_helper(self, name: str, module: nn.Module) -> None:
         """Add a child that only training needs, such as a discriminator.
 
-        It belongs to the state of a run, and is not among the weights that are saved.
+        It is part of the state of a training run, but not of the saved weights.
         """
         self.add_module(name, module)
         self._helpers = (*self._helpers, name)
 
     def weights(self) -> dict[str, Tensor]:
-        """The state without helpers."""
+        """The state dict without helpers."""
         return {
             name: tensor
             for name, tensor in self.state_dict().items()
@@ -146,7 +155,7 @@ class FusionModel(
 
     @classmethod
     def _from_pretrained(cls, **facts: Any) -> "FusionModel":
-        # The mixin would leave what does not fit as it was born: a network of noise.
+        # By default the mixin leaves weights that do not fit as they were initialised: noise.
         return super()._from_pretrained(**{**facts, "strict": True})
 
     @classmethod

@@ -6,7 +6,7 @@ Multi-Modality Image Fusion", CVPR 2023, https://arxiv.org/abs/2211.14461.
 A shared encoder splits every image into a *base* feature (low frequency, alike in both modalities)
 and a *detail* feature (high frequency, different); each kind is fused by a layer of its own and one
 decoder rebuilds the image. Where paper and released implementation differ, the graph is that of the
-release, so that its checkpoints load; its arithmetic is rearranged where that is exact and faster.
+release, so that its checkpoints load.
 """
 
 import re
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cddfuse.errors import InputError
 from cddfuse.filters import full, unmixed
+from cddfuse.layers.attention import channel_attention, composed_kernel
 from cddfuse.models.base import Card, FusionModel, Published
 from cddfuse.models.shipped import harvard, roadscene
 
@@ -50,7 +51,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class ChannelAttention(nn.Module):
-    """Attention between channels, over all pixels: the map of a head is 8 x 8, whatever the size.
+    """Attention between channels, over all pixels: a head has C / heads channels, here 8 of 64.
 
     `dense=False` is the MDTA of Restormer (1x1, then depthwise 3x3); `dense=True` the one of the
     base branch (1x1, then full 3x3).
@@ -66,52 +67,27 @@ class ChannelAttention(nn.Module):
         self.mix = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=groups, bias=False)
         self.project = PixelLinear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        pixels = self.mixed(x).permute(0, 2, 3, 1)
-        query, key, value = pixels.flatten(1, 2).chunk(3, dim=2)
-        fused = value @ self.matrix(query, key).transpose(1, 2)
-        return fused.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+    def definition(self, x: Tensor) -> Tensor:
+        """What `forward` computes, step by step: (B, C, H, W) to the same."""
+        mixed = self.mix(self.expand(x))  # (B, 3C, H, W)
+        # Three of (B, heads, C / heads, H * W): a channel is a vector over all pixels.
+        query, key, value = (
+            part.flatten(2).unflatten(1, (self.heads, -1)) for part in mixed.chunk(3, dim=1)
+        )
+        query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
+        # (B, heads, C / heads, C / heads), whatever the size of the image
+        attention = (query @ key.transpose(-2, -1) * self.temperature).softmax(dim=-1)
+        fused = attention @ value  # (B, heads, C / heads, H * W)
+        return self.project(fused.flatten(1, 2).unflatten(2, x.shape[2:]))
 
-    def mixed(self, x: Tensor) -> Tensor:
-        """Queries, keys and values of every pixel, (B, 3C, H, W)."""
-        if not self.dense:
-            return self.mix(self.expand(x))
-        # Most of the network's work sits here; gradients are the same.
-        return F.conv2d(x, self.kernel(), padding=1)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same: `definition` in fewer and larger products."""
+        mixed = F.conv2d(x, self.kernel(), padding=1) if self.dense else self.mix(self.expand(x))
+        return channel_attention(mixed, self.temperature, self.project.weight[:, :, 0, 0])
 
     def kernel(self) -> Tensor:
-        """Both convolutions of the dense form in one, (3C, C, 3, 3).
-
-        They are linear and without bias, and this one has a third of the input channels.
-        """
-        return torch.einsum("omhw,mi->oihw", self.mix.weight, self.expand.weight[:, :, 0, 0])
-
-    def matrix(self, query: Tensor, key: Tensor) -> Tensor:
-        """Attention and projection as one matrix per image.
-
-        Queries and keys (B, H * W, C) to (B, C, C), which maps a pixel's values to its output.
-        """
-        # Normalising the 64 x 64 products of all pixels equals normalising every pixel's query and
-        # key, and products between heads are cheaper to compute than to leave out.
-        lengths = [torch.linalg.vector_norm(full(x), dim=1) for x in (query, key)]
-        return self.merged(query.transpose(1, 2) @ key, *lengths)
-
-    def merged(self, products: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
-        """The same from sums over all pixels.
-
-        Args:
-            products: of each query channel with each key channel, (B, C, C).
-            queries: roots of the sums of squares, (B, C).
-            keys: likewise.
-        """
-        queries, keys = queries.clamp(min=1e-12), keys.clamp(min=1e-12)
-        cosine = products / (queries[:, :, None] * keys[:, None, :])
-        by_head = cosine.unflatten(2, (self.heads, -1)).unflatten(1, (self.heads, -1))
-        cosine = by_head.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
-        attention = (self.temperature * cosine).softmax(dim=-1)
-        projection = self.project.weight[:, :, 0, 0].unflatten(1, (self.heads, -1))
-        return torch.einsum("ohi,bhij->bohj", projection, attention).flatten(2)
+        """Both convolutions of the dense form in one, (3C, C, 3, 3): a third of the work."""
+        return composed_kernel(self.expand.weight, self.mix.weight)
 
 
 class GatedFeedForward(nn.Module):
@@ -273,6 +249,7 @@ class CDDFuse(FusionModel):
         paper="https://arxiv.org/abs/2211.14461",
         parameters=1_188_272,
         smallest=8,
+        bf16=True,
         published=Published(
             values="[0, 1]",
             order="first; either with residual sum or none",
@@ -352,8 +329,8 @@ class CDDFuse(FusionModel):
         return one_again, two_again
 
     def residual_image(self, first: Tensor, second: Tensor) -> Tensor | None:
-        """What the decoder's output is added to."""
-        return {"first": first, "sum": first + second, "none": None}[self.residual]
+        """The image that the decoder's output is added to, (B, 1, H, W), or none."""
+        return residual_image(self.residual, first, second)
 
     @classmethod
     def convert_checkpoint(cls, checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
@@ -365,6 +342,13 @@ class CDDFuse(FusionModel):
             for theirs, ours in _PARTS.items()
             for name, tensor in checkpoint[theirs].items()
         }
+
+
+def residual_image(residual: Residual, first: Tensor, second: Tensor) -> Tensor | None:
+    """The image that is added to the decoder's output before the sigmoid, or none."""
+    if residual == "none":
+        return None
+    return first + second if residual == "sum" else first
 
 
 _PARTS = {

@@ -69,7 +69,11 @@ class Laplacian(FusionModel):
     the stronger coefficient is that of Burt and Kolczynski, ICCV 1993.
     """
 
-    card = Card(name="laplacian", paper="https://doi.org/10.1109/TCOM.1983.1095851")
+    card = Card(
+        name="laplacian",
+        paper="https://doi.org/10.1109/TCOM.1983.1095851",
+        bytes_per_pixel=75,
+    )
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
@@ -92,7 +96,12 @@ class Wavelets(FusionModel):
     wavelets with two vanishing moments.
     """
 
-    card = Card(name="dwt", paper="https://doi.org/10.1006/gmip.1995.1022", requires=("pywt",))
+    card = Card(
+        name="dwt",
+        paper="https://doi.org/10.1006/gmip.1995.1022",
+        bytes_per_pixel=65,
+        requires=("pywt",),
+    )
 
     def __init__(self) -> None:
         super().__init__()

@@ -50,7 +50,8 @@ class Exported(FusionModel):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
         if torch.is_autocast_enabled(first.device.type):
-            raise InputError(f"{self._path} is in single precision: leave --precision out.")
+            text = f"{self._path} is in single precision: choose the precision auto or fp32."
+            raise InputError(text, setting="precision")
         pairs = zip(first.split(1), second.split(1), strict=True)
         return torch.cat([self._fused(one, two) for one, two in pairs])
 
@@ -107,12 +108,14 @@ def facts_of(model: FusionModel) -> dict[str, str]:
 def _card(facts: Mapping[str, str], path: Path) -> Card:
     try:
         radius = json.loads(facts["cddfuse.receptive_radius"])
+        per_pixel = facts.get("cddfuse.bytes_per_pixel")  # older files have none
         card = Card(
             name=facts["cddfuse.model"],
             paper="",
             multiple_of=int(facts["cddfuse.multiple_of"]),
             smallest=int(facts["cddfuse.smallest"]),
             receptive_radius=None if radius is None else int(radius),
+            bytes_per_pixel=None if per_pixel is None else int(per_pixel),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} was not written by cddfuse export, or changed since.") from error
@@ -158,7 +161,10 @@ def _facts_of_onnx(path: Path) -> dict[str, str]:
 
 
 def _facts_of_openvino(network: Any) -> dict[str, str]:
-    names = ("model", "options", "multiple_of", "smallest", "receptive_radius")
+    names = (
+        *("model", "options", "multiple_of", "smallest", "receptive_radius"),
+        "bytes_per_pixel",
+    )
     return {
         f"cddfuse.{name}": network.get_rt_info(["cddfuse", name]).astype(str)
         for name in names

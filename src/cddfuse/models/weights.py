@@ -4,22 +4,30 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, trouble
 from cddfuse.io.files import replacing
 from cddfuse.models.base import FusionModel
 
 _PRETRAINED = files("cddfuse.models") / "pretrained"
 _SHOWN = 5  # names listed of those that do not fit
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys of training checkpoints
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile, Lightning
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl", ".ckpt", ".bin", ".onnx", ".xml", ".h5")
+_LONGEST_HEADER = 100_000_000  # bytes; the limit of safetensors itself
+_TIMEOUT = 5  # seconds until the hub counts as unreachable
 
 
 def save_weights(model: FusionModel, path: Path, facts: Mapping[str, str] | None = None) -> None:
@@ -27,7 +35,7 @@ def save_weights(model: FusionModel, path: Path, facts: Mapping[str, str] | None
 
     Args:
         model: the network.
-        path: ends in `.safetensors`; replaced whole.
+        path: ends in `.safetensors`; written atomically.
         facts: more for the header, such as what the weights were trained on.
     """
     header = {
@@ -51,11 +59,12 @@ def load_weights(
 
     Args:
         kind: class of the network.
-        source: a name on the network's card, or of imported weights; a `.safetensors` file of ours;
-            a folder written by `save_pretrained`; a checkpoint in the layout of the network's
-            authors, read without running any code in it; or the id of a repository on the hub.
-        options: constructor arguments, over those that the weights come with.
-        defaults: constructor arguments, below those that the weights come with.
+        source: a name on the network's card, or of imported weights; a weights file or a training
+            checkpoint of this network, or one in the layout of the network's authors, read without
+            running any code in it; a folder written by `save_pretrained`; or the id of a repository
+            on the hub.
+        options: constructor arguments; they override those that the weights come with.
+        defaults: constructor arguments where the weights do not say otherwise.
     """
     options, defaults = options or {}, defaults or {}
     if str(source) in kind.card.weights:
@@ -63,7 +72,7 @@ def load_weights(
         path = Path(str(_PRETRAINED / weights.location))
         _verify(path, weights.sha256)
         return _built(kind, {**weights.options, **options}, _read(path)[0], path)
-    path = imported(kind).get(str(source), Path(source))
+    path = imported(kind).get(str(source), Path(source).expanduser())
     if os.path.isdir(path):
         return _from_folder(kind, path, options)
     if os.path.isfile(path):
@@ -72,19 +81,42 @@ def load_weights(
         stored = _stored_options(header, path)
         state, implied = _converted(kind, tensors, path)
         return _built(kind, {**defaults, **implied, **stored, **options}, state, path)
-    if path.suffix or str(source).count("/") != 1:
-        known = ", ".join((*kind.card.weights, *imported(kind))) or "none"
-        raise InputError(
-            f"there are no weights {source}: give a file that exists, a repository of the hub, "
-            f"or a name of {kind.card.name} (known: {known})."
-        )
+    if _may_be_repository(str(source)):
+        return _from_hub(kind, str(source), options)
+    known = ", ".join((*kind.card.weights, *imported(kind))) or "none"
+    text = (
+        f"there are no weights {source}: give a file that exists, a repository of the hub, or a "
+        f"name of {kind.card.name} (known: {known})."
+    )
+    raise InputError(text, setting="weights")
+
+
+def _may_be_repository(source: str) -> bool:
+    """Whether a name that is no file looks like `user/repository` and like no path."""
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source, re.ASCII):
+        return False
+    return not source.lower().endswith(_SUFFIXES) and not os.path.isdir(source.split("/")[0])
+
+
+def _from_hub(kind: type[FusionModel], name: str, options: Mapping[str, Any]) -> FusionModel:
+    """Weights of the hub; those in its cache where it cannot be reached, or HF_HUB_OFFLINE is set.
+
+    One question with a short timeout comes first, as the hub's own functions try for half a minute.
+    """
     try:
-        return kind.from_pretrained(str(source), **options)
+        HfApi().model_info(name, timeout=_TIMEOUT)
+        reachable = True
+    except RepositoryNotFoundError as error:
+        text = f"there is no file {name}, and no public repository of that name on the hub."
+        raise InputError(text, setting="weights") from error
+    except Exception:  # the libraries below it raise their own when there is no connection
+        reachable = False
+    try:
+        return kind.from_pretrained(name, local_files_only=not reachable, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"there is no file {source}, and the hub gives no weights of that name that fit: "
-            "check the name and the connection."
-        ) from error
+        why = "has no weights that fit" if reachable else "cannot be reached"
+        text = f"there is no file {name}, and the hub {why}: check the name."
+        raise InputError(text, setting="weights") from error
 
 
 def load_converted(
@@ -126,14 +158,14 @@ def cache_folder(name: str) -> Path:
 
 
 def network_of(path: Path) -> str | None:
-    """The network whose weights a file of ours holds; None for other files."""
-    if path.suffix != ".safetensors" or not path.is_file():
+    """The network that a weights file of ours is for; None for other files."""
+    if not path.is_file() or _content(path) != "safetensors":
         return None
     return _read(path)[1].get("cddfuse.model")
 
 
 def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a file of PyTorch, safetensors, or TensorFlow holds, and its header if it has one."""
+    """Tensors by name of a file of PyTorch, safetensors or TensorFlow, and its header if any."""
     if path.with_name(f"{path.name}.index").is_file():
         try:
             from tensorflow.train import load_checkpoint  # an extra that hardly anybody needs
@@ -162,15 +194,17 @@ def _verify(path: Path, sha256: str) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a file holds, and its header if it has one."""
-    if path.suffix == ".safetensors":
+    """Tensors by name, and the header if there is one. The content decides, not the suffix."""
+    if _content(path) == "safetensors":
         try:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            with safe_open(path, framework="pt") as opened:
+                names = opened.keys()
+                return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
         except SafetensorError as error:
             raise InputError(f"{path} is damaged or no safetensors file: {error}.") from error
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a name, torch goes by its suffix
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} is refused: it is damaged, or wants to run code of its own when read; "
@@ -181,6 +215,20 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if not isinstance(checkpoint, dict):
         raise InputError(f"{path} holds a {type(checkpoint).__name__}, not weights by name.")
     return checkpoint, {}
+
+
+def _content(path: Path) -> Literal["safetensors", "pickle"]:
+    """What a file is by its first bytes, or what is taken for it by its suffix."""
+    with trouble(f"read {path}"), path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` there.")
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        raise InputError(f"{path} is a web page (HTML), not the weights: download the file itself.")
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER:
+        return "safetensors"
+    known = start.startswith((b"PK\3\4", b"\x80"))  # a zip file of PyTorch, or its older pickle
+    return "safetensors" if path.suffix == ".safetensors" and not known else "pickle"
 
 
 def _from_folder(kind: type[FusionModel], folder: Path, options: Mapping[str, Any]) -> FusionModel:
@@ -219,19 +267,34 @@ def _converted(
     kind: type[FusionModel], checkpoint: dict[str, Any], path: Path
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state dict of a checkpoint, and the options that follow from it."""
-    try:
-        converted = kind.convert_checkpoint(checkpoint)
-        implied = {} if converted is None else kind.implied_options(checkpoint)
-    except (AttributeError, TypeError) as error:
-        raise InputError(f"{path} has the keys of a checkpoint but holds no tensors.") from error
-    if converted is not None:
-        return converted, implied
-    foreign = [str(name) for name, value in checkpoint.items() if not isinstance(value, Tensor)]
-    if foreign or not checkpoint:
+    for state in _unwrapped(checkpoint):
+        try:
+            converted = kind.convert_checkpoint(state)
+            if converted is not None:
+                return converted, kind.implied_options(state)
+        except (AttributeError, TypeError) as error:
+            raise InputError(
+                f"{path} has the keys of a checkpoint but holds no tensors."
+            ) from error
+    foreign = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    if foreign or not state:
         raise InputError(
             f"{path} is no checkpoint of {kind.card.name}: it holds {_some(foreign) or 'nothing'}."
         )
-    return checkpoint, {}
+    return dict(state), {}
+
+
+def _unwrapped(checkpoint: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A checkpoint, and what is left of it without wrappers of training programs, one by one."""
+    yield checkpoint
+    for key in _WRAPPERS:
+        if isinstance(checkpoint.get(key), Mapping):
+            yield from _unwrapped(checkpoint[key])
+            return
+    for prefix in _PREFIXES:
+        if checkpoint and all(str(name).startswith(prefix) for name in checkpoint):
+            yield from _unwrapped({name[len(prefix) :]: x for name, x in checkpoint.items()})
+            return
 
 
 def _built(

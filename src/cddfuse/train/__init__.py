@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from cddfuse.datasets.crops import Batches, Crops
-from cddfuse.filters import exact_convolutions
 from cddfuse.models import FusionModel
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import Recipe
@@ -62,7 +61,6 @@ def batches(
     )
 
 
-@exact_convolutions()
 def train(
     recipe: Recipe,
     batches: Batches,

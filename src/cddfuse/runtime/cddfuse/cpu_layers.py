@@ -18,9 +18,10 @@ from cddfuse.models.cddfuse import (
 )
 from cddfuse.runtime.cddfuse import kernels
 from cddfuse.runtime.cddfuse.depthwise import lanes
-from cddfuse.runtime.cddfuse.patches import Attention, Layer, Patch, Step
 from cddfuse.runtime.cddfuse.products import LANES, panels
+from cddfuse.runtime.cddfuse.steps import Attention, Layer, Step
 from cddfuse.runtime.cddfuse.winograd import transformed
+from cddfuse.runtime.patches import Patch
 
 Array = NDArray[np.float32]
 HEADS, OF_HEAD = 8, 8

@@ -21,28 +21,30 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from cddfuse.models.cddfuse import CDDFuse, TransformerBlock
+from cddfuse.models.cddfuse import CDDFuse, TransformerBlock, residual_image
 from cddfuse.runtime.cddfuse import torch_layers
-from cddfuse.runtime.cddfuse.patches import Attention, Layer, Patch, Step, patches
 from cddfuse.runtime.cddfuse.rolling import Rolling, spare_rows
-from cddfuse.threads import at_once, parallel_map, single_threaded
+from cddfuse.runtime.cddfuse.steps import Attention, Layer, Step
+from cddfuse.runtime.limits import Progress
+from cddfuse.runtime.patches import Patch, patches
+from cddfuse.threads import in_flight, parallel_map, worker_count
 
 CHANNELS = 64
 # Rows of a patch. It has half as many columns: what is wide of three rows should stay in the nearer
 # cache (L2) of a processor.
 SIDE = 128
+Piece = TypeVar("Piece")
 Result = TypeVar("Result")
-Progress = Callable[[float], None]
 
 
 def bytes_for(height: int, width: int) -> int:
-    """What an image takes: three maps, rows to spare for one of them, and the images."""
+    """Memory for an image: three maps, rows to spare for one of them, and the images."""
     rows = sum(_rows(patches(height, width, SIDE, SIDE // 2)))
     return 4 * CHANNELS * rows * width + 64 * height * width
 
 
 def largest_side(memory: int) -> int:
-    """Of the square images that so many bytes are enough for."""
+    """Side of the largest square image that so many bytes are enough for."""
     sides = range(isqrt(memory // (3 * 4 * CHANNELS)) + 1)
     return bisect_right(sides, memory, lo=1, key=lambda side: bytes_for(side, side)) - 1
 
@@ -50,15 +52,15 @@ def largest_side(memory: int) -> int:
 def _rows(cut: Sequence[Patch]) -> list[int]:
     """Of the three maps of an image; the last one has some to spare."""
     height = cut[-1].bottom
-    return [height, height, height + spare_rows(cut, at_once())]
+    return [height, height, height + spare_rows(cut, in_flight(worker_count()))]
 
 
 class Fast:
-    """A CDDFuse, ready to fuse.
+    """A CDDFuse, ready to fuse. Any number of threads may use it at a time.
 
     Args:
-        model: the network, with the branches of the release. Its weights are copied: make another
-            `Fast` when they change.
+        model: the network, with the branches of the release. Its weights are copied: `is_of` tells
+            when another `Fast` is due.
         side: of a patch, in pixels: it has so many rows at most, and half as many columns.
     """
 
@@ -80,14 +82,14 @@ class Fast:
 
     def __init__(self, model: CDDFuse, side: int = SIDE) -> None:
         self._side = side
-        self._room: list[Tensor] = []
+        self._weights = {name: x.detach().clone() for name, x in model.state_dict().items()}
         form = _form(model.decoder.reduce.weight.device)
 
         def steps(blocks: Iterable[nn.Module]) -> list[Step]:
             return [step for block in blocks for step in form.steps(block)]
 
         encoder, decoder = model.encoder, model.decoder
-        self._residual_image = model.residual_image
+        self._residual = model.residual
         self._embed = form.convolution(encoder.embedding)
         self._blocks = steps(encoder.blocks)
         self._base, self._detail = steps([encoder.base]), steps(encoder.detail)  # type: ignore[arg-type]
@@ -99,14 +101,31 @@ class Fast:
         self._narrow = form.convolution(narrow, bend.negative_slope)
         self._draw = form.convolution(draw)
 
+    def is_of(self, model: CDDFuse) -> bool:
+        """Whether a network still has the weights and options that this form was made from.
+
+        Weights are compared, as no counter notices all ways to change them; it takes 1 ms.
+        """
+        state = model.state_dict()
+        return (
+            self._residual == model.residual
+            and self._weights.keys() == state.keys()
+            and all(
+                x.device == state[name].device and torch.equal(x, state[name])
+                for name, x in self._weights.items()
+            )
+        )
+
     @torch.inference_mode()
     def __call__(
         self,
         first: Tensor,
         second: Tensor,
+        *,
         given: Sequence[Tensor] | None = None,
         found: list[Tensor] | None = None,
         counted: Sequence[Patch] | None = None,
+        maps: list[Tensor] | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Fuse a pair (1, 1, H, W).
@@ -114,52 +133,38 @@ class Fast:
         Args:
             first: the first image.
             second: the second image.
-            given: the matrices of all attentions, where they are not to be those of this pair.
-            found: receives the matrices of this pair.
+            given: the attention matrices to use; those of this pair if None.
+            found: receives the attention matrices of this pair.
             counted: where sums for these matrices are taken; everywhere if None.
-            progress: told which share is done, again and again.
+            maps: keeps the memory of feature maps from one call to the next, which must not be at
+                the same time.
+            progress: called with the finished share.
         """
-        with single_threaded():
-            height, width = first.shape[-2:]
-            cut = patches(height, width, self._side, self._side // 2)
-            run = Run(cut, given, found, counted)
-            run.report(progress, self._passes(given is None))
-            base, detail, memory = self._maps(first, cut)
-            rolling = Rolling(memory, cut)
-            for image, add in ((first, False), (second, True)):
-                # Sums of both images' features are all that is needed.
-                run.each(self._embed, image[0].permute(1, 2, 0).contiguous(), rolling.now())
-                run.update(self._blocks, rolling)
-                run.together(self._base, rolling.now(), base, add=add)
-                run.update(self._detail[:-1], rolling)
-                run.each(self._detail[-1], rolling.now(), detail, add=add)
-            spare = rolling.now()
-            base, spare = run.through(self._fuse_base, base, spare)
-            detail, spare = run.through(self._fuse_detail, detail, spare)
-            run.everywhere(partial(self._merge, base, detail, spare))
-            x, spare = run.through(self._decode, spare, base)
-            narrow = spare.view(-1)[: x.numel() // 2].view(height, width, CHANNELS // 2)
-            run.each(self._narrow, x, narrow)
-            drawn = x.new_empty(height, width, 1)
-            run.each(self._draw, narrow, drawn)
-        residual = self._residual_image(first, second)
+        height, width = first.shape[-2:]
+        cut = patches(height, width, self._side, self._side // 2)
+        run = Run(cut, given, found, counted)
+        run.report(progress, self._passes(given is None))
+        base, detail, memory = _feature_maps(first, cut, [] if maps is None else maps)
+        rolling = Rolling(memory, cut)
+        for image, add in ((first, False), (second, True)):
+            # Sums of both images' features are all that is needed.
+            run.each(self._embed, image[0].permute(1, 2, 0).contiguous(), rolling.now())
+            run.update(self._blocks, rolling)
+            run.together(self._base, rolling.now(), base, add=add)
+            run.update(self._detail[:-1], rolling)
+            run.each(self._detail[-1], rolling.now(), detail, add=add)
+        spare = rolling.now()
+        base, spare = run.through(self._fuse_base, base, spare)
+        detail, spare = run.through(self._fuse_detail, detail, spare)
+        run.everywhere(partial(self._merge, base, detail, spare))
+        x, spare = run.through(self._decode, spare, base)
+        narrow = spare.view(-1)[: x.numel() // 2].view(height, width, CHANNELS // 2)
+        run.each(self._narrow, x, narrow)
+        drawn = x.new_empty(height, width, 1)
+        run.each(self._draw, narrow, drawn)
+        residual = residual_image(self._residual, first, second)
         fused = drawn.permute(2, 0, 1)[None]
         return (fused if residual is None else fused + residual).sigmoid()
-
-    def _maps(self, image: Tensor, cut: Sequence[Patch]) -> list[Tensor]:
-        """Three maps for an image, the last one with rows to spare.
-
-        Tiles get the same memory again: they differ a little in size, so that an allocator would
-        find new room for many of them.
-        """
-        width = image.shape[-1]
-        lengths = [rows * width * CHANNELS for rows in _rows(cut)]
-        have = [len(room) for room in self._room]
-        if not have or any(a < b for a, b in zip(have, lengths, strict=True)):
-            self._room.clear()  # the old ones go first
-            self._room += [image.new_empty(length) for length in lengths]
-        maps = zip(self._room, lengths, strict=True)
-        return [room[:length].view(-1, width, CHANNELS) for room, length in maps]
 
     def _passes(self, own: bool) -> int:
         """How often all patches are gone through; attention with matrices of its own does twice."""
@@ -169,12 +174,27 @@ class Fast:
         return len(steps) + own * sum(isinstance(step, Attention) for step in steps)
 
 
+def _feature_maps(image: Tensor, cut: Sequence[Patch], memory: list[Tensor]) -> list[Tensor]:
+    """Three maps for an image, the last one with rows to spare.
+
+    Tiles use the same memory: they differ a little in size, and an allocator would find new room
+    for many of them.
+    """
+    width = image.shape[-1]
+    lengths = [rows * width * CHANNELS for rows in _rows(cut)]
+    if not memory or any(len(a) < b for a, b in zip(memory, lengths, strict=True)):
+        memory.clear()  # the old ones go first
+        memory += [image.new_empty(length) for length in lengths]
+    maps = zip(memory, lengths, strict=True)
+    return [room[:length].view(-1, width, CHANNELS) for room, length in maps]
+
+
 def _form(device: torch.device) -> ModuleType:
     """The module that has the layers for a device: `steps`, `convolution` and `merge`."""
     if device.type == "cpu":
         try:
             from cddfuse.runtime.cddfuse import cpu_layers
-        except ImportError:  # Numba comes to a new Python later than PyTorch does
+        except (ImportError, RuntimeError):  # no Numba for a new Python, no place for its files
             return torch_layers
         return cpu_layers
     return torch_layers
@@ -194,11 +214,12 @@ class Run:
         self._counted = counted or cut
         self._given: Iterator[Tensor] | None = None if given is None else iter(given)
         self._found = found
+        self._workers = worker_count()
         self._progress: Progress = lambda share: None
         self._passes, self._done = 1, 0
 
     def report(self, progress: Progress | None, passes: int) -> None:
-        """Say after each of so many passes over all patches which share is done."""
+        """Call `progress` after each of so many passes over all patches."""
         if progress:
             self._progress, self._passes = progress, passes
 
@@ -206,11 +227,14 @@ class Run:
         self, work: Callable[[Patch], Result], cut: Sequence[Patch] | None = None
     ) -> list[Result]:
         """Do something with every patch, or those of another cut, several at a time."""
-        # A mode holds for one thread only.
-        results = parallel_map(torch.inference_mode()(work), cut or self._cut)
+        results = self._by_workers(work, cut or self._cut)
         self._done += 1
         self._progress(self._done / self._passes)
         return results
+
+    def _by_workers(self, work: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
+        # A mode holds for one thread only.
+        return parallel_map(torch.inference_mode()(work), pieces, self._workers)
 
     def through(self, layers: Sequence[Step], x: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
         """Send a map through layers, back and forth between it and another one.
@@ -263,13 +287,20 @@ class Run:
         self.everywhere(lambda patch: layer(x, patch, target, add=add), cut)
 
     def _layer(self, step: Step, x: Tensor) -> Layer:
-        return step.values(self._matrix(step, x)) if isinstance(step, Attention) else step
+        if not isinstance(step, Attention):
+            return step
+        # Small, but by a worker: then nothing here depends on the caller's number of threads.
+        return self._by_workers(step.values, [self._matrix(step, x)])[0]
 
-    def _matrix(self, layer: "Attention", x: Tensor) -> Tensor:
+    def _matrix(self, layer: Attention, x: Tensor) -> Tensor:
         if self._given is not None:
             return next(self._given)
-        sums = self.everywhere(lambda patch: layer.sums(x, patch), self._counted)
-        matrix = layer.matrix(*(torch.stack(parts).sum(0) for parts in zip(*sums, strict=True)))
+        parts = self.everywhere(lambda patch: layer.sums(x, patch), self._counted)
+
+        def combine(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+            return layer.matrix(*(torch.stack(x).sum(0) for x in zip(*parts, strict=True)))
+
+        matrix = self._by_workers(combine, [parts])[0]
         if self._found is not None:
             self._found.append(matrix)
         return matrix

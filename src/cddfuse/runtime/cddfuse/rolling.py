@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from cddfuse.runtime.cddfuse.patches import Patch
+from cddfuse.runtime.patches import Patch
 
 
 def spare_rows(cut: Sequence[Patch], at_once: int) -> int:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cddfuse.models.cddfuse import ChannelAttention, DetailNode, GatedFeedForward, TransformerBlock
-from cddfuse.runtime.cddfuse.patches import Attention, Layer, Patch, Step
+from cddfuse.runtime.cddfuse.steps import Attention, Layer, Step
+from cddfuse.runtime.patches import Patch
 
 
 class Window(NamedTuple):

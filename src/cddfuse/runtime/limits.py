@@ -1,0 +1,36 @@
+"""Resource limits of fusing: tiles, memory, precision."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cddfuse.errors import InputError
+
+SMALLEST_TILE = 64
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Resource limits; automatic by default."""
+
+    tile: int = 0
+    """Side of tiles in pixels; 0 fuses an image in one piece if it fits into memory."""
+
+    memory: int = 0
+    """Memory budget for feature maps in bytes; 0 is 70 % of what is free."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic; auto is bf16 on GPUs that have it for networks whose card says so, fp32
+    elsewhere. Norms and exponentials stay in fp32."""
+
+    progress: Progress | None = field(default=None, compare=False)
+    """Called with the finished share of an image, for CDDFuse in patches or tiles."""
+
+    def __post_init__(self) -> None:
+        if self.tile < 0 or 0 < self.tile < SMALLEST_TILE:
+            text = f"a tile of {self.tile} pixels is too small: {SMALLEST_TILE} or more."
+            raise InputError(text, setting="tile")
+        if self.memory < 0:
+            text = f"memory is {self.memory} bytes: it must be positive."
+            raise InputError(text, setting="memory")
