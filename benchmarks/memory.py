@@ -43,11 +43,11 @@ def main() -> None:
     print("| model | size | estimate, GB | measured, GB | kept by the allocator, GB |")
     print("| --- | --- | --- | --- | --- |")
     for name in arguments or [name for name in MODELS if name != "cddfuse"]:
-        for height, width in SIZES:
-            cells = [name, f"{width}x{height}"]
+        for rows, columns in SIZES:
+            cells = [name, f"{columns}x{rows}"]
             for allocator in ("default", "tuned"):
                 command = [sys.executable, "-m", "benchmarks.memory", "--one", name]
-                command += [str(height), str(width), allocator]
+                command += [str(rows), str(columns), allocator]
                 answer = subprocess.run(command, capture_output=True, text=True, check=True)
                 estimated, measured = json.loads(answer.stdout)
                 if allocator == "default":

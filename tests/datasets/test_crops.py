@@ -220,10 +220,10 @@ class Processes:
 def test_processes_make_their_share_from_their_pairs_alone(sampling: Any, count: int) -> None:
     pairs = [street(number) for number in range(12)]
     options = {**SHARED, "batch": 6, "sampling": sampling, "stride": 8}
-    whole = Crops(pairs, **options)  # type: ignore[arg-type]
+    whole = Crops(pairs, **options)
     processes = Processes(count)
     lists = [Watched(pairs) for _ in range(count)]
-    crops = [Crops(each, **options) for each in lists]  # type: ignore[arg-type]
+    crops = [Crops(each, **options) for each in lists]
     for step in range(6):
         expected = whole.batch(step)
         for each in lists:
@@ -319,11 +319,12 @@ def test_crops_without_contrast_in_either_image_are_left_out(
 
 def test_crops_with_contrast_need_not_be_found_again() -> None:
     pairs = Watched([two_halves((0.5, 0.05), (0.5, 0.5)), two_halves((0.5, 0.5), (0.05, 0.5))])
-    options = {"size": 16, "batch": 1, "sampling": "grid", "stride": 16, "min_contrast": 0.25}
+    options: dict[str, Any] = {"size": 16, "batch": 1, "sampling": "grid", "stride": 16}
+    options["min_contrast"] = 0.25
     kept = np.concatenate([grid_contrast(pair, 16, 16, 0.25) for pair in list(pairs)])
     assert kept.tolist() == [True, False, False, True]
-    known = Crops(pairs, kept=kept, **options)  # type: ignore[arg-type]
-    found = Crops(pairs, **options)  # type: ignore[arg-type]
+    known = Crops(pairs, kept=kept, **options)
+    found = Crops(pairs, **options)
     assert known.steps_per_epoch == found.steps_per_epoch == 2
     for step in range(4):
         assert torch.equal(known.batch(step).first, found.batch(step).first)

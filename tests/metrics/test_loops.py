@@ -96,8 +96,8 @@ def test_images_are_broadcast_and_may_lie_anywhere() -> None:
     for place in ((0, 1), (1, 0)):
         alone = of_each(_products(), fused[place[1]].mT[None], sources[place].mT[None])
         assert torch.equal(together[place], alone[0])
-    with single_threaded():
-        assert torch.equal(of_each(_products(), fused.mT, sources.mT), together)
+    spread = single_threaded(lambda: of_each(_products(), fused.mT, sources.mT))
+    assert torch.equal(spread(), together)
 
 
 def _products() -> Callable[..., object]:

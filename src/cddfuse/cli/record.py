@@ -1,6 +1,7 @@
 """The value range of the results of a folder, stored beside them so that a rerun uses the same."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def store(folder: Path, ranges: Ranges) -> None:
 
 def _stored(folder: Path) -> Ranges | None:
     path = folder / NAME
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     try:
         return Ranges.parse(json.loads(path.read_text(encoding="utf-8"))["range"])
