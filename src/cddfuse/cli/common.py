@@ -15,7 +15,9 @@ from cddfuse.models.load import load_network
 from cddfuse.runtime import Limits
 
 Flag = Annotated[bool, Parameter(negative=())]
-Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())]
+Words = Annotated[
+    tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
+]
 
 
 @Parameter(name="*", group="Network")
@@ -31,7 +33,7 @@ class WeightFlags:
     """Name of shipped or imported weights, a weights file, a checkpoint, a repository of the
     Hugging Face hub (user/name), or a file of `cddfuse export` (.onnx, .xml)."""
 
-    option: Annotated[Words, Parameter(show_default=False)] = ()
+    option: Words = ()
     """Options of the network, NAME=VALUE, over those that the weights come with: residual=sum for
     cddfuse, rule=average for didfuse. A name that does not exist lists those that do."""
 

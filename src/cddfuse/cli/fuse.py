@@ -45,28 +45,28 @@ def fuse(
 ) -> int:
     """Fuse two images, or the pairs of two folders, or of one folder that holds both.
 
-    Results that are in the output folder already are kept, so a stopped run goes on where it was.
+    Results that exist in the output folder are kept, so an interrupted run resumes.
 
     Args:
-        first: The visible (PET, SPECT, CT) image or folder, whose colour is kept (or that of the
-            second, where only that has any); or a folder with both kinds, in subfolders (vi and ir)
-            or in names (01_vi.png and 01_ir.png).
-        second: The infrared (MRI) image or folder. Files of two folders are paired by name.
-        output: Where the fused image goes, a file or a folder; for folders, a folder.
-        grey: Leave the colour out.
-        stretch: Stretch each result to the full range, the protocol of published tables.
-        resize: Scale the second image to the size of the first where they differ.
+        first: Visible (PET, SPECT, CT) image or folder; its colour is kept, or that of the second
+            if only that has any. Or a folder that holds both sides, in subfolders (vi and ir) or by
+            name (01_vi.png and 01_ir.png).
+        second: Infrared (MRI) image or folder. Files of two folders are paired by name.
+        output: Output file or folder; for folders, a folder.
+        grey: Drop the colour.
+        stretch: Stretch each result to the full range, as in published tables.
+        resize: Resize the second image to the size of the first where they differ.
         overwrite: Replace results that exist.
-        suffix: Added to the names of the results, before the dot.
-        recursive: Pair images of subfolders too; the results keep the layout.
-        format: Of the results of folders.
+        suffix: Suffix of the names of the results, before the dot.
+        recursive: Include subfolders; the results keep their layout.
+        format: Output format for folders.
         bits: Bits per channel of the results; by default 16 where a source has more than 8 and
             the format holds them.
         range: Values that become black and white: full, minmax, percentile[:P] or LOW:HIGH, for
             both images or after first= or second=. By default auto: full for 8 bits and for
             photographs of 16 bits, else percentiles 0.1 and 99.9 over the whole folder. A folder of
             results keeps its range (fuse.json).
-        strip: Leave out EXIF, resolution and georeference of the first image.
+        strip: Drop EXIF, resolution and georeference of the first image.
         json: Print a summary as JSON.
         quiet: Print nothing but errors.
     """
