@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cddfuse.models import MODELS, Card, FusionModel, create_model
 from cddfuse.runtime import Limits, memory, run
+from cddfuse.runtime.allocator import kept_memory
 from cddfuse.runtime.memory import needed, tensor_bytes
 
 
@@ -187,5 +188,5 @@ def test_the_limit_of_a_container_counts(group: Callable[[str], None]) -> None:
     group("max\n")
     assert memory.budget(cpu) > unlimited / 2
     group("1000000\n")
-    kept = 0.7 * memory.kept_memory()
+    kept = 0.7 * kept_memory()
     assert memory.budget(cpu) == pytest.approx(0.7 * 200_000 + kept, rel=0.2, abs=2_000_000)
