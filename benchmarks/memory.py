@@ -19,7 +19,7 @@ from cddfuse.runtime import memory, prepare_process
 SIZES = ((240, 320), (480, 640))
 
 
-def one_run(name: str, height: int, width: int, tuned: bool) -> tuple[int, int]:
+def one_run(name: str, height: int, width: int, *, tuned: bool) -> tuple[int, int]:
     """Bytes that were estimated and measured."""
     if tuned:
         prepare_process()
@@ -37,8 +37,8 @@ def one_run(name: str, height: int, width: int, tuned: bool) -> tuple[int, int]:
 def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["--one"]:
-        name, height, width, tuned = arguments[1:]
-        print(json.dumps(one_run(name, int(height), int(width), tuned == "tuned")))
+        name, *size, tuned = arguments[1:]
+        print(json.dumps(one_run(name, *map(int, size), tuned=tuned == "tuned")))
         return
     print("| model | size | estimate, GB | measured, GB | kept by the allocator, GB |")
     print("| --- | --- | --- | --- | --- |")

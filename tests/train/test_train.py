@@ -409,21 +409,6 @@ def test_weights_say_all_ways_in_which_they_were_computed(tmp_path: Path) -> Non
     assert computed == f"32-true {by}; bf16-mixed {by}"
 
 
-def test_losses_are_not_rounded_to_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    step = Trainer.step
-
-    def watched(self: Trainer, batch: ImagePair) -> Any:
-        seen.append(torch.backends.cudnn.allow_tf32)
-        return step(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", watched)
-    recipe = small(steps=2)
-    train(recipe, batches(recipe, PAIRS), tmp_path, quiet=True)
-    assert seen == [False, False]
-    assert torch.backends.cudnn.allow_tf32
-
-
 def test_a_run_by_minutes_plans_its_steps_and_starts_afresh(tmp_path: Path) -> None:
     recipe = small(steps=0, minutes=0.05, epochs=(1, 3))
     outcome = train(recipe, batches(recipe, PAIRS), tmp_path, quiet=True)

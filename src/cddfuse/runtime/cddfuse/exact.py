@@ -108,12 +108,10 @@ class Fast:
         """
         state = model.state_dict()
         return (
-            self._residual == model.residual
+            self.suits(model)
+            and self._residual == model.residual
             and self._weights.keys() == state.keys()
-            and all(
-                x.device == state[name].device and torch.equal(x, state[name])
-                for name, x in self._weights.items()
-            )
+            and all(_equal(x, state[name]) for name, x in self._weights.items())
         )
 
     @torch.inference_mode()
@@ -172,6 +170,10 @@ class Fast:
         fusion = [*self._fuse_base, *self._fuse_detail, self._merge]
         steps = [*shallow, *shallow, *fusion, *self._decode, self._narrow, self._draw]
         return len(steps) + own * sum(isinstance(step, Attention) for step in steps)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return (one.device, one.dtype) == (other.device, other.dtype) and torch.equal(one, other)
 
 
 def _feature_maps(image: Tensor, cut: Sequence[Patch], memory: list[Tensor]) -> list[Tensor]:
