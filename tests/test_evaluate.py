@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, evaluate, published_grey, report
-from cddfuse.evaluate.folders import match_fused
+from cddfuse.evaluate.matching import match_fused
 from cddfuse.evaluate.scores import summarise
 from cddfuse.fuse import full_range, fuse
 from cddfuse.io import PairedPaths, pair_folders, write_image

@@ -13,7 +13,7 @@ from torch import Tensor
 import cddfuse.export as subject
 from cddfuse import InputError, create_model, fuse
 from cddfuse.export import ParityError, export, run_by
-from cddfuse.export.formats import FORMATS
+from cddfuse.export.writers import FORMATS
 from cddfuse.models import MODELS, Card, FusionModel
 from cddfuse.models.exported import load_exported
 

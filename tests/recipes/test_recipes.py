@@ -21,7 +21,7 @@ from cddfuse.pair import ImagePair
 from cddfuse.recipes import RECIPES, learning_rate
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
 from cddfuse.recipes.choice import Choice
-from cddfuse.recipes.files import read_settings, with_settings
+from cddfuse.recipes.settings import read_settings, with_settings
 
 GROUPS = {"Data", "Recipe", "Loss", "Optimizer", "Network"}
 PRESETS = [(method, preset) for method, presets in RECIPES.items() for preset in presets]

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from cddfuse.cli import record
 from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
-from cddfuse.cli.memory import peak_memory
 from cddfuse.cli.messages import left_out, sentence
+from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError
 from cddfuse.io import expanded
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source

@@ -25,7 +25,7 @@ if not all(
 from cddfuse.recipes import RECIPES, Recipe
 from cddfuse.recipes.choice import METHOD, Request
 from cddfuse.recipes.choice import preset as find_preset
-from cddfuse.recipes.files import read_settings
+from cddfuse.recipes.settings import read_settings
 from cddfuse.train import WEIGHTS, Outcome, Running, batches, leading
 from cddfuse.train import train as follow
 from cddfuse.train.data import DataRequest

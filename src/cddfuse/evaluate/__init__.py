@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from cddfuse.errors import InputError, trouble
-from cddfuse.evaluate.folders import Matched, match_fused
+from cddfuse.evaluate.matching import Matched, match_fused
 from cddfuse.evaluate.protocol import Rows, published_grey, rows, stretched_rows
 from cddfuse.evaluate.scores import BASELINES, Facts, PairScores, Scores, Summary
 from cddfuse.evaluate.sources import Fit, GreyImages, Images, Pairs, as_source, listed

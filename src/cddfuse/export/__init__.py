@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from cddfuse.errors import InputError
-from cddfuse.export.formats import FORMATS
 from cddfuse.export.graphs import Graph
+from cddfuse.export.writers import FORMATS
 from cddfuse.fuse import fuse
 from cddfuse.io.files import replacing
 from cddfuse.models.base import FusionModel
@@ -87,7 +87,8 @@ def export(
     for place in map(path.with_suffix, suffixes):
         if os.path.lexists(place) and not overwrite:
             raise InputError(
-                f"{place} exists already: choose another name, or --overwrite to replace it."
+                f"{place} exists already: choose another name, or overwrite it.",
+                setting="overwrite",
             )
     said = {
         **facts_of(model),

@@ -10,7 +10,7 @@ from cddfuse.models import FusionModel, load_weights
 from cddfuse.models.weights import constructor_options, imported
 from cddfuse.recipes import RECIPES
 from cddfuse.recipes.base import Recipe
-from cddfuse.recipes.files import merged, plain, read_settings, with_settings, write_settings
+from cddfuse.recipes.settings import merged, plain, read_settings, with_settings, write_settings
 
 METHOD, PRESET = "cddfuse", "quick"
 _KEYS = ("method", "preset", "weights")

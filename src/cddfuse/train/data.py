@@ -21,7 +21,7 @@ from cddfuse.errors import InputError, trouble
 from cddfuse.io import PairedPaths, Ranges, pair_folders, replacing, resolve
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import Recipe
-from cddfuse.recipes.files import read_settings, write_settings
+from cddfuse.recipes.settings import read_settings, write_settings
 
 PAIRS, CROPS = "pairs.yaml", "crops.npy"
 VAL_SHARE, VAL_GROUP = 0.06, 0

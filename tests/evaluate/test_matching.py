@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cddfuse.errors import InputError
-from cddfuse.evaluate.folders import Matched, match_fused
+from cddfuse.evaluate.matching import Matched, match_fused
 from cddfuse.evaluate.sources import as_source, listed
 from cddfuse.io import PairedPaths
 from cddfuse.pair import ImagePair
