@@ -26,7 +26,7 @@ PATIENCE = 20  # seconds until what should have happened counts as not happening
 class Mean(FusionModel):
     """The mean of both images."""
 
-    card = Card(name="mean", paper="https://example.org")
+    card = Card(name="mean", paper="https://example.org", bytes_per_pixel=12)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Average, after what a test wants to happen."""

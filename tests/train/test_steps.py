@@ -185,7 +185,7 @@ def test_a_state_with_code_in_it_is_refused(tmp_path: Path) -> None:
     train(recipe, batches(recipe, PAIRS), tmp_path, quiet=True, running=Running(stop_after=1e-9))
     state = torch.load(tmp_path / STATE, weights_only=True)
     torch.save({**state, "progress": Path("code")}, tmp_path / STATE)
-    with pytest.raises(InputError, match=r"state\.pt is no state of a training run"):
+    with pytest.raises(InputError, match=r"state\.pt is not the state of a training run"):
         train(recipe, batches(recipe, PAIRS), tmp_path, quiet=True, resume=True)
 
 

@@ -422,5 +422,5 @@ def test_a_run_by_minutes_plans_its_steps_and_starts_afresh(tmp_path: Path) -> N
 
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"nothing of the kind")
-    with pytest.raises(InputError, match=r"state\.pt is no state of a training run"):
+    with pytest.raises(InputError, match=r"state\.pt is not the state of a training run"):
         run(tmp_path, resume=True)
