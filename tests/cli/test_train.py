@@ -302,7 +302,9 @@ def test_help_lists_the_settings_of_the_chosen_recipe_in_groups(
     assert "--freeze-encoder" not in said["sdnet"]
     assert said["sdnet by file"].split() == said["sdnet"].split()
     rows = [name for name in LOSSES if not hasattr(RECIPES["cddfuse"]["released"], name)]
-    assert all(name in said["cddfuse"] for name in rows)
+    text = " ".join(said["cddfuse"].replace("│", " ").split())
+    assert all(f" {name} (" in text for name in rows)
+    assert "Passes over the data in each stage. [quick: 1 3]" in text
 
 
 def test_flags_of_another_recipe_are_refused(

@@ -230,14 +230,16 @@ def test_a_picture_that_is_lost_during_a_run_ends_it_and_can_be_put_back(tmp_pat
 def test_terms_are_functions_of_one_forward_pass() -> None:
     calls = []
 
-    def called(name: str) -> Tensor:
+    def term(name: str) -> Tensor:
         calls.append(name)
         return torch.zeros(())
 
     def terms(model: FusionModel, pair: ImagePair) -> dict[str, Term]:
         calls.append("forward")
-        return {name: partial(called, name) for name in "abc"}
+        return {name: partial(term, name) for name in "abcd"}
 
     stage = Stage("s", 1, (), terms, {"a": 1.0, "b": 0.0}, watched=("c",))
-    assert stage.losses(CDDFuseRecipe().create_model(), PAIRS[0]).keys() == {"a", "c"}
+    model = CDDFuseRecipe().create_model()
+    assert stage.losses(model, PAIRS[0]).keys() == {"a", "c"}
     assert calls == ["forward", "a", "c"]
+    assert stage.losses(model, PAIRS[0], ("b",)).keys() == {"a", "b", "c"}

@@ -205,13 +205,24 @@ def test_two_processes_compute_what_one_does(
     first, second, _ = on_disk
     flags = [*FLAGS[:2], "--batch", 4, "--steps", 4, *FLAGS[-2:], "--accelerator", "cpu"]
     for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        program = command(["train", first, second, "-o", folder, *flags, "--devices", devices])
+        folder, count = tmp_path / str(devices), ["--devices", devices]
+        program = command(["train", first, second, "-o", folder, *flags, *count])
         said = program.communicate(timeout=300)[1]
         assert program.returncode == 0, said
+    # What two processes have written, one can resume, and they what one has.
+    assert cli(["train", "-o", str(tmp_path / "2"), "--resume", "--quiet"]) == 0
     for one, two in zip(rows(tmp_path / "1"), rows(tmp_path / "2"), strict=True):
         for name in ("total", "decomposition", "correlation_base", "norm_encoder", "norm_decoder"):
             assert float(two[name]) == pytest.approx(float(one[name]), rel=2e-3)
+
+
+def test_two_processes_say_once_what_is_wrong_with_the_data(tmp_path: Path) -> None:
+    nowhere, flags = tmp_path / "nowhere", ["--accelerator", "cpu", "--devices", 2]
+    program = command(["train", nowhere, "-o", tmp_path / "run", *flags])
+    said = program.communicate(timeout=120)[1]
+    assert program.returncode == 2
+    assert said.count(f"there is no folder {nowhere}") == 1
+    assert "Traceback" not in said
 
 
 class Broken(CDDFuseRecipe):

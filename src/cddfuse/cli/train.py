@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, make_dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, get_origin
@@ -23,19 +24,21 @@ if not all(
     raise InputError("training needs more packages: pip install 'cddfuse[train]'.")
 
 from cddfuse.recipes import RECIPES, Recipe
-from cddfuse.recipes.choice import METHOD, Request
+from cddfuse.recipes.choice import METHOD, PRESET, Choice, Request
 from cddfuse.recipes.choice import preset as find_preset
 from cddfuse.recipes.settings import read_settings
 from cddfuse.train import WEIGHTS, Outcome, Running, batches, leading
 from cddfuse.train import train as follow
-from cddfuse.train.data import DataRequest
+from cddfuse.train.data import DataRequest, RunData
 from cddfuse.train.start import RECIPE, is_run, prepare
 
 GROUPS = {
     name: Group.create_ordered(name)
     for name in ("Data", "Recipe", "Loss", "Optimizer", "Network", "Running")
 }
-Folders = Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())]
+Folders = Annotated[
+    tuple[Path, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
+]
 
 app = App(name="train", help="Train a network on your own pairs.", help_flags=[], version_flags=[])
 
@@ -43,24 +46,21 @@ app = App(name="train", help="Train a network on your own pairs.", help_flags=[]
 @app.default
 def train(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]) -> int:
     """Train a network on your own pairs."""
-    method = _method(tokens)
-    verb = App(name="cddfuse train")
-    verb.default(_verb(method))
+    verb = App(name="cddfuse train", version_flags=[])
+    verb.default(_verb(*_chosen(tokens)))
     result = verb(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     return result if isinstance(result, int) else 0
 
 
-def _method(tokens: Sequence[str]) -> str:
-    """The method whose settings the command line may name."""
-    given = {flag: _value(tokens, flag) for flag in ("--recipe", "--config", "--output", "-o")}
-    if given["--recipe"]:
-        return given["--recipe"]
-    if given["--config"]:
-        return str(read_settings(Path(given["--config"])).get("method", METHOD))
-    stored = Path(given["-o"] or given["--output"] or ".") / RECIPE
-    if "--resume" in tokens and stored.is_file():
-        return str(read_settings(stored).get("method", METHOD))
-    return METHOD
+def _chosen(tokens: Sequence[str]) -> tuple[str, str]:
+    """The method whose settings the command line may name, and its preset."""
+    flags = ("--recipe", "--preset", "--config", "--output", "-o")
+    method, preset, config, output, short = (_value(tokens, flag) for flag in flags)
+    stored = Path(output or short or ".") / RECIPE
+    if config or ("--resume" in tokens and stored.is_file()):
+        settings = read_settings(Path(config) if config else stored)
+        method, preset = method or settings.get("method"), preset or settings.get("preset")
+    return method or METHOD, preset or PRESET
 
 
 def _value(tokens: Sequence[str], flag: str) -> str | None:
@@ -73,10 +73,9 @@ def _value(tokens: Sequence[str], flag: str) -> str | None:
     return None
 
 
-def _verb(method: str) -> Callable[..., int]:
+def _verb(method: str, preset_name: str) -> Callable[..., int]:
     """The verb with the flags of a method."""
-    kind = type(find_preset(method, "released"))
-    settings = _flags(kind)
+    settings = _flags(find_preset(method, preset_name), preset_name)
 
     def train(
         first: Annotated[Path | None, Parameter(group=GROUPS["Data"])] = None,
@@ -166,22 +165,18 @@ def _verb(method: str) -> Callable[..., int]:
     return train
 
 
-def _flags(kind: type[Recipe]) -> type:
+def _flags(recipe: Recipe, preset: str) -> type:
     """A dataclass with every setting of a method, none of them set."""
+    kind = type(recipe)
     texts = {text.arg_name: text.description for base in kind.__mro__[:-1] for text in _texts(base)}
-    released = next(
-        recipe
-        for presets in RECIPES.values()
-        for recipe in presets.values()
-        if type(recipe) is kind
-    )
     members = []
-    for each in fields(kind):
+    for each in fields(recipe):
         rows = get_origin(each.type) is get_origin(Mapping[str, float])
-        help_text = f"{texts[each.name]}{_rows() if rows else ''}"
+        value = getattr(recipe, each.name)
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
         parameter = Parameter(
-            help=help_text,
-            group=GROUPS[released.group(each.name)],
+            help=f"{texts[each.name]} {_rows(recipe) if rows else f'[{preset}: {shown}]'}",
+            group=GROUPS[recipe.group(each.name)],
             show_default=False,
             consume_multiple=True,
             negative_iterable=(),
@@ -195,12 +190,10 @@ def _texts(kind: type) -> Any:
     return parse_from_object(kind).params if issubclass(kind, Recipe) else []
 
 
-def _rows() -> str:
-    own = {
-        each.name for presets in RECIPES.values() for r in presets.values() for each in fields(r)
-    }
+def _rows(recipe: Recipe) -> str:
+    own = {each.name for each in fields(recipe)}
     rows = [f"{name} ({row.source})" for name, row in LOSSES.items() if name not in own]
-    return f" Known: {'; '.join(rows)}."
+    return f"Known: {'; '.join(rows)}."
 
 
 def _given(settings: Any) -> dict[str, Any]:
@@ -238,20 +231,19 @@ def _run(
 
     reader = Reader(cache // running.devices if cache else None)
     fresh = not is_run(output)
-    with progress(console) as bar:
-        task = bar.add_task("reading pairs", total=None, rate="")
-        choice, pairs = leading(
-            fabric,
-            lambda: prepare(
-                output,
-                request,
-                data,
-                reader,
-                resume=resume,
-                say=say,
-                advance=lambda: bar.advance(task),
-            ),
-        )
+
+    def resolve() -> tuple[Choice, RunData]:
+        with progress(console) as bar:
+            task = bar.add_task("reading pairs", total=None, rate="")
+            advance = partial(bar.advance, task)
+            return prepare(output, request, data, reader, resume=resume, say=say, advance=advance)
+
+    try:
+        choice, pairs = leading(fabric, resolve)
+    except InputError:
+        if fabric.is_global_zero:
+            raise
+        return 0  # the first process says it
     reader.resize, reader.ranges = pairs.resize, pairs.ranges
     train, val = (pairs.folder(records, reader) for records in (pairs.train, pairs.val))
     console.print(f"{len(train)} pairs to train on, {len(val)} to validate; run: {output}")

@@ -1,5 +1,7 @@
 """A folder, or two, as a list of pairs that are read when needed."""
 
+import math
+import mmap
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +24,8 @@ Levels = NDArray[np.uint16]
 """A grey pair (2, H, W)."""
 
 _WHITE = 65535  # 8-bit levels are whole 16-bit levels (times 257), so nothing is lost
-_THREADS = 4  # that decode; more would wait for the disk, or take cores from training
+_THREADS = 2  # that decode; more would wait for the disk, or take cores from training
+_ROWS = 64
 _SHARE = 4  # of the memory that is free, the cache takes one part of so many
 
 
@@ -75,8 +78,12 @@ class Reader:
         pair = read_pair(
             paths.first, paths.second, name=paths.name, resize=self.resize, ranges=self.ranges
         )
-        grey = torch.cat([colour.luma(pair.first), colour.luma(pair.second)])
-        return (grey * _WHITE).round().numpy().astype(np.uint16)
+        levels = _own_memory((2, *pair.first.shape[-2:]))
+        for grey, image in zip(levels, (pair.first, pair.second), strict=True):
+            for top in range(0, len(grey), _ROWS):  # or copies in colour would be large
+                rows = colour.luma(image[:, top : top + _ROWS])[0]
+                grey[top : top + _ROWS] = rows.mul(_WHITE).round_().numpy()
+        return levels
 
     def keep(self, paths: PairedPaths, levels: Levels) -> None:
         """Remember a pair, at the cost of those that were not used for longest."""
@@ -181,6 +188,12 @@ class PairFolder(Sequence[ImagePair]):
                     good.append(paths)
                     found.append(result)
         return Checked(good, found, failures)
+
+
+def _own_memory(shape: tuple[int, ...]) -> Levels:
+    """An array outside the heap, where what stays would lie between what comes and goes."""
+    memory = mmap.mmap(-1, 2 * math.prod(shape))
+    return np.frombuffer(memory, np.uint16).reshape(shape)
 
 
 def _pair(paths: PairedPaths, levels: Levels) -> ImagePair:

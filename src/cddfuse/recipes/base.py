@@ -149,9 +149,9 @@ class Recipe:
     """Steps over which the learning rate rises linearly from zero."""
 
     schedule: Literal["step", "exponential", "cosine", "constant"] = setting("step", "Optimizer")
-    """Learning rate schedule: multiplied by `lr_gamma` every `lr_step` epochs; the same,
-    continuously, every epoch; constant, then a cosine down to `min_lr` in the last stage;
-    constant."""
+    """Learning rate schedule: step multiplies it by `lr_gamma` every `lr_step` epochs, exponential
+    by `lr_gamma` every epoch but continuously; cosine keeps it until the last stage, in which it
+    falls to `min_lr` along a cosine; constant keeps it."""
 
     lr_gamma: float = setting(0.5, "Optimizer", most=1)
     """Factor of the schedules step and exponential."""

@@ -143,8 +143,8 @@ def check_same(request: Request, choice: Choice) -> None:
 
 def _same(name: str, ours: object, asked: object, row: str = "") -> None:
     if asked is not None and asked != ours:
+        what = f"{name} {row}".strip()
         raise InputError(
-            f"the run has {f'{name} {row}'.strip()} {ours}, not {asked}: leave it out, or start "
-            "another run.",
+            f"the run has {what} {ours}, not {asked}: leave it out, or start another run.",
             setting=name,
         )

@@ -1,0 +1,45 @@
+"""A data set that is larger than the memory it may take."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cddfuse.datasets.synthetic import night_street
+from cddfuse.io import write_image
+
+if not hasattr(os, "wait4"):
+    pytest.skip("needs the peak memory of a child process", allow_module_level=True)
+
+SIZE = (1024, 1280)
+PAIRS = 400  # 2.1 GB as 16-bit levels
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    """Two folders of links to the files of one pair."""
+    pair = night_street(1, SIZE).pair
+    for kind, image in (("vi", pair.first), ("ir", pair.second)):
+        write_image(tmp_path / f"{kind}.png", image)
+        (tmp_path / kind).mkdir()
+        for number in range(PAIRS):
+            (tmp_path / kind / f"{number:03}.png").symlink_to(tmp_path / f"{kind}.png")
+    with Image.open(tmp_path / "vi.png") as written:
+        assert written.size == SIZE[::-1]
+    return [str(tmp_path / kind) for kind in ("vi", "ir")]
+
+
+@pytest.mark.slow
+def test_training_takes_less_memory_than_its_data(folders: list[str], tmp_path: Path) -> None:
+    recipe = ["--preset", "released", "--crop", "32", "--batch", "2", "--epochs", "1", "1"]
+    flags = [*recipe, "--steps", "3", "--val-share", "0", "--cache", "200MB", "--quiet"]
+    command = [sys.executable, "-m", "cddfuse", "train", *folders, "-o", str(tmp_path / "run")]
+    program = subprocess.Popen([*command, *flags], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _, status, usage = os.wait4(program.pid, 0)
+    program.returncode = os.waitstatus_to_exitcode(status)
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    assert program.returncode == 0
+    assert peak < 1.5e9
