@@ -3,10 +3,10 @@
 Paper: Zhao et al., "CDDFuse: Correlation-Driven Dual-Branch Feature Decomposition for
 Multi-Modality Image Fusion", CVPR 2023, https://arxiv.org/abs/2211.14461.
 
-A shared encoder splits every image into a *base* feature (low frequency, alike in both modalities)
-and a *detail* feature (high frequency, different); each kind is fused by a layer of its own and one
-decoder rebuilds the image. Where paper and released implementation differ, the graph is that of the
-release, so that its checkpoints load.
+A shared encoder decomposes each image into *base* features (low-frequency, shared by both
+modalities) and *detail* features (high-frequency, modality-specific); each kind has a fusion layer
+of its own, and one decoder reconstructs the image. Where paper and released implementation differ,
+the graph is that of the release, so that its checkpoints load.
 """
 
 import re
@@ -28,9 +28,9 @@ Branch = Literal["transformer", "invertible"]
 
 
 class PixelLinear(nn.Conv2d):
-    """A 1x1 convolution, computed as the matrix product that it is.
+    """A 1x1 convolution, computed as a matrix product.
 
-    In the channels-last memory format nothing is copied; a convolution is slower on CPUs.
+    In the channels-last memory format this needs no copies, and on CPUs it is faster.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
@@ -91,7 +91,7 @@ class ChannelAttention(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """Expand, look at the neighbours, let one half gate the other, project.
+    """Gated feed-forward network: 1x1, grouped 3x3, GELU gate, 1x1.
 
     `per_group` input channels reach each output channel of the 3x3 convolution.
     """
@@ -110,7 +110,7 @@ class GatedFeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and feed-forward, each after a norm and around a shortcut."""
+    """Attention and feed-forward, each with pre-norm and a residual connection."""
 
     def __init__(self, channels: int, attention: nn.Module, feed_forward: nn.Module) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ def restormer_block(channels: int, heads: int) -> TransformerBlock:
 
 
 def base_block(channels: int, heads: int) -> TransformerBlock:
-    """The base branch: low frequencies. In the paper's drawing the "Lite Transformer"."""
+    """The block of the base branch, in the paper the "Lite Transformer"."""
     return TransformerBlock(
         channels,
         ChannelAttention(channels, heads, dense=True),
@@ -157,7 +157,7 @@ def bottleneck(channels: int) -> nn.Sequential:
 
 
 class DetailNode(nn.Module):
-    """Affine coupling: an invertible step, so that no detail is lost."""
+    """Affine coupling layer, invertible so that no detail is lost."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -176,17 +176,17 @@ class DetailNode(nn.Module):
 
 
 class Features(NamedTuple):
-    """What the encoder, or the fusion layers, make of an image. Each (B, C, H, W)."""
+    """Features of an image, or of the fused image; each (B, C, H, W)."""
 
     base: Tensor
-    """Low frequency: what both modalities share."""
+    """Low-frequency features that both modalities share."""
 
     detail: Tensor
-    """High frequency: what is a modality's own."""
+    """High-frequency features that are specific to a modality."""
 
 
 class Decomposition(NamedTuple):
-    """Everything between the two sources and the decoder."""
+    """Features of both sources and of the fused image."""
 
     first: Features
     second: Features
@@ -205,14 +205,14 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Features:
         """(B, 1, H, W) to features."""
-        # What blocks add to stays in single precision in a mixed run; what they add does not.
+        # In mixed-precision runs the residual stream stays in single precision.
         shallow = full(self.embedding(image)).contiguous(memory_format=torch.channels_last)
         shallow = self.blocks(shallow)
         return Features(self.base(shallow), self.detail(shallow))
 
 
 class Decoder(nn.Module):
-    """Features to an image, given an image to start from."""
+    """Features to an image, which is added to a residual image."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -317,7 +317,7 @@ class CDDFuse(FusionModel):
         return Features(base1, detail1), Features(base2, detail2)
 
     def reconstruct(self, features: Features, image: Tensor) -> Tensor:
-        """A source from its own features: what the first stage of training learns."""
+        """A source from its own features: the reconstruction of training stage one."""
         return self.decoder(features, image)
 
     def reconstruct_both(

@@ -1,7 +1,6 @@
-"""Methods without anything to learn: the trivial ones, pyramids, wavelets, the guided filter.
+"""Classical baselines: trivial methods, Laplacian pyramid, wavelets, guided filter.
 
-They are what a network has to beat. All take any size; results are clipped to [0, 1] where a
-transform overshoots.
+They have no parameters and take images of any size. Results are clipped to [0, 1].
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +18,11 @@ from cddfuse.filters import gaussian_window
 from cddfuse.models.base import Card, FusionModel
 
 Array = np.ndarray
-_LEVELS = 4  # of pyramids and wavelets, less where an image is too small
+_LEVELS = 4  # of pyramids and wavelets; fewer for small images
 
 
 class First(FusionModel):
-    """The first image as it is."""
+    """The first image, unchanged."""
 
     card = Card(name="first", paper="", receptive_radius=0)
 
@@ -33,7 +32,7 @@ class First(FusionModel):
 
 
 class Second(FusionModel):
-    """The second image as it is."""
+    """The second image, unchanged."""
 
     card = Card(name="second", paper="", receptive_radius=0)
 
@@ -53,7 +52,7 @@ class Mean(FusionModel):
 
 
 class Max(FusionModel):
-    """The brighter of both images at every pixel."""
+    """The pixel-wise maximum of both images."""
 
     card = Card(name="max", paper="", receptive_radius=0)
 
@@ -63,10 +62,10 @@ class Max(FusionModel):
 
 
 class Laplacian(FusionModel):
-    """Laplacian pyramids: the stronger detail at every scale, the mean of what is left.
+    """Laplacian pyramids: the larger detail coefficient at every scale, the mean of the base.
 
     Paper: Burt and Adelson, "The Laplacian Pyramid as a Compact Image Code", 1983; the choice of
-    the stronger coefficient is that of Burt and Kolczynski, ICCV 1993.
+    the larger coefficient is that of Burt and Kolczynski, ICCV 1993.
     """
 
     card = Card(
@@ -89,11 +88,11 @@ class Laplacian(FusionModel):
 
 
 class Wavelets(FusionModel):
-    """Discrete wavelet transform: the stronger detail coefficients, the mean of the approximation.
+    """Discrete wavelet transform: the larger detail coefficient, the mean of the approximation.
 
     Paper: Li, Manjunath and Mitra, "Multisensor Image Fusion Using the Wavelet Transform", 1995;
-    they take the stronger coefficient of a neighbourhood, here it is that of the pixel. Daubechies
-    wavelets with two vanishing moments.
+    they compare coefficients over a neighbourhood, here it is one by one. Daubechies wavelets with
+    two vanishing moments.
     """
 
     card = Card(
@@ -105,7 +104,7 @@ class Wavelets(FusionModel):
 
     def __init__(self) -> None:
         super().__init__()
-        _package("pywt")  # better now than after an hour of work
+        _package("pywt")  # fails early
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
@@ -123,14 +122,14 @@ class Wavelets(FusionModel):
             tuple(map(_stronger, one, two)) for one, two in zip(details1, details2, strict=True)
         ]
         fused = pywt.waverec2([(base1 + base2) / 2, *details], wavelet)
-        return fused[: first.shape[0], : first.shape[1]]  # odd sides come back one larger
+        return fused[: first.shape[0], : first.shape[1]]  # odd sides come back larger by one
 
 
 class GuidedFilter(FusionModel):
-    """Two layers, and weights that follow the edges of the sources.
+    """Base and detail layers, with weight maps that follow the edges of the sources.
 
-    Paper: Li, Kang and Hu, "Image Fusion With Guided Filtering", 2013, with its settings. At
-    borders, means are over what there is of the window.
+    Paper: Li, Kang and Hu, "Image Fusion With Guided Filtering", 2013, with its parameters.
+    At borders, means are over the part of the window inside the image.
     """
 
     card = Card(
@@ -159,7 +158,7 @@ def _weighted(
     radius: int,
     smoothing: float,
 ) -> Tensor:
-    """Both layers with weights that sum to 1 at every pixel."""
+    """Weighted sum of both layers, with weights that sum to 1 at every pixel."""
     one, two = (
         _guided(chosen, guide, radius, smoothing).clamp(min=0)
         for chosen, guide in zip(maps, guides, strict=True)
@@ -179,7 +178,7 @@ def _guided(image: Tensor, guide: Tensor, radius: int, smoothing: float) -> Tens
 
 
 def _saliency(image: Tensor) -> Tensor:
-    """Blurred strength of the Laplacian."""
+    """Blurred magnitude of the Laplacian."""
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]).to(image)
     strength = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel[None, None]).abs()
     line = gaussian_window(11, 5.0).to(image)
@@ -194,7 +193,7 @@ def _box(image: Tensor, radius: int) -> Tensor:
 
 
 def _pyramid(image: Array) -> list[Array]:
-    """Details from fine to coarse, and what is left."""
+    """Details from fine to coarse, then the base."""
     levels: list[Array] = []
     while len(levels) < _LEVELS and min(image.shape) >= 2:
         smaller = cv2.pyrDown(image)
@@ -212,7 +211,7 @@ def _stronger(one: Array, two: Array) -> Array:
 
 
 def _one_by_one(fuse: Callable[[Array, Array], Array], first: Tensor, second: Tensor) -> Tensor:
-    """Run a function of two images (H, W) in double precision over a batch."""
+    """Apply a function of two images (H, W), in double precision, to a batch."""
     pairs = zip(*(x.detach().double().cpu().numpy()[:, 0] for x in (first, second)), strict=True)
     fused = np.stack([fuse(one, two) for one, two in pairs])
     return torch.from_numpy(fused)[:, None].clamp(0, 1).to(first)

@@ -1,4 +1,4 @@
-"""DeFusion: take two images apart into what they share and what is their own, and join the parts.
+"""DeFusion: decompose two images into common and unique features, and fuse those.
 
 Paper: Liang et al., "Fusion from Decomposition: A Self-Supervised Decomposition Approach for Image
 Fusion", ECCV 2022, https://doi.org/10.1007/978-3-031-19797-0_41. The graph is that of the authors'
@@ -18,11 +18,11 @@ from cddfuse.layers import conv
 from cddfuse.models.base import Card, FusionModel, Published
 from cddfuse.models.foreign import inner, translated
 
-_BORDER = 16  # pixels that the authors' test program reflects on every side, and cuts off again
+_BORDER = 16  # reflection padding of the authors' test program, cropped from the result
 
 
 class SplitAttention(nn.Module):
-    """Two convolutions of the same features, weighed against each other per channel and image."""
+    """Split attention of radix 2: two convolutions, weighted per channel and image."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class SplitAttention(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Narrow, look at the neighbours, widen; around a shortcut.
+    """Bottleneck with split attention and a shortcut.
 
     Args:
         inputs: channels.
@@ -69,7 +69,7 @@ class Bottleneck(nn.Module):
 def down(
     inputs: int, width: int, blocks: int, stride: int = 1, *, first: bool = True
 ) -> nn.Sequential:
-    """Blocks of the encoder: `stride` is that of the first. `first` pools there at stride 1 too."""
+    """Blocks of the encoder; the first has the `stride`, and with `first` pools at stride 1 too."""
     outputs = 4 * width
     shortcut = None
     if stride != 1 or inputs != outputs:
@@ -94,7 +94,7 @@ def _blocks(first: Bottleneck, count: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """An image to features of four sizes."""
+    """Multi-scale encoder: an image to features at four scales."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Encoder(nn.Module):
         ])  # fmt: skip
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) to features of 32, 64, 128 and 256 channels, halved between each two."""
+        """(B, 3, H, W) to 32, 64, 128 and 256 channels, each at half the size of the one before."""
         features = [self.layers[0](self.stem(image))]
         pooled = F.max_pool2d(features[0], 3, stride=2, padding=1)
         for layer in list(self.layers)[1:]:
@@ -116,7 +116,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Deep features back to the size of the image, with those of the encoder beside them.
+    """Deep features to the size of the image, with skip connections from the encoder.
 
     Args:
         skips: channels of all encoder features that join, at the sizes 1/8, 1/4 and 1/2.
@@ -144,7 +144,7 @@ class Decoder(nn.Module):
 
 
 class Parts(NamedTuple):
-    """Embeddings (B, 16, H, W) of what two images are made of."""
+    """Embeddings of the common and the unique content of two images; each (B, 16, H, W)."""
 
     common: Tensor
     first: Tensor
@@ -152,7 +152,7 @@ class Parts(NamedTuple):
 
 
 class DeFusion(FusionModel):
-    """The network of the released test programs, whose weights are not to be had any more.
+    """The network of the released test programs, whose weights are no longer available.
 
     Args:
         blocks: of the four layers of the decoder for what is common. The authors' larger variant
@@ -195,29 +195,29 @@ class DeFusion(FusionModel):
         return colour.luma(fused.clamp(0, 1))
 
     def decompose(self, first: Tensor, second: Tensor) -> Parts:
-        """Images (B, 3, H, W) to embeddings of what they share and of what is their own."""
+        """Images (B, 3, H, W) to embeddings of their common and their unique content."""
         one, two = self.encoder(first), self.encoder(second)
         deep = self.common_encoder(torch.cat([two[3], one[3]], dim=1))
         return Parts(self.common(deep, two, one), self.own(deep, one), self.own(deep, two))
 
     def project(self, embedding: Tensor) -> Tensor:
-        """A part as an image (B, 3, H, W) of its own: what training compares."""
+        """An embedding as an image (B, 3, H, W), which the training losses compare."""
         return self.projection(embedding)
 
     def join(self, parts: Parts) -> Tensor:
-        """All parts as the fused image (B, 3, H, W), from 0 up."""
+        """All embeddings to the fused image (B, 3, H, W), which is non-negative."""
         return self.fusion(parts.common + parts.first + parts.second)
 
     @classmethod
     def convert_checkpoint(cls, checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
-        """State dict from the authors' layout, in which shared modules stand twice."""
+        """State dict from the authors' layout, which has shared modules twice."""
         state = inner(checkpoint, "state_dict")
         first = translated(state, _NAMES)
         return first if first is None else {_block_name(name): x for name, x in first.items()}
 
     @classmethod
     def implied_options(cls, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-        """The block counts that the names speak of."""
+        """Numbers of blocks, from the names of the parameters."""
         names = [str(name) for name in inner(checkpoint, "state_dict")]
         counts = [
             sum(
@@ -233,7 +233,7 @@ class DeFusion(FusionModel):
 
 
 def _like(x: Tensor, target: Tensor) -> Tensor:
-    """Twice as large, then as large as `target` (which differs at odd sides)."""
+    """Upsample by 2, then to the size of `target`, which differs at odd sides."""
     x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     return F.interpolate(x, size=target.shape[-2:], mode="nearest")
 
@@ -264,6 +264,6 @@ _NAMES: tuple[tuple[str, str | None], ...] = (
     ),
     (r"decoder_upper_projection_layer\.0\.(.+)", r"projection.0.\1"),
     (r"fusion_rule\.0\.(.+)", r"fusion.0.\1"),
-    # The same tensors under other names, and a layer that no test program uses.
+    # Copies of shared tensors, and a layer that no test program uses.
     (r"(?:encoder_lower|lower_encoder|decoder_lower|decoder_common_projection).*", None),
 )

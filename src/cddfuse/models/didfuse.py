@@ -1,8 +1,8 @@
-"""DIDFuse: one encoder splits images into background and detail, which are fused by a fixed rule.
+"""DIDFuse: background and detail features of one encoder, fused by a fixed rule.
 
 Paper: Zhao et al., "DIDFuse: Deep Image Decomposition for Infrared and Visible Image Fusion",
 IJCAI 2020, https://arxiv.org/abs/2003.09210. Its published results are those of the rule "sum",
-which the decoder has never seen in training: darker, and richer in contrast, than the average.
+which the decoder is not trained on: darker and higher in contrast than the average.
 """
 
 from collections.abc import Mapping
@@ -24,16 +24,16 @@ Rule = Literal["sum", "average", "activity"]
 
 
 class Features(NamedTuple):
-    """What the encoder makes of an image. Each (B, 64, H, W)."""
+    """Features of an image; each (B, 64, H, W)."""
 
     shallow: Tensor
     deeper: Tensor
 
     background: Tensor
-    """What both modalities share."""
+    """Low-frequency content that both modalities share."""
 
     detail: Tensor
-    """What is a modality's own."""
+    """High-frequency content that is specific to the modality."""
 
 
 def _layer(inputs: int, outputs: int, activation: nn.Module, border: Border = "zeros") -> nn.Module:
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Features to an image, the shallower ones joining later."""
+    """Features to an image, with skip connections from the encoder."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -77,9 +77,8 @@ class DIDFuse(FusionModel):
     """The network of the released implementation.
 
     Args:
-        rule: how features of both images become one: their sum (the published results), their
-            average, or their average weighted by the local activity of each image (the authors'
-            "l1_norm").
+        rule: fusion rule: the sum of the features of both images (the published results), their
+            average, or an average weighted by local activity (the authors' "l1_norm").
     """
 
     card = Card(
@@ -123,7 +122,7 @@ class DIDFuse(FusionModel):
         return self.decoder(Features(*map(self.merged, one, two)))
 
     def merged(self, one: Tensor, two: Tensor) -> Tensor:
-        """Features of both images, of one kind, as one: (B, C, H, W) twice to the same."""
+        """Fused features, from those of both images; all (B, C, H, W)."""
         if self.rule == "activity":
             of_one, of_two = (_activity(features) for features in (one, two))
             # The authors divide 0 by 0 where both features are zero; here that gives 0.
@@ -141,7 +140,7 @@ def _activity(features: Tensor) -> Tensor:
     return F.avg_pool2d(features.abs().sum(1, keepdim=True), 3, stride=1, padding=1)
 
 
-# The authors' padding is a layer of its own, hence the offset.
+# In the authors' network padding is a separate layer, hence the offset.
 _LAYERS = (
     (1, "encoder.stem", 1),
     (2, "encoder.shared", 0),

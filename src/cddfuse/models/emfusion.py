@@ -1,4 +1,4 @@
-"""EMFusion: medical images through one densely connected network.
+"""EMFusion: a densely connected network for medical images.
 
 Paper: Xu and Ma, "EMFusion: An unsupervised enhanced medical image fusion network", Information
 Fusion 2021, https://doi.org/10.1016/j.inffus.2021.06.001. The graph is that of the authors'
@@ -21,7 +21,7 @@ _GROWTH = 32
 
 
 class AutoEncoder(nn.Module):
-    """An image through features and back: what training looks at images with.
+    """Auto-encoder whose features the training losses compare.
 
     Args:
         width: channels of the features.

@@ -1,8 +1,8 @@
-"""A network that `cddfuse export` has written, run by ONNX Runtime or OpenVINO.
+"""Exported networks, run by ONNX Runtime or OpenVINO.
 
-It is a `FusionModel` like any other, so whatever fuses with a network fuses with a file. Files are
-foreign input: what does not read, or was not written by us, is one sentence. Only formats that hold
-data and no program are read: TorchScript and `.pt2` files could run code of their own.
+An exported file is a `FusionModel` like any other. Files that cannot be read, or were not written
+by `cddfuse.export`, are refused with one sentence. Only formats that hold data are read:
+TorchScript and `.pt2` files could run code of their own.
 """
 
 import json
@@ -26,13 +26,13 @@ RUN_BY: Mapping[str, tuple[Backend, ...]] = {
     ".onnx": ("onnxruntime", "openvino"),
     ".xml": ("openvino",),
 }
-"""What runs a file, by its suffix; the first is the default."""
+"""Backends that run a file, by its suffix; the first is the default."""
 
 _NOT_RUN = (".pt2", ".torchscript")
 
 
 class Exported(FusionModel):
-    """A file that another runtime runs, on the CPU and in single precision.
+    """An exported file, run by another runtime on the CPU, in single precision.
 
     Args:
         run: from arrays (1, 1, H, W) of both images to one of the fused image.
@@ -64,12 +64,12 @@ class Exported(FusionModel):
 
 
 def is_exported(source: str | Path) -> bool:
-    """Whether weights of that name are a file written by `cddfuse export`."""
+    """Whether the suffix is that of an exported file."""
     return Path(source).suffix.lower() in (*RUN_BY, *_NOT_RUN)
 
 
 def load_exported(path: str | Path, backend: Backend | None = None) -> Exported:
-    """Make a network of an exported file.
+    """Load an exported file as a network.
 
     Args:
         path: ends in `.onnx`, or in `.xml` with the `.bin` beside it.
@@ -85,16 +85,16 @@ def load_exported(path: str | Path, backend: Backend | None = None) -> Exported:
         raise InputError(f"{path} cannot be run by {backend}: {' and '.join(able)} can.")
     if not path.is_file():
         raise InputError(f"there is no file {path}: check the name.")
-    package(backend, backend)  # a missing package is no fault of the file
+    package(backend, backend)  # a missing package is not the fault of the file
     try:
         run, facts = _LOADERS[backend](path)
-    except Exception as error:  # Of a damaged file, runtimes raise what they like.
+    except Exception as error:  # runtimes raise anything for a damaged file
         raise InputError(f"{path} is damaged or no exported network: export it again.") from error
     return Exported(run, _card(facts, path), path)
 
 
 def facts_of(model: FusionModel) -> dict[str, str]:
-    """What a file says of the network in it: `_card` reads this."""
+    """Facts about a network for the header of a file, which `_card` reads."""
     card = model.card
     return {
         "cddfuse.model": card.name,
@@ -128,7 +128,7 @@ def _with_onnxruntime(path: Path) -> tuple[Runner, Mapping[str, str]]:
     runtime = import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what goes wrong is raised as well
+    options.log_severity_level = 4  # errors are raised as well
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(first: Array, second: Array) -> Array:
@@ -148,14 +148,14 @@ def _with_openvino(path: Path) -> tuple[Runner, Mapping[str, str]]:
     facts = _facts_of_onnx(path) if path.suffix.lower() == ".onnx" else _facts_of_openvino(network)
 
     def run(first: Array, second: Array) -> Array:
-        # The result lies in memory that the next run writes to.
+        # The next run overwrites the memory of the result.
         return compiled({"first": first, "second": second})["fused"].copy()
 
     return run, facts
 
 
 def _facts_of_onnx(path: Path) -> dict[str, str]:
-    """OpenVINO reads the graph of an ONNX file and not what else it says."""
+    """Metadata of an ONNX file, which OpenVINO does not read."""
     model = package("onnx", "export").load(str(path), load_external_data=False)
     return {entry.key: entry.value for entry in model.metadata_props}
 
@@ -173,7 +173,7 @@ def _facts_of_openvino(network: Any) -> dict[str, str]:
 
 
 def package(name: str, extra: str) -> Any:
-    """A package that not everybody needs, or a sentence that says how to get it."""
+    """Import an optional package, or raise an error that says how to install it."""
     try:
         return import_module(name)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Translate checkpoints of other implementations: names by table, TensorFlow's kernel layout."""
+"""Convert checkpoints of other implementations: parameter names and TensorFlow's kernel layout."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,15 @@ from typing import Any
 from torch import Tensor
 
 Names = Sequence[tuple[str, str | None]]
-"""Pattern of a whole foreign name, and what it is called here; None leaves the tensor out."""
+"""Pattern of a whole foreign name, and the name here; None drops the tensor."""
 
 
 def translated(
     checkpoint: Mapping[str, Any], names: Names, *, tensorflow: bool = False
 ) -> dict[str, Tensor] | None:
-    """State dict of ours from one of theirs; None if not one name is of theirs.
+    """State dict of a network here from a foreign one; None if no name matches.
 
-    Names without an entry in the table stay as they are, to be refused as unknown.
+    Names without an entry in the table are kept, and refused later as unknown.
 
     Args:
         checkpoint: tensors by name.

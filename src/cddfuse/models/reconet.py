@@ -1,8 +1,8 @@
-"""ReCoNet: a tiny recurrent network with attention for both images; here its fusing part.
+"""ReCoNet: a tiny recurrent fusion network with attention on both images.
 
 Paper: Huang et al., "ReCoNet: Recurrent Correction Network for Fast and Efficient Multi-modality
 Image Fusion", ECCV 2022, https://arxiv.org/abs/2209.12538. The graph is that of the authors' first
-release (v0), which their weights are for. Registration, its other part, is not here.
+release (v0), which their weights are for, without its registration part.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _RECURRENCES = 3
 
 
 class Recurrence(NamedTuple):
-    """One turn. Each (B, 1, H, W)."""
+    """Result of one recurrence; each (B, 1, H, W)."""
 
     fused: Tensor
     """In [-1, 1]."""
@@ -70,7 +70,7 @@ class ReCoNet(FusionModel):
         return self.recurrences(first, second)[-1].fused.clamp(0, 1)
 
     def recurrences(self, first: Tensor, second: Tensor) -> list[Recurrence]:
-        """All turns, from the pixel-wise maximum on, with the same weights each."""
+        """All recurrences, with shared weights, starting from the pixel-wise maximum."""
         turns: list[Recurrence] = []
         fused = torch.maximum(first, second)
         for _ in range(_RECURRENCES):

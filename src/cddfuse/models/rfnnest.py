@@ -1,4 +1,4 @@
-"""RFN-Nest: a nested auto-encoder of four scales, and at each a residual network that fuses.
+"""RFN-Nest: a nested auto-encoder with a residual fusion network at each of its four scales.
 
 Paper: Li, Wu and Kittler, "RFN-Nest: An end-to-end residual fusion network for infrared and visible
 images", Information Fusion 2021, https://arxiv.org/abs/2103.04286. The graph is that of the
@@ -21,17 +21,17 @@ WIDTHS = (64, 112, 160, 208)
 
 
 def layer(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    """A convolution with a reflected border and a ReLU, as they all are here."""
+    """A convolution with reflection padding, followed by a ReLU."""
     return conv(inputs, outputs, nn.ReLU(), kernel=kernel, border="reflect")
 
 
 def block(inputs: int, outputs: int) -> nn.Sequential:
-    """Look at the neighbours with half the channels, then widen."""
+    """A 3x3 convolution to half the channels, then a 1x1 convolution."""
     return nn.Sequential(layer(inputs, inputs // 2, 3), layer(inputs // 2, outputs, 1))
 
 
 class Encoder(nn.Module):
-    """An image to features of four scales."""
+    """Multi-scale encoder: an image to features at four scales."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
 
 class Column(nn.Module):
-    """Blocks that refine each scale by the one below it. The `number` columns before did so too."""
+    """Column `number` of the nested decoder: refines each scale with the next coarser one."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Column(nn.Module):
         )
 
     def forward(self, known: list[list[Tensor]]) -> list[list[Tensor]]:
-        """What is known of each scale, oldest first, to the same and more of one scale less."""
+        """Features of each scale, oldest first, to the same with one more, for one scale less."""
         return [
             [*here, refine(torch.cat([*here, _like(below[-1], here[0])], dim=1))]
             for refine, (here, below) in zip(self.blocks, pairwise(known), strict=True)
@@ -66,7 +66,7 @@ class Column(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Features of four scales to an image."""
+    """Nested decoder: features at four scales to an image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
         self.output = layer(WIDTHS[0], 1, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Features to (B, 1, H, W), from 0 up, without an upper end."""
+        """Features to (B, 1, H, W), non-negative and unbounded."""
         known = [[feature] for feature in features]
         for column in self.columns:
             known = column(known)
@@ -82,7 +82,7 @@ class Decoder(nn.Module):
 
 
 class ResidualFusion(nn.Module):
-    """Features of both images, of one scale, as one."""
+    """Residual fusion network: the features of both images at one scale to one."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,16 +94,16 @@ class ResidualFusion(nn.Module):
         )
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """(B, C, H, W) twice to the same."""
+        """Two of (B, C, H, W) to one."""
         mixed = self.mix(torch.cat([self.second(second), self.first(first)], dim=1))
         return self.shortcut(torch.cat([second, first], dim=1)) + mixed
 
 
 class RFNNest(FusionModel):
-    """The network of the released implementation, whose weights are not to be had any more.
+    """The network of the released implementation, whose weights are no longer available.
 
-    The decoder's values have no scale of their own, so each image is stretched to the full range,
-    as the authors do when they save it.
+    The decoder's output has no fixed range, so each image is stretched to [0, 1], as the authors do
+    when they save it.
     """
 
     card = Card(
@@ -139,7 +139,7 @@ class RFNNest(FusionModel):
         return self.encoder(255 * image)
 
     def fused(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
-        """Features of both images as one, at four scales."""
+        """Fused features at four scales."""
         return [fuse(one, two) for fuse, one, two in zip(self.fusion, first, second, strict=True)]
 
     @classmethod
@@ -149,7 +149,7 @@ class RFNNest(FusionModel):
 
 
 def _like(x: Tensor, target: Tensor) -> Tensor:
-    """Twice as large by repetition; what a halved odd side lacks is reflected."""
+    """Upsample by 2 (nearest); reflection padding restores odd sides."""
     x = F.interpolate(x, scale_factor=2, mode="nearest")
     missing = [target.shape[axis] - x.shape[axis] for axis in (-1, -2)]
     return F.pad(x, (0, missing[0], 0, missing[1]), mode="reflect")

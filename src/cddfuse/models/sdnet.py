@@ -1,8 +1,8 @@
-"""SDNet: squeeze two images into one, from which both can be recovered.
+"""SDNet: squeeze two images into one and decompose it again into both.
 
 Paper: Zhang and Ma, "SDNet: A Versatile Squeeze-and-Decomposition Network for Real-Time Image
 Fusion", IJCV 2021, https://doi.org/10.1007/s11263-021-01501-8. The graph is that of the authors'
-TensorFlow programs; only the squeeze part fuses, the decomposition is there for training.
+TensorFlow programs; the decomposition is only used in training.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def stream() -> nn.Sequential:
 
 
 class Decomposition(nn.Module):
-    """The fused image to both sources: what training asks for."""
+    """The fused image to both sources, for the training losses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Decomposition(nn.Module):
         self.following = self._branch()
 
     def forward(self, fused: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 1, H, W) in [-1, 1] to two of the same: the leading source and the other."""
+        """(B, 1, H, W) in [-1, 1] to the leading and the following source, likewise."""
         x = self.expand(fused)
         return self.leading(x), self.following(x)
 
@@ -48,14 +48,14 @@ class Decomposition(nn.Module):
 
 
 class SDNet(FusionModel):
-    """The network of the released implementation; 28,705 of its parameters fuse.
+    """The network of the released implementation; fusing uses 28,705 of its parameters.
 
     In the official infrared-visible weights the decomposition into the visible image is dead (a
     constant); the fused images lean towards infrared.
 
     Args:
-        leading: the image that the graph takes first. The official weights have "second" for
-            infrared and visible, "first" for functional and structural medical images.
+        leading: the first input of the graph. The official weights take "second" for infrared and
+            visible, "first" for functional and structural medical images.
     """
 
     card = Card(
@@ -108,7 +108,7 @@ class SDNet(FusionModel):
         return (second, first) if self.leads == "second" else (first, second)
 
     def squeezed(self, leading: Tensor, following: Tensor) -> Tensor:
-        """Both images as one, all in [-1, 1]."""
+        """The fused image, from both sources; all in [-1, 1]."""
         features = [self.leading(leading), self.following(following)]
         # The graph interleaves the streams layer by layer.
         by_layer = torch.stack([x.unflatten(1, (4, 16)) for x in features], dim=2)
@@ -120,7 +120,7 @@ class SDNet(FusionModel):
         return translated(checkpoint, _NAMES, tensorflow=True)
 
 
-_STREAMS = {"ir": "leading", "vi": "following"}  # so called for all tasks
+_STREAMS = {"ir": "leading", "vi": "following"}  # the same names for all tasks
 _LAYERS = (
     *((f"1_{theirs}", f"{ours}.0.0") for theirs, ours in _STREAMS.items()),
     *(

@@ -1,4 +1,4 @@
-"""Weights of ours, by the data that they learned from: what is said of all of them, said once."""
+"""Common facts about the shipped weights, by the data that they were trained on."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""TarDAL: a small dense generator, trained against two discriminators: warm targets, and details.
+"""TarDAL: a dense generator, trained against a target and a detail discriminator.
 
 Paper: Liu et al., "Target-aware Dual Adversarial Learning and a Multi-scenario Multi-Modality
 Benchmark to Fuse Infrared and Visible for Object Detection", CVPR 2022,
@@ -23,7 +23,7 @@ Statistics = Literal["running", "image"]
 
 
 class Norm(nn.BatchNorm2d):
-    """Batch norm; or, by the statistics of every image alone, whatever the mode and the batch."""
+    """Batch norm, or normalisation by the statistics of each image."""
 
     def __init__(self, channels: int, statistics: Statistics) -> None:
         super().__init__(channels)
@@ -40,9 +40,9 @@ class TarDAL(FusionModel):
     """The generator of the released implementation.
 
     Args:
-        statistics: what the norms use. The authors run their variant DT (`tardal.pt`) in training
-            mode, one image at a time, so each image is normalised by its own statistics: "image".
-            TT and CT (`tardal+.pt`, `tardal++.pt`) use the running ones.
+        statistics: those that the norms use. The authors run their variant DT (`tardal.pt`) in
+            training mode, one image at a time, which normalises each image by its own: "image". TT
+            and CT (`tardal+.pt`, `tardal++.pt`) use the running ones.
     """
 
     card = Card(
@@ -92,7 +92,7 @@ class TarDAL(FusionModel):
         return self.generate(first, second).clamp(0, 1)
 
     def generate(self, first: Tensor, second: Tensor) -> Tensor:
-        """The fused image before it is clipped, in [-1, 1]."""
+        """The fused image before clipping, in [-1, 1]."""
         return self.fuse(self.dense(self.encoder(torch.cat([second, first], dim=1))))
 
     @staticmethod
@@ -106,7 +106,7 @@ class TarDAL(FusionModel):
 
     @classmethod
     def implied_options(cls, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-        """Statistics "image" where the running ones have never been counted (DT)."""
+        """Statistics "image" if the running ones have never been updated (DT)."""
         state = inner(checkpoint, "fuse")
         counted = [value for name, value in state.items() if name.endswith("_batches_tracked")]
         unused = not state.get("use_eval", True) or not any(map(bool, counted))

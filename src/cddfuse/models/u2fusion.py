@@ -1,4 +1,4 @@
-"""U2Fusion: both images through one densely connected network, for all fusion tasks.
+"""U2Fusion: a densely connected network that takes both images as two channels.
 
 Paper: Xu et al., "U2Fusion: A Unified Unsupervised Image Fusion Network", TPAMI 2022,
 https://doi.org/10.1109/TPAMI.2020.3012548. The graph is that of the authors' TensorFlow programs.
@@ -19,7 +19,7 @@ _GROWTH, _DEPTH = 44, 5
 
 
 class U2Fusion(FusionModel):
-    """The network of the released implementation. It is not symmetric: swapping changes results."""
+    """The network of the released implementation. It is not symmetric in its inputs."""
 
     card = Card(
         name="u2fusion",
@@ -31,7 +31,7 @@ class U2Fusion(FusionModel):
             values="[0, 1]",
             order="first",
             colour="of the coloured source, BT.601",
-            saved="stretched",  # Until November 2023; since then divided by the maximum.
+            saved="stretched",  # until November 2023; divided by the maximum since
             licence="none: all rights reserved",
             weights="model.ckpt, one for all tasks (TensorFlow 1)",
         ),
