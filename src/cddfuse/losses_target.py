@@ -16,7 +16,10 @@ from cddfuse.filters import full, gaussian_window, unmixed
 SCALES = (8.0, 24.0, 72.0)
 """Standard deviations, in pixels, of the surroundings that targets are compared with."""
 
-_FAINT, _CLEAR = 0.06, 0.12  # contrasts from which a pixel counts, and how much later it counts fully
+_FAINT, _CLEAR = (
+    0.06,
+    0.12,
+)  # contrasts from which a pixel counts, and how much later it counts fully
 _PROMINENT, _WITHIN = 0.10, 0.15  # the same of the other source
 _TOLERANCE = 0.03
 
@@ -36,9 +39,9 @@ def target_contrast(
     networks fall short of what they are asked for. How it comes about is left open: where the other
     source is as bright as the target, by surroundings that are darker.
 
-    Shortfalls are relative to the contrast asked for, and every target counts about alike: its
-    pixels share the weight of what lies within a scale. Where the other source stands out too, both
-    are likely to show one thing, and a pixel counts half.
+    Shortfalls are relative to the contrast asked for. Pixels share the weight of what lies within a
+    scale, so that small targets count too; less of it is for those where the other source stands
+    out as well, where both are likely to show one thing.
     """
     target, other = (first, second) if target_source == "first" else (second, first)
     target, other, fused = full(target), full(other), full(fused)

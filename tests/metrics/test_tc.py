@@ -61,7 +61,9 @@ def test_a_deleted_patch_is_lost(hot: Image) -> None:
     kept = target_contrast(fused, hot)
     assert kept == [1, 0, 1]
     summary = summarise_targets(kept)
-    assert (summary.targets, summary.lost, summary.inverted) == (3, pytest.approx(1 / 3), 0)
+    assert summary.targets == 3
+    assert summary.lost == pytest.approx(1 / 3)
+    assert summary.inverted == 0
 
 
 def test_a_ring_is_as_wide_as_its_region_is_large_and_leaves_others_out() -> None:
@@ -109,7 +111,7 @@ def test_boxes_take_their_hottest_part() -> None:
     first, _ = boxed_targets(image, boxes)
     assert first.inside.sum() == 60
     assert first.contrast(image) == 150
-    assert target_contrast(image / 2, image, boxes=boxes)[0] == pytest.approx(0.5)
+    assert target_contrast(image * np.float32(0.5), image, boxes=boxes)[0] == pytest.approx(0.5)
     assert boxed_targets(image, [(70, 50, 75, 55)]) == []  # as cold as its ring
     assert boxed_targets(image, [(90, 10, 95, 20)]) == []  # outside
 

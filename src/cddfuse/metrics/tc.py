@@ -143,7 +143,7 @@ def targets(source: Image, size: Size = SMALL) -> list[Target]:
 def _hot_regions(source: Image, size: Size) -> tuple[list[Box], NDArray[np.int32], list[int]]:
     """Bounding boxes, a map of numbers from 1 on, and areas in pixels."""
     sigma = max(source.shape) / size.surroundings
-    above = cv2.GaussianBlur(source, (0, 0), 1) - _widely_blurred(source, sigma)
+    above = _blurred(source, 1) - _widely_blurred(source, sigma)
     hot = (source > np.percentile(source, _PERCENTILE)) & (above > _ABOVE)
     # OpenCV's opening by an even square moves regions by a pixel down and right. Figures that this
     # metric is compared by were made with it, and other regions have other figures.
@@ -159,12 +159,16 @@ def _widely_blurred(image: Image, sigma: float) -> Image:
     """Gaussian blur, of large images at reduced resolution: the time grows with the pixels only."""
     reduction = int(sigma / 24)
     if reduction <= 1:
-        return cv2.GaussianBlur(image, (0, 0), sigma)
+        return _blurred(image, sigma)
     height, width = image.shape
     small = (-(-width // reduction), -(-height // reduction))
-    reduced = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(reduced, (0, 0), sigma * small[0] / width)
-    return cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR)
+    reduced = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.float32)
+    blurred = _blurred(reduced, sigma * small[0] / width)
+    return cv2.resize(blurred, (width, height)).astype(np.float32)
+
+
+def _blurred(image: Image, sigma: float) -> Image:
+    return cv2.GaussianBlur(image, (0, 0), sigma).astype(np.float32, copy=False)
 
 
 def _clear_of_border(box: Box, shape: tuple[int, ...]) -> bool:
@@ -222,12 +226,12 @@ def kept_by_target(
     """
     shows = (first, second)[source]
     planes = [image.float().cpu()[:, 0].numpy() for image in (fused, shows)]
-    return parallel_map(lambda pair: target_contrast(*pair, size), zip(*planes, strict=True))
+    return parallel_map(
+        lambda pair: target_contrast(pair[0], pair[1], size), zip(*planes, strict=True)
+    )
 
 
-def _per_image(
-    *images: Tensor, share: Literal["kept", "lost"], size: Size, source: int
-) -> Tensor:
+def _per_image(*images: Tensor, share: Literal["kept", "lost"], size: Size, source: int) -> Tensor:
     kept = kept_by_target(*images, size=size, source=source)
     return torch.tensor([getattr(summarise_targets(x), share) for x in kept], dtype=torch.float64)
 
