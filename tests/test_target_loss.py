@@ -26,38 +26,38 @@ def hot() -> Tensor:
 
 
 def test_nothing_is_missing_of_the_source_itself(hot: Tensor) -> None:
-    assert target_contrast(hot, hot, flat(0.5)).item() == 0
+    assert target_contrast(hot, flat(0.5), hot).item() == 0
 
 
 def test_all_is_missing_without_contrast_and_twice_that_if_inverted(hot: Tensor) -> None:
-    gone = target_contrast(flat(0.5), hot, flat(0.5)).item()
+    gone = target_contrast(flat(0.5), flat(0.5), hot).item()
     assert gone == pytest.approx(1, abs=0.05)
-    assert target_contrast(1 - hot, hot, flat(0.5)).item() == pytest.approx(2 * gone, rel=1e-5)
+    assert target_contrast(1 - hot, flat(0.5), hot).item() == pytest.approx(2 * gone, rel=1e-5)
 
 
 def test_half_the_contrast_is_half_a_loss(hot: Tensor) -> None:
-    gone = target_contrast(flat(0.5), hot, flat(0.5)).item()
-    assert target_contrast(hot / 2, hot, flat(0.5)).item() == pytest.approx(gone / 2, rel=1e-5)
+    gone = target_contrast(flat(0.5), flat(0.5), hot).item()
+    assert target_contrast(hot / 2, flat(0.5), hot).item() == pytest.approx(gone / 2, rel=1e-5)
 
 
 def test_contrast_may_come_from_darker_surroundings(hot: Tensor) -> None:
     # Both images bright: the target keeps its level, what is around it gives way.
-    assert target_contrast(hot + 0.2, hot, flat(1.0)).item() == pytest.approx(0, abs=1e-6)
+    assert target_contrast(hot + 0.2, flat(1.0), hot).item() == pytest.approx(0, abs=1e-6)
     fused = flat(0.8).requires_grad_()
-    target_contrast(fused, hot, flat(0.8)).backward()
+    target_contrast(fused, flat(0.8), hot).backward()
     assert fused.grad is not None
     assert fused.grad[..., 23, 23] < 0 < fused.grad[..., 23, 36]
 
 
-def test_margin_asks_for_more_than_the_source_has(hot: Tensor) -> None:
-    assert target_contrast(hot, hot, flat(0.5), margin=1.2).item() > 0.1
-    assert target_contrast(hot * 1.2, hot, flat(0.5), margin=1.2).item() < 1e-5
+def test_gain_asks_for_more_than_the_source_has(hot: Tensor) -> None:
+    assert target_contrast(hot, flat(0.5), hot, target_gain=1.2).item() > 0.1
+    assert target_contrast(hot * 1.2, flat(0.5), hot, target_gain=1.2).item() < 1e-5
 
 
 def test_small_targets_count_more_than_by_their_pixels(hot: Tensor) -> None:
     without_small, without_body = hot.clone(), hot.clone()
     without_small[..., SMALL, SMALL] = without_body[..., BODY, BODY] = 0.2
-    small, body = (target_contrast(x, hot, flat(0.5)) for x in (without_small, without_body))
+    small, body = (target_contrast(x, flat(0.5), hot) for x in (without_small, without_body))
     assert 1 < body / small < 12  # of pixels the body has 39 times as many
 
 
@@ -65,7 +65,7 @@ def test_a_body_must_be_more_than_an_outline(hot: Tensor) -> None:
     outline = hot.clone()
     outline[..., 76:114, 76:114] = 0.2
     wide, narrow = (
-        target_contrast(outline, hot, flat(0.5), scales=scales) for scales in ((24.0,), (4.0,))
+        target_contrast(outline, flat(0.5), hot, scales=scales) for scales in ((24.0,), (4.0,))
     )
     assert wide > 4 * narrow
 
@@ -73,7 +73,7 @@ def test_a_body_must_be_more_than_an_outline(hot: Tensor) -> None:
 def test_what_is_dim_is_no_target() -> None:
     image = flat(0.5)
     image[..., SMALL, SMALL] = 0.53
-    assert target_contrast(flat(0.5), image, flat(0.5)).item() == 0
+    assert target_contrast(flat(0.5), flat(0.5), image).item() == 0
 
 
 def test_of_two_neighbours_that_counts_less_which_stands_out_of_both() -> None:
@@ -81,8 +81,8 @@ def test_of_two_neighbours_that_counts_less_which_stands_out_of_both() -> None:
     source[..., SMALL, SMALL] = source[..., SMALL, 36:44] = other[..., SMALL, SMALL] = 0.8
     without_both, without_one = source.clone(), source.clone()
     without_both[..., SMALL, SMALL] = without_one[..., SMALL, 36:44] = 0.2
-    one = target_contrast(without_one, source, other)
-    assert one > 1.3 * target_contrast(without_both, source, other)
+    one = target_contrast(without_one, other, source)
+    assert one > 1.3 * target_contrast(without_both, other, source)
 
 
 def test_flat_and_black_images_have_a_derivative() -> None:
@@ -116,10 +116,13 @@ def test_the_recipe_asks_for_targets_of_either_image(hot: Tensor) -> None:
     pair = ImagePair(hot[..., :64, :64], flat(0.5)[..., :64, :64])
     values = {}
     for shows in ("first", "second"):
-        recipe = CDDFuseRecipe(target_contrast=20, targets=shows, single_stage=True)
+        recipe = CDDFuseRecipe(
+            loss={"target_contrast": 20}, target_source=shows, single_stage=True
+        )
         (stage,) = recipe.stages()
         assert stage.weights["target_contrast"] == 20
         torch.manual_seed(0)
-        values[shows] = stage.terms(recipe.create_model(), pair)["target_contrast"].item()
+        term = stage.terms(recipe.create_model(), pair)["target_contrast"]
+        values[shows] = term().item()
     assert values["first"] > 0
     assert values["second"] == 0  # flat

@@ -28,8 +28,8 @@ def target_contrast(
     fused: Tensor,
     first: Tensor,
     second: Tensor,
-    target_source: Literal["first", "second"] = "second",
     target_gain: float = 1.0,
+    target_source: Literal["first", "second"] = "second",
     scales: tuple[float, ...] = SCALES,
 ) -> Tensor:
     """What the fused image lacks of the contrast of targets: 0 if nothing, 1 if they are gone.
