@@ -29,6 +29,10 @@ def test_nothing_is_missing_of_the_source_itself(hot: Tensor) -> None:
     assert target_contrast(hot, flat(0.5), hot).item() == 0
 
 
+def test_more_contrast_than_the_source_has_is_no_loss(hot: Tensor) -> None:
+    assert target_contrast(hot * 1.2, flat(0.5), hot).item() == 0
+
+
 def test_all_is_missing_without_contrast_and_twice_that_if_inverted(hot: Tensor) -> None:
     gone = target_contrast(flat(0.5), flat(0.5), hot).item()
     assert gone == pytest.approx(1, abs=0.05)
@@ -116,9 +120,7 @@ def test_the_recipe_asks_for_targets_of_either_image(hot: Tensor) -> None:
     pair = ImagePair(hot[..., :64, :64], flat(0.5)[..., :64, :64])
     values = {}
     for shows in ("first", "second"):
-        recipe = CDDFuseRecipe(
-            loss={"target_contrast": 20}, target_source=shows, single_stage=True
-        )
+        recipe = CDDFuseRecipe(loss={"target_contrast": 20}, target_source=shows, single_stage=True)
         (stage,) = recipe.stages()
         assert stage.weights["target_contrast"] == 20
         torch.manual_seed(0)

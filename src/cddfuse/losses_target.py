@@ -34,10 +34,10 @@ def target_contrast(
 ) -> Tensor:
     """What the fused image lacks of the contrast of targets: 0 if nothing, 1 if they are gone.
 
-    A target is what is brighter than its surroundings in the target source, and bright among the pixels of
-    the image. Its contrast with the surroundings is asked for at several scales, times `target_gain`, as
-    networks fall short of what they are asked for. How it comes about is left open: where the other
-    source is as bright as the target, by surroundings that are darker.
+    A target is what is brighter than its surroundings in `target_source`, and bright among the
+    pixels of that image. Its contrast with the surroundings is asked for at several scales, times
+    `target_gain`, as networks fall short of what they are asked for. How it comes about is left
+    open: where the other source is as bright as the target, by surroundings that are darker.
 
     Shortfalls are relative to the contrast asked for. Pixels share the weight of what lies within a
     scale, so that small targets count too; less of it is for those where the other source stands
