@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 
 from cddfuse.filters import convolve, full, gaussian_window, sobel
+from cddfuse.losses_target import overshoot, target_contrast
 from cddfuse.metrics.histograms import nats
 
 _C1, _C2 = 0.01**2, 0.03**2
@@ -354,6 +355,13 @@ LOSSES: Mapping[str, Loss] = {
         mi, "fuse", "metric MI, Qu et al. 2002; estimator of Mattes et al. 2003", ("mi_bins",)
     ),
     "scd": Loss(scd, "fuse", "metric SCD, Aslantas and Bendes 2015"),
+    "target_contrast": Loss(
+        target_contrast,
+        "fuse",
+        "saliency-weighted, as in STDFusionNet, Ma et al. 2021; metric TC",
+        ("target_source", "target_gain"),
+    ),
+    "overshoot": Loss(overshoot, "fuse", "what is beyond both sources"),
     "decomposition": Loss(decomposition, "both", f"{_PAPER}, eq. 8"),
     "base_correlation": Loss(base_correlation, "both", "the base half of decomposition"),
 }

@@ -134,6 +134,8 @@ def test_presets_of_cddfuse() -> None:
         "loss": {},
         "gradient_gain": 1,
         "mi_bins": 64,
+        "target_source": "second",
+        "target_gain": 1,
         "residual": "first",
         "base": "transformer",
         "detail": "invertible",
@@ -245,6 +247,7 @@ def test_terms_of_stage_two_look_at_the_fused_image(residual: Any) -> None:
             operator.lt,
         ),
         ("mi_bins", 256, ["mi"], operator.gt),
+        ("target_gain", 1.5, ["target_contrast"], operator.lt),
     ],
 )
 def test_a_setting_changes_its_own_terms_and_nothing_else(

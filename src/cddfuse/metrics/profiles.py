@@ -38,6 +38,7 @@ from cddfuse.metrics.ssim import (
     SSIM_SUM,
     SSIM_SUM_OF_1,
 )
+from cddfuse.metrics.tc import TARGET_CONTRASTS
 from cddfuse.metrics.vif import (
     VIF,
     VIF_MEAN,
@@ -92,7 +93,7 @@ PROFILES = {
         "Definitions as stated in the papers; not comparable with published tables.",
         EN, SD, SF_OVER_PIXELS, AG, MI_BITS, NMI, MSE, PSNR_255, CC, SCD, VIF_MEAN, VIFF,
         QABF_FOLDED, NABF, SSIM_MEAN, MS_SSIM_MEAN, FMI_PIXEL, FMI_GRADIENT, FMI_DCT, FMI_WAVELET,
-        Q_CB, Q_CV, CE, EI,
+        Q_CB, Q_CV, CE, EI, *TARGET_CONTRASTS,
     ),
 }
 # fmt: on

@@ -62,6 +62,13 @@ class CDDFuseRecipe(Recipe):
     mi_bins: int = setting(64, least=2, most=256)
     """Histogram bins of the loss mi: few for noisy images, up to 256."""
 
+    target_source: Literal["first", "second"] = setting("second")
+    """Which image shows the targets of the loss target_contrast: second, infrared; first, PET and
+    SPECT."""
+
+    target_gain: float = setting(1.0, above=0)
+    """Factor of the source's contrast that the loss target_contrast asks for."""
+
     residual: Literal["first", "sum", "none"] = "first"
     """What the decoder's output is added to: first for infrared + visible, none for medical."""
 
