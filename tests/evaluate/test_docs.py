@@ -32,7 +32,7 @@ def test_python(
 
 def test_commands() -> None:
     commands = re.findall(r"^(cddfuse [^#\n]*)", TEXT, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         app.parse_args(command.split()[1:], exit_on_error=False, print_error=False)
 
