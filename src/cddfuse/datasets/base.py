@@ -26,6 +26,7 @@ Levels = NDArray[np.uint16]
 _WHITE = 65535  # 8-bit levels are whole 16-bit levels (times 257), so nothing is lost
 _THREADS = 2  # that decode; more would wait for the disk, or take cores from training
 _ROWS = 64
+_LARGE = 2**20  # bytes
 _SHARE = 4  # of the memory that is free, the cache takes one part of so many
 
 
@@ -191,9 +192,11 @@ class PairFolder(Sequence[ImagePair]):
 
 
 def _own_memory(shape: tuple[int, ...]) -> Levels:
-    """An array outside the heap, where what stays would lie between what comes and goes."""
-    memory = mmap.mmap(-1, 2 * math.prod(shape))
-    return np.frombuffer(memory, np.uint16).reshape(shape)
+    """An array that, if large, lies outside the heap, so that keeping it does not fragment it."""
+    size = 2 * math.prod(shape)
+    if size < _LARGE:
+        return np.empty(shape, np.uint16)
+    return np.frombuffer(mmap.mmap(-1, size), np.uint16).reshape(shape)
 
 
 def _pair(paths: PairedPaths, levels: Levels) -> ImagePair:
