@@ -289,6 +289,12 @@ def test_terms_of_the_released_training() -> None:
     assert total == pytest.approx(2.335542917251587, rel=1e-4)
 
 
+def test_the_manual_names_every_loss_that_can_be_added() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    added = [name for name in losses.LOSSES if not hasattr(RELEASED, name)]
+    assert [name for name in added if f"`{name}`" not in text] == []
+
+
 # Learning rate
 
 

@@ -256,10 +256,14 @@ def _run(
         running=running,
         fabric=fabric,
         resume=resume,
-        facts={"cddfuse.recipe": (output / RECIPE).read_text()},
+        facts=_facts(output) if fabric.is_global_zero else {},
         quiet=console.quiet,
     )
     return _report(outcome, console)
+
+
+def _facts(folder: Path) -> dict[str, str]:
+    return {"cddfuse.recipe": (folder / RECIPE).read_text(encoding="utf-8")}
 
 
 def _report(outcome: Outcome, console: Console) -> int:
