@@ -1,6 +1,7 @@
 """Work spread over threads comes back in order, and nobody's number of threads changes."""
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -151,16 +152,17 @@ def test_many_callers_at_a_time_share_the_workers() -> None:
     assert results == [list(range(1, 21))] * 40
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_forked_process_starts_workers_of_its_own() -> None:
-    assert parallel_map(str, range(3), workers=2) == ["0", "1", "2"]
-    child = os.fork()
-    if not child:
-        done = parallel_map(str, range(3), workers=2) == ["0", "1", "2"]
-        os._exit(0 if done else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+if sys.platform != "win32":  # there is no fork
+
+    @pytest.mark.usefixtures("two_threads")
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+    def test_a_forked_process_starts_workers_of_its_own() -> None:
+        assert parallel_map(str, range(3), workers=2) == ["0", "1", "2"]
+        child = os.fork()
+        if not child:
+            done = parallel_map(str, range(3), workers=2) == ["0", "1", "2"]
+            os._exit(0 if done else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_any_number_of_threads_gives_the_same_scores() -> None:

@@ -32,14 +32,16 @@ def folders(tmp_path: Path) -> list[str]:
     return [str(tmp_path / kind) for kind in ("vi", "ir")]
 
 
-@pytest.mark.slow
-def test_training_takes_less_memory_than_its_data(folders: list[str], tmp_path: Path) -> None:
-    recipe = ["--preset", "released", "--crop", "32", "--batch", "2", "--epochs", "1", "1"]
-    flags = [*recipe, "--steps", "3", "--val-share", "0", "--cache", "200MB", "--quiet"]
-    command = [sys.executable, "-m", "cddfuse", "train", *folders, "-o", str(tmp_path / "run")]
-    program = subprocess.Popen([*command, *flags], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    _, status, usage = os.wait4(program.pid, 0)
-    program.returncode = os.waitstatus_to_exitcode(status)
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    assert program.returncode == 0
-    assert peak < 1.5e9
+if sys.platform != "win32":  # memory of a child is not known there
+
+    @pytest.mark.slow
+    def test_training_takes_less_memory_than_its_data(folders: list[str], tmp_path: Path) -> None:
+        recipe = ["--preset", "released", "--crop", "32", "--batch", "2", "--epochs", "1", "1"]
+        flags = [*recipe, "--steps", "3", "--val-share", "0", "--cache", "200MB", "--quiet"]
+        command = [sys.executable, "-m", "cddfuse", "train", *folders, "-o", str(tmp_path / "run")]
+        program = subprocess.Popen([*command, *flags], env={**os.environ, "OMP_NUM_THREADS": "1"})
+        _, status, usage = os.wait4(program.pid, 0)
+        program.returncode = os.waitstatus_to_exitcode(status)
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        assert program.returncode == 0
+        assert peak < 1.5e9
