@@ -1,0 +1,65 @@
+"""Which recipe a run follows: requests, presets, and weights that own the network's options."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cddfuse.errors import InputError
+from cddfuse.models import create_model, save_weights
+from cddfuse.recipes.choice import Choice, Request, check_same, started
+
+UNUSUAL = [
+    ("cddfuse", {"residual": "none"}),
+    ("sdnet", {"leading": "first"}),
+    ("didfuse", {"rule": "average"}),
+    ("tardal", {"statistics": "image"}),
+]
+
+
+@pytest.mark.parametrize(("method", "options"), UNUSUAL, ids=str)
+def test_weights_own_the_options_of_the_network(
+    method: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "unusual.safetensors"
+    save_weights(create_model(method, **options), path)
+    choice = started(Request(method, weights=str(path)))
+    assert choice.recipe.options == {**choice.recipe.options, **options}
+    choice.write(tmp_path / "recipe.yaml")
+    again = Choice.read(tmp_path / "recipe.yaml")
+    trained, fresh = again.trained_model(), again.recipe.create_model()
+    assert trained is not None
+    save_weights(fresh, tmp_path / "again.safetensors")  # a resumed run builds a fresh network
+    resumed = started(Request(method, weights=str(tmp_path / "again.safetensors")))
+    assert resumed.recipe.options == choice.recipe.options
+    (name,) = options
+    usual = getattr(started(Request(method)).recipe, name)
+    with pytest.raises(InputError) as caught:
+        started(Request(method, weights=str(path), settings={name: usual}))
+    assert caught.value.setting == name
+
+
+def test_shipped_weights_start_a_run_by_name() -> None:
+    choice = started(Request(weights="mif"))
+    assert (choice.weights, choice.recipe.options["residual"]) == ("mif", "none")
+
+
+def test_requests_lie_over_files_and_files_over_presets(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("preset: released\nweights: ivf\nbatch: 4\nloss: {ssim: 9}\n")
+    request = Request(settings={"batch": 2, "loss": {"vif": 1}}).over(config)
+    assert (request.preset, request.weights) == ("released", "ivf")
+    assert request.settings == {"batch": 2, "loss": {"ssim": 9, "vif": 1}}
+    assert Request(preset="quick").over(config).preset == "quick"
+
+
+def test_weights_by_a_relative_path_are_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_weights(create_model("cddfuse"), tmp_path / "mine.safetensors")
+    monkeypatch.chdir(tmp_path)
+    choice = started(Request(weights="mine.safetensors"))
+    assert choice.weights == str(tmp_path / "mine.safetensors")
+    check_same(Request(weights="mine.safetensors"), choice)
+    with pytest.raises(InputError, match="the run has weights"):
+        check_same(Request(weights="ivf"), choice)
