@@ -4,7 +4,7 @@ Layers depend on 3 x 3 pixels, so three rows of the wide intermediate values are
 the cache. Every kernel takes a map x, (H, W, channels), a patch of it (top, left, bottom, right),
 and at the end the map for the result, to which it may be added (`add`).
 
-Arrays are float32 and contiguous. Indices are never negative or slices, which compile to slow code.
+Arrays are float32 and contiguous. Indices are kept simple, as others compile to slow code.
 """
 
 import math
@@ -30,7 +30,7 @@ _LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # x is clamped
 
 @njit(inline="always", fastmath=_MATH)
 def _exp(x):
-    """exp with a relative error of 1e-7; libraries have no fast one for compiled loops."""
+    """Exponential, to a relative error of 1e-7; libraries have no fast one for such loops."""
     x = min(max(x, _LOWEST), _HIGHEST)
     n = np.rint(x * _LOG2_E)
     r = x - n * _LN2_HIGH - n * _LN2_LOW
