@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,10 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from exporting import shallow
 
     from cddfuse.export import export
+    from cddfuse.export.writers import quiet_exporters
 
     path = tmp_path_factory.mktemp("exported") / "shallow.onnx"
-    export(shallow(), path, facts={"cddfuse.weights": "random"})
+    with warnings.catch_warnings():
+        quiet_exporters()
+        export(shallow(), path, facts={"cddfuse.weights": "random"})
     return path

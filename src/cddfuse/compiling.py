@@ -1,4 +1,4 @@
-"""A word before Numba compiles: it does so when something is first used, and takes a while."""
+"""JIT compilation notice: Numba compiles a function when it is first used, which takes a while."""
 
 import logging
 from functools import cache
@@ -8,22 +8,22 @@ from numba.core import event
 _log = logging.getLogger(__name__)
 
 
-class _Word(event.Listener):
-    """Says it once."""
+class _Notice(event.Listener):
+    """Logs one warning when the first function is compiled."""
 
-    said = False
+    given = False
 
     def on_start(self, _: event.Event) -> None:
-        """Something is compiled that was not found on disk."""
-        if not self.said:
-            self.said = True
+        """A function is compiled that is not in the cache on disk."""
+        if not self.given:
+            self.given = True
             _log.warning("compiling for this processor, the first time only: half a minute or more")
 
     def on_end(self, _: event.Event) -> None:
-        """Nothing to say."""
+        """Compilation has finished."""
 
 
 @cache
 def announce() -> None:
-    """Have it said, if this process compiles anything."""
-    event.register("numba:compile", _Word())  # type: ignore[no-untyped-call]
+    """Give notice if this process compiles anything."""
+    event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]

@@ -63,7 +63,7 @@ def test_exit_code_of_other_values(tmp_path: Path, capsys: Say) -> None:
     ("arguments", "said"),
     [
         (["mean", "-o", "there.onnx"], "there.onnx exists already"),
-        (["mean", "-o", "mean.bin"], "names no format"),
+        (["mean", "-o", "mean.bin"], "has none of the suffixes"),
         (["nothing", "-o", "a.onnx"], "there is no network nothing"),
         (["untrained", "-o", "a.onnx"], "no weights of untrained are at hand"),
         (["there.onnx", "-o", "a.onnx"], "is exported already"),

@@ -1,6 +1,7 @@
 """A file appears if, and only if, it gives what `fuse` gives."""
 
 import json
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +14,16 @@ from torch import Tensor
 import cddfuse.export as subject
 from cddfuse import InputError, create_model, fuse
 from cddfuse.export import ParityError, export, run_by
-from cddfuse.export.writers import FORMATS
+from cddfuse.export.writers import FORMATS, quiet_exporters
 from cddfuse.models import MODELS, Card, FusionModel
 from cddfuse.models.exported import load_exported
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    """For this test: pytest restores the filters."""
+    quiet_exporters()
+
 
 NOT_LAYERS = {"laplacian", "dwt"}  # they compute in NumPy
 
@@ -174,7 +182,7 @@ def test_nothing_is_replaced_unless_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "form", "said"),
     [
-        ("mean.bin", None, "names no format"),
+        ("mean.bin", None, "has none of the suffixes"),
         ("mean.onnx", "pt2", "cannot hold pt2"),
         ("mean.onnx", "tflite", "no format tflite"),
     ],
@@ -195,6 +203,22 @@ def test_a_missing_package_is_named(
     monkeypatch.setitem(cast(dict[str, Any], __import__("sys").modules), missing, None)
     with pytest.raises(InputError, match=rf"{missing} is missing: pip install 'cddfuse\[export\]'"):
         export(create_model("mean"), tmp_path / "mean.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_filters_of_the_process_are_left_alone(tmp_path: Path) -> None:
+    warnings.resetwarnings()
+    warnings.simplefilter("ignore")
+    before = list(warnings.filters)
+    export(create_model("mean"), tmp_path / "mean.torchscript")
+    assert list(warnings.filters) == before
+
+
+def test_a_network_that_the_runtime_refuses_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(InputError, match="guided cannot be exported to onnx: its runtime refuses"):
+        export(create_model("guided"), tmp_path / "guided.onnx")
     assert not list(tmp_path.iterdir())
 
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cddfuse.errors import InputError
 from cddfuse.export import run_by
+from cddfuse.export.writers import quiet_exporters
 from cddfuse.models import FusionModel
 from cddfuse.models.load import load_network
 from cddfuse.runtime import Limits
@@ -63,6 +64,8 @@ class NetworkFlags(WeightFlags):
 
     def load(self) -> FusionModel:
         """The network, ready to fuse."""
+        if self.backend:
+            quiet_exporters()
         given = self.model, self.task, self.weights, self.options(), self.device, self.backend
         return load_network(*given, run_by=run_by)
 

@@ -10,6 +10,7 @@ from cddfuse.cli.common import Flag, WeightFlags, stderr
 from cddfuse.errors import InputError
 from cddfuse.export import TOLERANCE, ParityError, Report, listed
 from cddfuse.export import export as write
+from cddfuse.export.writers import quiet_exporters
 from cddfuse.models import MODELS
 from cddfuse.models.exported import is_exported
 from cddfuse.models.load import DEFAULT, default_weights, load_network
@@ -43,6 +44,7 @@ def export(
         json: Print the report as JSON.
         quiet: Print nothing but errors.
     """
+    quiet_exporters()
     weights = trained.weights
     if model not in MODELS and Path(model).is_file():
         if weights:

@@ -1,4 +1,4 @@
-"""Write a network to a file for other runtimes, once it gives there what `fuse` gives here."""
+"""Export networks to files for other runtimes, with the same results as `fuse`."""
 
 import hashlib
 import logging
@@ -31,27 +31,27 @@ _log = logging.getLogger(__name__)
 TOLERANCE = 1e-4
 _RUNTIMES_TAKE = 2  # times the memory of the tensors; ONNX Runtime 0.8 to 1.8 (docs/runtime.md)
 SIZES = ((48, 64), (37, 51), (81, 32))
-"""Heights and widths at which a file is compared."""
+"""Heights and widths at which results are compared."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of an export."""
+    """Result of an export."""
 
     path: Path
     form: str
     version: str
-    """Of the format, in words."""
+    """Version of the format, in words."""
 
     size: int
-    """Bytes of all files."""
+    """Size of all files in bytes."""
 
     differences: Mapping[tuple[int, int], float]
-    """Largest difference to `fuse` by height and width, of values in [0, 1]."""
+    """Largest difference from `fuse` by height and width, of values in [0, 1]."""
 
 
 class ParityError(InputError):
-    """A file does not give what `fuse` gives, so it was not written."""
+    """Results differ from those of `fuse`, so nothing was written."""
 
 
 def export(
@@ -65,15 +65,16 @@ def export(
 ) -> Report:
     """Write a network to a file that takes `first` and `second` and gives `fused`.
 
-    All three are (1, 1, H, W), float32 in [0, 1], of any height and width that the network takes
-    (the file says which). The file appears only if it gives what `fuse` gives, at three sizes.
+    All three are (1, 1, H, W), float32 in [0, 1], of any height and width that the network takes,
+    which the file states. The file is written only if its results equal those of `fuse` at three
+    sizes.
 
     Args:
         model: any `FusionModel`, in evaluation mode.
         path: of the file. The format `openvino` puts a `.bin` beside it.
-        form: see `FORMATS`; None goes by the suffix.
-        facts: more for the file to say, such as which weights these are.
-        tolerance: largest difference that is passed.
+        form: see `FORMATS`; None takes the suffix.
+        facts: further metadata, such as the name of the weights.
+        tolerance: largest difference that is accepted.
         overwrite: replace a file that exists.
     """
     path = Path(path)
@@ -86,10 +87,8 @@ def export(
     suffixes = (chosen.suffix, *chosen.beside)  # the last one moves to its place first
     for place in map(path.with_suffix, suffixes):
         if os.path.lexists(place) and not overwrite:
-            raise InputError(
-                f"{place} exists already: choose another name, or overwrite it.",
-                setting="overwrite",
-            )
+            text = f"{place} exists already: choose another name, or overwrite it."
+            raise InputError(text, setting="overwrite")
     said = {
         **facts_of(model),
         **_memory_of(model),
@@ -99,15 +98,15 @@ def export(
     with TemporaryDirectory() as folder, ExitStack() as places:
         last = [places.enter_context(replacing(path.with_suffix(x))) for x in suffixes]
         for place in last:
-            place.touch()  # better refused now than in a minute
+            place.touch()  # fails early
         draft = Path(folder) / f"network{chosen.suffix}"
         of_format = chosen.write(model, draft, said)
         drafts = [draft.with_suffix(x) for x in suffixes]
-        differences = _differences(model, chosen.read(draft, model.card))
+        differences = _differences(model, _read(model, form, draft))
         if not all(difference <= tolerance for difference in differences.values()):
             raise ParityError(
                 f"{form} gives other values than fuse (largest difference {listed(differences)}, "
-                f"where {tolerance:g} is allowed): nothing was written."
+                f"where {tolerance:g} is accepted): nothing was written."
             )
         size = sum(x.stat().st_size for x in drafts)
         for source, place in zip(drafts, last, strict=True):
@@ -115,8 +114,18 @@ def export(
     return Report(path, form, of_format, size, differences)
 
 
+def _read(model: FusionModel, form: str, path: Path) -> FusionModel:
+    try:
+        return FORMATS[form].read(path, model.card)
+    except InputError as error:
+        if isinstance(error.__cause__, ImportError):
+            raise
+        text = f"{model.card.name} cannot be exported to {form}: its runtime refuses the file."
+        raise InputError(text) from error
+
+
 def run_by(model: FusionModel, backend: Backend) -> Exported:
-    """The same network, run by another runtime. It is exported once, to the user's cache."""
+    """The same network in another runtime. It is exported once, to the user's cache."""
     path = _cached(model)
     if path.is_file():
         with suppress(InputError):  # damaged: written anew
@@ -128,22 +137,22 @@ def run_by(model: FusionModel, backend: Backend) -> Exported:
 
 
 def listed(differences: Mapping[tuple[int, int], float]) -> str:
-    """Differences by size, width x height, in words."""
+    """Differences by size, width x height, as text."""
     return ", ".join(f"{x:.1e} at {w}x{h}" for (h, w), x in differences.items())
 
 
 def _memory_of(model: FusionModel) -> dict[str, str]:
-    """Peak memory per pixel, which other runtimes do not tell."""
+    """Estimated peak memory per pixel, which cannot be counted in other runtimes."""
     side = 256 // model.card.multiple_of * model.card.multiple_of or model.card.multiple_of
     try:
         counted = tensor_bytes(Graph(model), 1, side, side)
-    except Exception:  # what cannot be followed here is refused elsewhere
+    except Exception:  # networks that cannot be traced are refused elsewhere
         return {}
     return {"cddfuse.bytes_per_pixel": str(round(_RUNTIMES_TAKE * counted / side**2))}
 
 
 def _cached(model: FusionModel) -> Path:
-    """Where a network with these very weights is kept, as written by these very versions."""
+    """File in the cache for a network with these weights, exported by these versions."""
     digest = hashlib.sha256()
     for said in (*facts_of(model).items(), version("cddfuse"), torch.__version__):
         digest.update(repr(said).encode())
@@ -158,7 +167,8 @@ def _by_suffix(path: Path) -> str:
         if path.suffix == form.suffix:
             return name
     known = ", ".join(form.suffix for form in FORMATS.values())
-    raise InputError(f"{path} names no format: end it in one of {known}, or name one.")
+    text = f"{path} has none of the suffixes {known}: choose one, or name the format."
+    raise InputError(text, setting="format")
 
 
 def _differences(model: FusionModel, other: FusionModel) -> dict[tuple[int, int], float]:

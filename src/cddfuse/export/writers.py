@@ -1,10 +1,9 @@
-"""Formats of other runtimes: how a network is written to each."""
+"""Export formats: a writer, and a reader to compare with, for each."""
 
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,41 +19,39 @@ from cddfuse.models.exported import RUN_BY, Exported, Runner, load_exported, pac
 Facts = Mapping[str, str]
 _NAMES = ("first", "second")
 _FACTS = "cddfuse.json"  # in archives of PyTorch
-_SMALL = 24  # pixels of the images that a network is followed with
+_SMALL = 24  # side of the images that a network is traced with, in pixels
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file."""
+    """A file format."""
 
     suffix: str
     write: Callable[[FusionModel, Path, Facts], str]
-    """Write a network; gives a word about the version of the format, or nothing."""
+    """Write a network; returns the version of the format, in words."""
 
     read: Callable[[Path, Card], FusionModel]
-    """What the file holds, to compare it with the network; the card is the network's."""
+    """Load the file as a network, to compare the two; the card is the network's."""
 
     beside: tuple[str, ...] = ()
-    """Suffixes of the files that belong to it."""
+    """Suffixes of further files that belong to it."""
 
 
 def _onnx(model: FusionModel, path: Path, facts: Facts) -> str:
     for name in ("onnx", "onnxscript"):
         package(name, "export")
-    program = followed(model)
-    with _quiet():
-        written = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=list(_NAMES),
-            output_names=["fused"],
-            dynamic_shapes={name: {2: "height", 3: "width"} for name in _NAMES},
-            external_data=False,
-            verbose=False,
-        )
-        assert written is not None  # of the dynamo exporter
-        written.model.metadata_props.update(facts)
-        written.save(str(path), external_data=False)
+    written = torch.onnx.export(
+        traced(model),
+        dynamo=True,
+        input_names=list(_NAMES),
+        output_names=["fused"],
+        dynamic_shapes={name: {2: "height", 3: "width"} for name in _NAMES},
+        external_data=False,
+        verbose=False,
+    )
+    assert written is not None  # with dynamo, it returns the program
+    written.model.metadata_props.update(facts)
+    written.save(str(path), external_data=False)
     return f"opset {written.model.opset_imports['']}"
 
 
@@ -70,19 +67,18 @@ def _openvino(model: FusionModel, path: Path, facts: Facts) -> str:
 
 
 def _pt2(model: FusionModel, path: Path, facts: Facts) -> str:
-    with _quiet():
-        torch.export.save(followed(model), path, extra_files={_FACTS: json.dumps(dict(facts))})
+    torch.export.save(traced(model), path, extra_files={_FACTS: json.dumps(dict(facts))})
     return f"PyTorch {torch.__version__}"
 
 
 def _torchscript(model: FusionModel, path: Path, facts: Facts) -> str:
-    with _quiet(), torch.no_grad():
+    with torch.no_grad():
         script = torch.jit.trace(Graph(model), _example(model), check_trace=False)
         torch.jit.save(script, path, _extra_files={_FACTS: json.dumps(dict(facts))})
     return f"PyTorch {torch.__version__}"
 
 
-def followed(model: FusionModel) -> torch.export.ExportedProgram:
+def traced(model: FusionModel) -> torch.export.ExportedProgram:
     """The graph of a network, for images of any height and width that it takes."""
     card = model.card
     least = -(-card.smallest // card.multiple_of)
@@ -92,24 +88,23 @@ def followed(model: FusionModel) -> torch.export.ExportedProgram:
         sides.append(side if card.multiple_of == 1 else card.multiple_of * side)
     shapes = {name: {2: sides[0], 3: sides[1]} for name in _NAMES}
     try:
-        with _quiet():
-            return torch.export.export(
-                Graph(model),
-                _example(model),
-                dynamic_shapes=shapes,
-                strict=False,
-                # What it cannot prove of sizes is then no reason to refuse.
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-    except Exception as error:  # Whatever the network does that cannot be followed.
+        return torch.export.export(
+            Graph(model),
+            _example(model),
+            dynamic_shapes=shapes,
+            strict=False,
+            # Conditions on sizes that it cannot prove are then checked when the graph runs.
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+    except Exception as error:  # whatever a network does that cannot be traced
         raise InputError(
-            f"{card.name} cannot be exported, for it computes with more than PyTorch's layers, or "
-            "not at every size."
+            f"{card.name} cannot be exported: it does not compute with PyTorch alone, or not at "
+            "every size."
         ) from error
 
 
 def _example(model: FusionModel) -> tuple[Tensor, Tensor]:
-    """A pair that the network takes, of two different sides."""
+    """A pair of a size that the network takes, not square."""
     multiple = model.card.multiple_of
     side = -(-max(_SMALL, model.card.smallest) // multiple) * multiple
     first, second = torch.rand(2, 1, 1, side, side + 2 * multiple).unbind()
@@ -117,11 +112,10 @@ def _example(model: FusionModel) -> tuple[Tensor, Tensor]:
 
 
 def _run_here(load: Callable[[Path], Any]) -> Callable[[Path, Card], FusionModel]:
-    """Run a file of PyTorch. Only for what we have just written: such files can hold programs."""
+    """Reader of files of PyTorch. They can hold programs: only for files written just before."""
 
     def read(path: Path, card: Card) -> FusionModel:
-        with _quiet():
-            module = load(path)
+        module = load(path)
 
         def run(first: Any, second: Any) -> Any:
             with torch.inference_mode():
@@ -134,7 +128,7 @@ def _run_here(load: Callable[[Path], Any]) -> Callable[[Path, Card], FusionModel
 
 
 def _run_elsewhere(path: Path, card: Card) -> FusionModel:
-    """Run a file by the first runtime there is."""
+    """Load a file in the first runtime that is installed."""
     able = RUN_BY[path.suffix]
     for backend in able[:-1]:
         try:
@@ -145,18 +139,14 @@ def _run_elsewhere(path: Path, card: Card) -> FusionModel:
     return load_exported(path, able[-1])
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporters warn of their own future, and of packages that nobody needs."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+def quiet_exporters() -> None:
+    """Silence warnings that the exporters give of their own future: for programs, at their start.
+
+    It holds for the whole process, so the library does not do it by itself.
+    """
+    warnings.filterwarnings("ignore", module="torch|onnx|copyreg")
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
 
 FORMATS: Mapping[str, Format] = {

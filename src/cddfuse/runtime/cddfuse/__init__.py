@@ -1,1 +1,1 @@
-"""The exact fast form of CDDFuse: patch by patch, or in one pass over rows."""
+"""The fast form of CDDFuse: exact, patch by patch; or in tiles with sampled attention."""

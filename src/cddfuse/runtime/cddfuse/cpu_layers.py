@@ -1,4 +1,4 @@
-"""The layers of CDDFuse for CPUs: weights laid out for the kernels, which do a patch per call."""
+"""The layers of CDDFuse for CPUs: weights laid out for the kernels, one call per patch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ announce()
 
 
 def steps(block: nn.Module) -> list[Step]:
-    """The layers that a block is made of."""
+    """The layers of a block."""
     if isinstance(block, DetailNode):
         return _coupled(block)
     assert isinstance(block, TransformerBlock)
@@ -37,12 +37,12 @@ def steps(block: nn.Module) -> list[Step]:
 
 
 def convolution(module: nn.Conv2d, slope: float = 1.0) -> Layer:
-    """3x3, zeros outside, leaky ReLU."""
+    """3x3 convolution with zero padding, leaky ReLU."""
     return _layer(kernels.convolution, kernel(module.weight), np.float32(slope))
 
 
 def merge(module: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor, Patch], None]:
-    """Two maps to one by a 1x1 convolution of both."""
+    """1x1 convolution of the concatenation of two maps."""
     of_x, of_y = (panels(half) for half in np.split(_matrix(module), 2))
 
     def work(x: Tensor, y: Tensor, target: Tensor, patch: Patch) -> None:
@@ -126,23 +126,23 @@ def _bottleneck(module: nn.Sequential) -> tuple[Array, Array, Array]:
 
 
 def _norm(module: ChannelNorm) -> Array:
-    """Weight and bias, (2, C)."""
+    """Weight and bias of a norm, (2, C)."""
     return torch.stack([module.weight, module.bias]).detach().numpy()
 
 
 def _matrix(module: nn.Module) -> Array:
-    """Of a 1x1 convolution: (inputs, outputs)."""
+    """Weights of a 1x1 convolution, (inputs, outputs)."""
     assert isinstance(module, nn.Conv2d)
     return module.weight.detach()[:, :, 0, 0].t().contiguous().numpy()
 
 
 def _places(module: nn.Module) -> Array:
-    """Of a depthwise 3x3 convolution: (9, channels)."""
+    """Weights of a depthwise 3x3 convolution, (9, channels)."""
     assert isinstance(module, nn.Conv2d)
     return module.weight.detach().flatten(1).t().contiguous().numpy()
 
 
 def kernel(weight: Tensor) -> Array:
-    """Of a full 3x3 convolution: rows, panels, 3 pixels of all channels, outputs of a panel."""
+    """Weights of a 3x3 convolution: (rows, panels, 3 pixels x channels, outputs of a panel)."""
     rows = weight.detach().permute(2, 3, 1, 0).flatten(1, 2).numpy()
     return np.stack([panels(row) for row in rows])

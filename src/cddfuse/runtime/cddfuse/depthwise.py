@@ -1,7 +1,7 @@
-"""Depthwise 3x3 convolution of a row of pixels, written in LLVM's own language.
+"""Depthwise 3x3 convolution of a row of pixels, written in LLVM IR.
 
-Eight channels at a time go along the row, with their nine weights and two unfinished sums in
-registers. Compiled loops have more addresses than registers and take longer.
+Eight channels at a time move along the row, with their nine weights and two partial sums in
+registers. Compiled loops need more addresses than there are registers and take longer.
 """
 
 import math
@@ -17,8 +17,8 @@ from numpy.polynomial import chebyshev
 from cddfuse.runtime.cddfuse.products import LANES, address
 
 PAD = 16
-"""What rows of pixels should have behind their channels: a number of channels that is a power of
-two would put the pixels of a row into the same few places of the cache."""
+"""Padding of channels in rows of pixels: with a power of two, all pixels of a row would map to the
+same few cache sets."""
 
 # erf(z) / z as a polynomial of z^2 in [0, 4^2], to 3e-7 of erf: libraries have no fast erf.
 _EDGE = 4

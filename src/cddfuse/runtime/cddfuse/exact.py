@@ -1,14 +1,13 @@
-"""The exact fast form of CDDFuse: patch by patch, in little memory, on all processors.
+"""The exact fast form of CDDFuse: patch by patch, in little memory, on all cores.
 
-Everything in the network but one thing is local: what a layer makes of a pixel depends on the 3 x 3
-pixels around it. So each layer is computed for one patch of the image after another, and its wide
-temporaries (up to 256 channels) exist for a few rows of a patch at a time, which fit the cache. The
-exception is attention, whose matrices are sums over all pixels: two passes, first the sums, then
-the rest.
+All layers but attention are local: an output pixel depends on 3 x 3 pixels. So each layer is
+computed patch by patch, and its wide intermediate values (up to 256 channels) exist for a few rows
+of a patch at a time, which fit into the cache. Attention matrices are sums over all pixels, which
+takes two passes: the sums, then everything else.
 
-Rearranged, and still the same: 1x1 and 3x3 convolution of a base branch are one 3x3 convolution; so
-are those of its values with attention and projection; in the other blocks attention and projection
-are one 1x1. Maps are (H, W, channels), images (H, W, 1).
+Linear layers that follow each other are composed: the 1x1 and the 3x3 convolution of a base branch
+into one 3x3, also with its attention and projection for the values; attention and projection of
+the other blocks into one 1x1. Maps are (H, W, channels), images (H, W, 1).
 """
 
 from bisect import bisect_right
@@ -30,8 +29,8 @@ from cddfuse.runtime.patches import Patch, patches
 from cddfuse.threads import in_flight, parallel_map, worker_count
 
 CHANNELS = 64
-# Rows of a patch. It has half as many columns: what is wide of three rows should stay in the nearer
-# cache (L2) of a processor.
+# Rows of a patch, which has half as many columns: the widest values of three rows should stay in
+# the L2 cache.
 SIDE = 128
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -50,7 +49,7 @@ def largest_side(memory: int) -> int:
 
 
 def _rows(cut: Sequence[Patch]) -> list[int]:
-    """Of the three maps of an image; the last one has some to spare."""
+    """Rows of the three maps of an image; the last one has spare rows."""
     height = cut[-1].bottom
     return [height, height, height + spare_rows(cut, in_flight(worker_count()))]
 
@@ -145,7 +144,7 @@ class Fast:
         base, detail, memory = _feature_maps(first, cut, [] if maps is None else maps)
         rolling = Rolling(memory, cut)
         for image, add in ((first, False), (second, True)):
-            # Sums of both images' features are all that is needed.
+            # Only the sums of both images' features are needed.
             run.each(self._embed, image[0].permute(1, 2, 0).contiguous(), rolling.now())
             run.update(self._blocks, rolling)
             run.together(self._base, rolling.now(), base, add=add)
@@ -165,7 +164,7 @@ class Fast:
         return (fused if residual is None else fused + residual).sigmoid()
 
     def _passes(self, own: bool) -> int:
-        """How often all patches are gone through; attention with matrices of its own does twice."""
+        """Number of passes over all patches; two for attention that computes its own matrices."""
         shallow = [self._embed, *self._blocks, self._base[0], *self._detail]
         fusion = [*self._fuse_base, *self._fuse_detail, self._merge]
         steps = [*shallow, *shallow, *fusion, *self._decode, self._narrow, self._draw]
@@ -177,22 +176,21 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _feature_maps(image: Tensor, cut: Sequence[Patch], memory: list[Tensor]) -> list[Tensor]:
-    """Three maps for an image, the last one with rows to spare.
+    """Memory for the three maps of an image, the last one with spare rows.
 
-    Tiles use the same memory: they differ a little in size, and an allocator would find new room
-    for many of them.
+    Tiles use the same memory: they differ a little in size, and an allocator would not reuse it.
     """
     width = image.shape[-1]
     lengths = [rows * width * CHANNELS for rows in _rows(cut)]
     if not memory or any(len(a) < b for a, b in zip(memory, lengths, strict=True)):
-        memory.clear()  # the old ones go first
+        memory.clear()  # frees the old ones first
         memory += [image.new_empty(length) for length in lengths]
     maps = zip(memory, lengths, strict=True)
     return [room[:length].view(-1, width, CHANNELS) for room, length in maps]
 
 
 def _form(device: torch.device) -> ModuleType:
-    """The module that has the layers for a device: `steps`, `convolution` and `merge`."""
+    """The module with the layers for a device: `steps`, `convolution` and `merge`."""
     if device.type == "cpu":
         try:
             from cddfuse.runtime.cddfuse import cpu_layers
@@ -203,7 +201,7 @@ def _form(device: torch.device) -> ModuleType:
 
 
 class Run:
-    """One pair on its way through the network."""
+    """The state of one pair while it is fused."""
 
     def __init__(
         self,
@@ -228,21 +226,21 @@ class Run:
     def everywhere(
         self, work: Callable[[Patch], Result], cut: Sequence[Patch] | None = None
     ) -> list[Result]:
-        """Do something with every patch, or those of another cut, several at a time."""
+        """Apply a function to all patches, or those of another cut, in parallel."""
         results = self._by_workers(work, cut or self._cut)
         self._done += 1
         self._progress(self._done / self._passes)
         return results
 
     def _by_workers(self, work: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
-        # A mode holds for one thread only.
+        # Inference mode is a setting of each thread.
         return parallel_map(torch.inference_mode()(work), pieces, self._workers)
 
     def through(self, layers: Sequence[Step], x: Tensor, spare: Tensor) -> tuple[Tensor, Tensor]:
-        """Send a map through layers, back and forth between it and another one.
+        """Apply layers to a map, back and forth between its memory and that of another one.
 
         Returns:
-            The map with the result, and the other one.
+            The map with the result, and the spare one.
         """
         for step in layers:
             self.each(step, x, spare)
@@ -250,16 +248,16 @@ class Run:
         return x, spare
 
     def update(self, layers: Sequence[Step], rolling: Rolling) -> None:
-        """Send a map through layers, in place."""
+        """Apply layers to a map in place."""
         for step in layers:
             self.each(step, rolling.now(), rolling.other(), rolling.ready())
             rolling.turn()
 
     def together(self, steps: Sequence[Step], x: Tensor, target: Tensor, *, add: bool) -> None:
-        """Fill a map, or add to it, by several layers, of which only the first has sums.
+        """Fill a map, or add to it, by several layers, of which only the first may be attention.
 
-        Each patch goes through all of them, with the pixels around it that this takes: what is
-        between the layers is not there as a map.
+        Each patch goes through all layers, with the pixels around it that they need, so there are
+        no maps between them.
         """
         layers = [self._layer(step, x) for step in steps]
 
@@ -284,7 +282,7 @@ class Run:
         *,
         add: bool = False,
     ) -> None:
-        """Fill a map, or add to it, with what a layer makes of another one."""
+        """Fill a map, or add to it, with the result of a layer."""
         layer = self._layer(step, x)
         self.everywhere(lambda patch: layer(x, patch, target, add=add), cut)
 

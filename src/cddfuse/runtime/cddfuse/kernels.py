@@ -1,10 +1,10 @@
-"""The layers of CDDFuse over a patch, a row of pixels at a time, compiled by Numba for CPUs.
+"""The layers of CDDFuse over a patch, row by row, compiled by Numba for CPUs.
 
-Three rows of what is wide are kept, as every layer looks one pixel far; all of it stays in the
-cache. Every kernel takes a map x, (H, W, channels), a patch of it (top, left, bottom, right), and
-at the end the map that gets the result at the same place, which it may `add` to what is there.
+Layers depend on 3 x 3 pixels, so three rows of the wide intermediate values are kept, which stay in
+the cache. Every kernel takes a map x, (H, W, channels), a patch of it (top, left, bottom, right),
+and at the end the map for the result, to which it may be added (`add`).
 
-Arrays are float32 and contiguous. Indices are kept plain, or compiled code takes its slow path.
+Arrays are float32 and contiguous. Indices are kept simple, as others compile to slow code.
 """
 
 import math
@@ -21,16 +21,16 @@ _MATH = {"reassoc", "contract", "nsz", "arcp"}
 _ONE, _HALF, _SIX, _ZERO = (np.float32(value) for value in (1, 0.5, 6, 0))
 _TINY = np.float32(1e-5)
 
-# exp(x) = 2^n exp(r): n a whole number, put where the exponent of a float32 is, r small.
+# exp(x) = 2^n exp(r): n is an integer, written to the exponent bits of a float32, and r is small.
 _LOG2_E = np.float32(math.log2(math.e))
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(math.log(2) - 0.693359375)
 _E7, _E6, _E5, _E4, _E3 = (np.float32(1 / math.factorial(n)) for n in (7, 6, 5, 4, 3))
-_LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # beyond, it stays as it is there
+_LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # x is clamped
 
 
 @njit(inline="always", fastmath=_MATH)
 def _exp(x):
-    """To 1e-7 of the result; libraries have no fast one that compiled loops can call."""
+    """Exponential, to a relative error of 1e-7; libraries have no fast one for such loops."""
     x = min(max(x, _LOWEST), _HIGHEST)
     n = np.rint(x * _LOG2_E)
     r = x - n * _LN2_HIGH - n * _LN2_LOW
@@ -44,7 +44,7 @@ def _relu6(x):
     return min(max(x, _ZERO), _SIX)
 
 
-# Rows of pixels. `i` is a row of the map, which may lie outside, `left` the first column.
+# Rows of pixels. `i` is a row of the map and may lie outside; `left` is the first column.
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
@@ -72,7 +72,7 @@ def norm_row(x, i, left, weight, bias, out):
 
 @njit(nogil=True, cache=True)
 def load_row(x, i, left, mirrored, out):
-    """Pixels; outside zeros, or the mirror image."""
+    """Pixels, with zero or reflection padding."""
     height, width, channels = x.shape
     if mirrored:
         i = _mirrored(i, height)
@@ -96,7 +96,7 @@ def _mirrored(i, length):
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
 def put_row(result, x, i, left, right, shortcut, add, out):
-    """Place a result in a map, or add it to what is there; with a shortcut, x is added too."""
+    """Write a result to a map, or add it; with a shortcut, x is added too."""
     channels = out.shape[2]
     for c in range(right - left):
         j = left + c
@@ -163,7 +163,7 @@ def _add_sums(mixed, columns, of_heads, products, squares):
 
 @njit(nogil=True, cache=True)
 def sums(x, patch, norm, expand, mix, products, squares):
-    """Norm, 1x1, depthwise 3x3; of the queries and keys that these are, sums over all pixels."""
+    """Norm, 1x1, depthwise 3x3 to queries and keys; sums of their products over all pixels."""
     top, left, bottom, right = patch
     columns, wide = right - left, LANES * len(mix)
     normed = np.empty((columns + 2, x.shape[2]), np.float32)
@@ -208,7 +208,7 @@ def _even(count):
 
 @njit(nogil=True, cache=True)
 def dense_sums(x, patch, norm, matrices, products, squares):
-    """Norm and a full 3x3 convolution; of the queries and keys that these are, sums."""
+    """Norm, full 3x3 convolution to queries and keys; sums of their products."""
     top, left, bottom, right = patch
     columns, channels, wide = _even(right - left), x.shape[2], squares.shape[0]
     rows = np.empty((2 * PAIRS + 2, columns + 2, channels), np.float32)
@@ -241,7 +241,7 @@ def dense_attend(x, patch, norm, matrices, add, out):
 
 @njit(nogil=True, cache=True)
 def _norm_rows(x, i, first, left, norm, rows):
-    """Rows i - 1, ... for `convolve_rows`, of which two are those that were there before."""
+    """Rows i - 1, ... for `convolve_rows`; two of them are kept from the call before."""
     last = len(rows) - 2
     for r in range(len(rows)):
         if first or r > 1:
@@ -268,7 +268,7 @@ def convolution(x, patch, kernel, slope, add, out):
             put_row(result, x, i - 1, left, right, False, add, out)
 
 
-# Loops by themselves are compiled better than those among others.
+# Separate functions, as their loops compile to faster code.
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
@@ -283,7 +283,7 @@ def _shift(row, bias, channels):
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
 def _change(row, change, out):
-    """Second half of the row's channels, of which the second half is changed."""
+    """Couple the second half of the channels of a row."""
     columns, half = change.shape
     for c in range(columns):
         for k in range(2 * half):
@@ -365,7 +365,7 @@ def couple_two(x, patch, expand, mix, scaling, shifting, add, out):
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
 def merge(x, y, patch, of_x, of_y, out):
-    """Two maps to one: 1x1 convolutions of both, added."""
+    """1x1 convolution of the concatenation of two maps."""
     top, left, bottom, right = patch
     columns, channels = right - left, x.shape[2]
     loaded = np.empty((columns, channels), np.float32)

@@ -1,7 +1,7 @@
-"""Matrix products for the compiled layers, written in LLVM's own language.
+"""Matrix products for the compiled layers, written in LLVM IR.
 
-Compilers do not find this form by themselves, and libraries cannot be called from within a compiled
-loop; it is as fast as they are or faster, as everything else of a row of pixels is in the cache.
+Compilers do not find this form, and libraries cannot be called from compiled loops. It is at least
+as fast as they are, as everything else of a row of pixels is in the cache.
 """
 
 from typing import Any
@@ -93,7 +93,7 @@ def panels(matrix: np.ndarray) -> np.ndarray:
 
 @njit(inline="always")
 def address(x):
-    """Where the numbers of an array begin."""
+    """Address of the data of an array."""
     return np.intp(x.ctypes.data)
 
 

@@ -1,8 +1,8 @@
-"""A map that is updated in place, so that it need not be there twice.
+"""A feature map that is updated in place, which saves the memory of a second one.
 
-A layer looks one pixel far, so its result must not overwrite what the patches around have yet to
-read. It goes a band of patches higher up in the same memory, or lower down, in turn; what it
-overwrites has been read by then, as patches are begun in the order of `ready`.
+A layer reads one pixel around each patch, so its result must not overwrite what the patches around
+have yet to read. It is written one band of patches higher up in the same memory, or lower down, in
+turn; what it overwrites has been read by then, as patches are begun in the order of `ready`.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from cddfuse.runtime.patches import Patch
 
 
 def spare_rows(cut: Sequence[Patch], at_once: int) -> int:
-    """Rows that the memory of a map needs beside the map.
+    """Spare rows that the memory of a map needs.
 
     Args:
         cut: all patches of the image, in rows.
-        at_once: patches that are begun before the first of them is finished: the more, the more
-            bands must lie between what is read and what is written.
+        at_once: patches that are in work at a time: the more, the more bands must lie between what
+            is read and what is written.
     """
     of_band = sum(patch.top == cut[0].top for patch in cut)
     bands = -(-(at_once + 1) // of_band)
@@ -27,7 +27,7 @@ def spare_rows(cut: Sequence[Patch], at_once: int) -> int:
 
 
 class Rolling:
-    """A map with a few rows to spare.
+    """A feature map with spare rows.
 
     Args:
         memory: (rows, W, channels), `spare_rows` more than the map.
@@ -41,19 +41,19 @@ class Rolling:
         self._start = 0
 
     def now(self) -> Tensor:
-        """The map."""
+        """The current map."""
         return self._memory[self._start :][: self._height]
 
     def other(self) -> Tensor:
-        """Where the next result goes."""
+        """Where the next result is written."""
         return self._memory[self._opposite() :][: self._height]
 
     def ready(self) -> Sequence[Patch]:
-        """The order in which patches are to be begun."""
+        """The patches in the order in which work on them must begin."""
         return self._cut if self._opposite() < self._start else self._cut[::-1]
 
     def turn(self) -> None:
-        """The result is there."""
+        """Make the result the current map."""
         self._start = self._opposite()
 
     def _opposite(self) -> int:

@@ -1,4 +1,4 @@
-"""The layers of CDDFuse patch by patch in PyTorch: for GPUs, and where Numba is missing."""
+"""The layers of CDDFuse for one patch, in PyTorch: for GPUs, and where Numba is missing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,20 +14,20 @@ from cddfuse.runtime.patches import Patch
 
 
 class Window(NamedTuple):
-    """A patch and one pixel more on each side, but where the image ends."""
+    """A patch with a border of one pixel, except where the image ends."""
 
     image: Tensor
     """(1, C, h, w)."""
 
     missing: list[int]
-    """Pixels that are not there: left, right, above, below."""
+    """Border pixels outside the image: left, right, above, below."""
 
     def padded(self, x: Tensor, mode: str = "constant") -> Tensor:
-        """What was made of each pixel, with the pixels outside the image."""
+        """Values of the window, padded where the image ends."""
         return F.pad(x, self.missing, mode=mode)
 
     def inside(self) -> Tensor:
-        """The patch itself."""
+        """The patch without the border."""
         return self.padded(self.image)[..., 1:-1, 1:-1]
 
 
@@ -39,7 +39,7 @@ def _window(x: Tensor, patch: Patch) -> Window:
 
 
 def _layer(work: Callable[[Window], Tensor]) -> Layer:
-    """A layer from what makes (1, C, h, w) of a window."""
+    """A layer from a function of a window that returns (1, C, h, w)."""
 
     def layer(x: Tensor, patch: Patch, target: Tensor, *, add: bool = False) -> None:
         place, result = patch.of(target), work(_window(x, patch))[0].permute(1, 2, 0)
@@ -49,7 +49,7 @@ def _layer(work: Callable[[Window], Tensor]) -> Layer:
 
 
 def steps(block: nn.Module) -> list[Step]:
-    """The layers that a block is made of."""
+    """The layers of a block."""
     if isinstance(block, DetailNode):
         return [_layer(partial(_couple_one, block)), _layer(partial(_couple_two, block))]
     assert isinstance(block, TransformerBlock)
@@ -72,7 +72,7 @@ def steps(block: nn.Module) -> list[Step]:
 
 
 def convolution(module: nn.Conv2d, slope: float = 1.0) -> Layer:
-    """3x3, zeros outside, leaky ReLU."""
+    """3x3 convolution with zero padding, leaky ReLU."""
 
     def work(window: Window) -> Tensor:
         return F.leaky_relu(F.conv2d(window.padded(window.image), module.weight), slope)
@@ -81,7 +81,7 @@ def convolution(module: nn.Conv2d, slope: float = 1.0) -> Layer:
 
 
 def merge(module: nn.Conv2d) -> Callable[[Tensor, Tensor, Tensor, Patch], None]:
-    """Two maps to one by a 1x1 convolution of both."""
+    """1x1 convolution of the concatenation of two maps."""
     matrix = module.weight.detach()[:, :, 0, 0].t()
 
     def work(x: Tensor, y: Tensor, target: Tensor, patch: Patch) -> None:
@@ -94,7 +94,7 @@ Mixing = Callable[[Window, Tensor], Tensor]
 
 
 def _mixing(module: ChannelAttention, part: slice) -> Mixing:
-    """What makes queries, keys or values, (1, ., h, w), of a window after the norm."""
+    """A function of a window and its normalised values: queries, keys or values, (1, ., h, w)."""
     if module.dense:
         kernel = module.kernel().detach()[part]
         return lambda window, normed: F.conv2d(window.padded(normed), kernel)

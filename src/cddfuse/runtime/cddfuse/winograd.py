@@ -14,7 +14,7 @@ from torch import Tensor
 from cddfuse.runtime.cddfuse.products import multiply, panels
 
 PAIRS = 2
-"""Pairs of rows that are done at a time, so that the matrices are fetched less often."""
+"""Pairs of rows that are computed at a time, so that the matrices are loaded less often."""
 
 _HALVES = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
