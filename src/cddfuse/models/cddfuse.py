@@ -263,13 +263,13 @@ class CDDFuse(FusionModel):
             "ivf": roadscene(
                 "cddfuse-ivf-8.safetensors",
                 "4d36badfb703c815be9dd160fddd47886c55765084fe2fe968b9ddeb6a45aedd",
-                "3840 steps from the larger part of ivf-7, in six runs: docs/weights.md",
+                "fine-tuned in several runs: docs/weights.md",
                 residual="first",
             ),
             "mif": harvard(
                 "cddfuse-mif-7.safetensors",
                 "15820caac00455d4c471ce43c36182f97c440675da18133cf4b357d0e9b0e302",
-                "1202 steps from mif-5, branches blended: docs/weights.md",
+                "fine-tuned in several runs: docs/weights.md",
                 residual="none",
             ),
         },
