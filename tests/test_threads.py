@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cddfuse import ImagePair, fuse
+from cddfuse import ImagePair, fuse, threads
 from cddfuse.metrics import METRICS, score
 from cddfuse.models import create_model
 from cddfuse.threads import parallel_map, single_threaded, worker_count
@@ -16,10 +16,10 @@ from cddfuse.threads import parallel_map, single_threaded, worker_count
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
 
 
 class Watch:
@@ -72,7 +72,23 @@ def test_workers_start_without_a_change_for_other_threads() -> None:
     with Watch() as watch:
         for workers in range(11, 15):
             parallel_map(str, range(2 * workers), workers)
-    assert {*watch.seen, torch.get_num_threads(), of_new_thread()} == {2}
+    assert watch.new
+    assert {*watch.seen, *watch.new, torch.get_num_threads(), of_new_thread()} == {2}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_pytorchs_own_way_leaves_the_default_of_new_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "_own_setters", list)
+    all_of_them = threading.Barrier(7, timeout=20)
+
+    def work(_: int) -> int:
+        all_of_them.wait()
+        return torch.get_num_threads()
+
+    assert parallel_map(work, range(7), workers=7) == [1] * 7
+    assert torch.get_num_threads() == of_new_thread() == 2
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -144,11 +160,11 @@ def test_many_callers_at_a_time_share_the_workers() -> None:
     def call() -> None:
         results.append(single_threaded(lambda: parallel_map(lambda x: x + 1, range(20)))())
 
-    threads = [threading.Thread(target=call) for _ in range(40)]  # more than may run at a time
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
+    callers = [threading.Thread(target=call) for _ in range(40)]  # more than may run at a time
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=30)
     assert results == [list(range(1, 21))] * 40
 
 

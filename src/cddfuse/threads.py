@@ -2,15 +2,18 @@
 
 Operations on a patch or a band are so short that threads sharing them mostly wait for each other,
 and far longer than the work takes if another program has the other core. Workers set their own
-number of threads to one when they start, so nobody else's is touched, not even for a moment.
+number of threads to one when they start, and nobody else's changes.
 """
 
+import ctypes
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
-from functools import lru_cache, wraps
+from functools import cache, lru_cache, wraps
+from pathlib import Path
 from threading import Lock, Thread
 from typing import ParamSpec, TypeVar
 
@@ -95,17 +98,32 @@ def _pool(name: str, workers: int) -> ThreadPoolExecutor:
 
 
 def _take_one_thread() -> None:
-    """Set the number of threads of this new thread to one.
-
-    PyTorch also makes it the default of threads that are yet to start, so another new thread, which
-    is given the default when it first asks, sets that back.
-    """
+    """Set the number of threads of this new thread to one."""
     with _starting:
-        default = torch.get_num_threads()
-        torch.set_num_threads(1)
-        restoring = Thread(target=torch.set_num_threads, args=(default,))
-        restoring.start()
-        restoring.join()
+        default = torch.get_num_threads()  # PyTorch sets it once for each thread: now
+        for set_own in _own_setters():
+            set_own(1)
+        if torch.get_num_threads() > 1:
+            # PyTorch's own way, which also makes it the default of threads that are yet to start:
+            # another new thread, which takes the default when it first asks, sets that back.
+            torch.set_num_threads(1)
+            restoring = Thread(target=torch.set_num_threads, args=(default,))
+            restoring.start()
+            restoring.join()
+
+
+@cache
+def _own_setters() -> list[Callable[[int], object]]:
+    """What sets the number of threads of the calling thread alone, in OpenMP and MKL."""
+    names = ["omp_set_num_threads"]
+    if torch.backends.mkl.is_available():
+        names.append("MKL_Set_Num_Threads_Local")
+    suffix = "dylib" if sys.platform == "darwin" else "so"
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / f"libtorch_cpu.{suffix}"))
+        return [getattr(library, name) for name in names]
+    except (OSError, AttributeError):  # built in another way
+        return []
 
 
 if hasattr(os, "register_at_fork"):  # a child has the pools, but not their threads
