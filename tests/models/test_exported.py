@@ -11,9 +11,11 @@ import torch
 from exporting import pair, shallow
 
 from cddfuse import ImagePair, InputError, fuse
+from cddfuse.export.graphs import Graph
 from cddfuse.models import Card
 from cddfuse.models.exported import Exported, is_exported, load_exported
 from cddfuse.runtime import Limits
+from cddfuse.runtime.memory import needed, tensor_bytes
 
 
 def test_a_batch_is_fused_one_by_one(onnx_file: Path) -> None:
@@ -30,6 +32,17 @@ def test_tiles_are_those_of_any_network(onnx_file: Path) -> None:
     tiled = fuse(exported, pair(70, 90), limits=Limits(tile=64))
     whole = fuse(exported, pair(70, 90))
     assert 0 < (tiled - whole).abs().max() < 0.1
+
+
+def test_a_file_says_what_memory_it_takes(
+    onnx_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exported = load_exported(onnx_file)
+    counted = tensor_bytes(Graph(shallow()), 1, 256, 256)
+    assert exported.card.bytes_per_pixel == round(2 * counted / 256**2)
+    budget = needed(exported, 1, 70, 140) - 1
+    fuse(exported, pair(70, 140), limits=Limits(memory=budget))
+    assert "tiles of 64 pixels, blended where they overlap" in caplog.text
 
 
 def test_half_precision_is_refused(onnx_file: Path) -> None:

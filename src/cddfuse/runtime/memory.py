@@ -17,8 +17,8 @@ from cddfuse.models.base import FusionModel
 from cddfuse.runtime.allocator import keeps_memory, kept_memory
 
 _SHARE = 0.7  # of free memory that a run may take
-# A process takes more than its tensors, as memory is fragmented: at most 1.23 and 1.62 times as
-# much at 640x480 (docs/runtime.md).
+# A process takes more than its tensors, as memory is fragmented: 0.9 to 1.3 times as much at
+# 640x480, and 0.9 to 1.9 times if freed memory is kept (docs/runtime.md).
 _FRAGMENTED, _FRAGMENTED_AND_KEPT = 1.25, 1.6
 _PROBE = 96  # side of the image that a network is measured with if it cannot run without data
 _CGROUP = Path("/sys/fs/cgroup")
