@@ -101,7 +101,7 @@ class Card:
     """Whether it is fused in bf16 by default on GPUs that have it."""
 
     bytes_per_pixel: int | None = None
-    """Peak memory of fusing, where PyTorch does not do the work; None: it is measured."""
+    """Peak memory of fusing, where it is known; None: it is measured, a second once a process."""
 
     task_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Constructor arguments by task, for weights that do not say which they need."""

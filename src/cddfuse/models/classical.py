@@ -24,7 +24,7 @@ _LEVELS = 4  # of pyramids and wavelets; fewer for small images
 class First(FusionModel):
     """The first image, unchanged."""
 
-    card = Card(name="first", paper="", receptive_radius=0)
+    card = Card(name="first", paper="", receptive_radius=0, bytes_per_pixel=4)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
@@ -34,7 +34,7 @@ class First(FusionModel):
 class Second(FusionModel):
     """The second image, unchanged."""
 
-    card = Card(name="second", paper="", receptive_radius=0)
+    card = Card(name="second", paper="", receptive_radius=0, bytes_per_pixel=4)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
@@ -44,7 +44,7 @@ class Second(FusionModel):
 class Mean(FusionModel):
     """The mean of both images."""
 
-    card = Card(name="mean", paper="", receptive_radius=0)
+    card = Card(name="mean", paper="", receptive_radius=0, bytes_per_pixel=8)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
@@ -54,7 +54,7 @@ class Mean(FusionModel):
 class Max(FusionModel):
     """The pixel-wise maximum of both images."""
 
-    card = Card(name="max", paper="", receptive_radius=0)
+    card = Card(name="max", paper="", receptive_radius=0, bytes_per_pixel=4)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
