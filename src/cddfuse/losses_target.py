@@ -39,7 +39,8 @@ def target_contrast(
     `target_gain`, as networks fall short of what they are asked for. How it comes about is left
     open: where the other source is as bright as the target, by surroundings that are darker.
 
-    Shortfalls are relative to the contrast asked for. Pixels share the weight of what lies within a
+    Shortfalls are relative to the contrast asked for; the mean of a shortfall and its square
+    counts, so that what is lost weighs more than what is a little weak. Pixels share the weight of what lies within a
     scale, so that small targets count too; less of it is for those where the other source stands
     out as well, where both are likely to show one thing.
     """
@@ -56,6 +57,7 @@ def target_contrast(
         weight = weight * (1 - ((rival - _PROMINENT) / _WITHIN).clamp(0, 1) / 2)
         weight = weight / (blurred(weight, scale) + 0.03)
         short = F.relu(target_gain * wanted - contrast) / wanted.clamp_min(_FAINT)
+        short = short * (1 + short) / 2
         terms.append((weight * short).sum() / (weight.sum() + 1e-3 * weight.numel()))
     return torch.stack(terms).mean()
 

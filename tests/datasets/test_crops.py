@@ -219,7 +219,7 @@ class Processes:
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_make_their_share_from_their_pairs_alone(sampling: Any, count: int) -> None:
     pairs = [street(number) for number in range(12)]
-    options = {**SHARED, "batch": 6, "sampling": sampling, "stride": 8}
+    options = {**SHARED, "haze": 0.5, "batch": 6, "sampling": sampling, "stride": 8}
     whole = Crops(pairs, **options)
     processes = Processes(count)
     lists = [Watched(pairs) for _ in range(count)]
@@ -405,6 +405,19 @@ def test_darken_darkens_each_image_by_its_share_and_keeps_black() -> None:
     assert 0.4 - 1e-4 <= shares.min() < 0.43
     assert 0.97 < shares.max() <= 1
     assert abs(np.corrcoef(shares.T)[0, 1]) < 0.2
+
+
+def test_haze_brightens_a_share_of_the_first_images_alone() -> None:
+    black = torch.zeros(1, 32, 32)
+    crops = Crops([ImagePair(black, black, "a")], size=32, batch=1, haze=0.4)
+    batches = [crops.batch(step) for step in range(200)]
+    veiled = [batch.first for batch in batches if batch.first.any()]
+    assert 60 < len(veiled) < 100
+    assert not any(batch.second.any() for batch in batches)
+    assert all(image.min() >= 0 and image.max() <= 1 for image in veiled)
+    assert all(image.std() > 0.01 for image in veiled)  # thick here and thin there
+    levels = [float(image.max()) for image in veiled]
+    assert min(levels) < 0.5 < 0.85 < max(levels)
 
 
 # Refused

@@ -110,6 +110,7 @@ def test_presets_of_cddfuse() -> None:
         "flips": False,
         "jitter": 0,
         "darken": 0,
+        "haze": 0,
         "batch": 8,
         "epochs": (40, 80),
         "steps": 0,

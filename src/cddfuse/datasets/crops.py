@@ -4,6 +4,7 @@ What step n sees depends on the seed and on n alone. That is what makes a resume
 that was never stopped, and several processes equal to one, without any generator's state on disk.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -24,6 +26,7 @@ Cut = Callable[[Corner, int], ImagePair]
 """Cuts a square crop of that size out of a pair."""
 
 _TRIES = 20  # redraws of a random crop without contrast before it is taken anyway
+_VEIL = 2 + 4 * 4  # numbers that make a veil: level, opacity, and where it is thick
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Crops:
         flips: mirror at random in both directions.
         jitter: largest share by which contrast and brightness of an image change at random.
         darken: largest share by which an image is darkened at random; black stays black.
+        haze: share of the crops whose first image is veiled, as by smoke.
         seed: of all that is random.
         kept: which crops of the grid have the contrast (see `with_contrast`), where that is known
             already; otherwise all pairs are looked through.
@@ -103,6 +107,7 @@ class Crops:
         flips: bool = False,
         jitter: float = 0.0,
         darken: float = 0.0,
+        haze: float = 0.0,
         seed: int = 0,
         kept: NDArray[np.bool_] | None = None,
     ) -> None:
@@ -115,6 +120,7 @@ class Crops:
         self._flips = flips
         self._jitter = jitter
         self._darken = darken
+        self._haze = haze
         self._seed = seed
         self._epoch: tuple[int, NDArray[np.int64]] | None = None
         self._sizes = [_size(pairs, index) for index in range(len(pairs))]
@@ -225,7 +231,8 @@ class Crops:
             for _ in range(2 if self._jitter else 0)
         ]
         darker = random.uniform(0, self._darken, 2).tolist() if self._darken else []
-        return _Draw(corner, tries, flipped, jitters, darker)
+        veil = random.random(_VEIL) if self._haze and random.random() < self._haze else None
+        return _Draw(corner, tries, flipped, jitters, darker, veil)
 
     def _random_corner(
         self, index: int, cut: Cut | None, tries: int, random: np.random.Generator
@@ -244,6 +251,8 @@ class Crops:
             images = [_jittered(*each) for each in zip(images, draw.jitters, strict=True)]
         if draw.darker:
             images = [image * (1 - each) for image, each in zip(images, draw.darker, strict=True)]
+        if draw.veil is not None:
+            images[0] = _veiled(images[0], draw.veil)
         return ImagePair(images[0], images[1], crop.name)
 
     def _grid(
@@ -298,6 +307,7 @@ class _Draw(NamedTuple):
     flipped: list[int]
     jitters: list[tuple[float, ...]]
     darker: list[float]
+    veil: NDArray[np.float64] | None
 
 
 def grid_count(pair: Size, size: int, stride: int) -> int:
@@ -348,3 +358,18 @@ def _jittered(image: Tensor, amounts: tuple[float, ...]) -> Tensor:
     gain, offset = amounts
     middle = image.mean()
     return torch.clamp((image - middle) * (1 + gain) + middle * (1 + offset), 0, 1)
+
+
+def _veiled(image: Tensor, numbers: NDArray[np.float64]) -> Tensor:
+    """An image (1, H, W) behind smoke or glare, thick in some places and thin in others.
+
+    Args:
+        image: in [0, 1].
+        numbers: what the veil is made of, `_VEIL` of them, uniform in [0, 1].
+    """
+    level, thickest, thickness = 0.4 + 0.6 * numbers[0], 0.5 + 0.5 * numbers[1], numbers[2:]
+    side = math.isqrt(len(thickness))
+    coarse = torch.from_numpy(thickness).float().view(1, 1, side, side)
+    cover = F.interpolate(coarse, size=image.shape[-2:], mode="bicubic", align_corners=True)[0]
+    opacity = thickest * cover.clamp(0, 1)
+    return image * (1 - opacity) + level * opacity

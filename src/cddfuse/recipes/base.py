@@ -120,6 +120,9 @@ class Recipe:
     darken: float = setting(0.0, "Data", most=1)
     """Darken each image at random, by this share at most; black stays black, unlike with jitter."""
 
+    haze: float = setting(0.0, "Data", most=1)
+    """Share of the crops whose first image is veiled at random, as by smoke or glare."""
+
     batch: int = setting(8, "Data", least=1)
     """Pairs per step, over all devices together."""
 

@@ -56,6 +56,7 @@ def batches(
         flips=recipe.flips,
         jitter=recipe.jitter,
         darken=recipe.darken,
+        haze=recipe.haze,
         seed=recipe.seed,
         kept=kept,
     )
