@@ -87,10 +87,20 @@ def test_every_network_is_counted_and_grows_with_the_image(name: str) -> None:
     assert needed(model, 2, 128, 160) == pytest.approx(2 * small, rel=0.01)
 
 
+COUNTED = {name for name, model in MODELS.items() if model.card.bytes_per_pixel}
+
+
+@pytest.mark.parametrize("name", sorted(COUNTED - {"laplacian", "dwt"}))  # these are in NumPy
+def test_cards_say_what_counting_finds(name: str) -> None:
+    per_pixel = MODELS[name].card.bytes_per_pixel
+    counted = tensor_bytes(create_model(name), 1, 480, 640) / (480 * 640)
+    assert counted == pytest.approx(per_pixel, rel=0.05)
+
+
 def test_counting_leaves_the_network_alone() -> None:
     model = create_model("didfuse", "ivf")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    needed(model, 1, 64, 64)
+    tensor_bytes(model, 1, 64, 64)
     for name, tensor in model.state_dict().items():
         assert tensor.device.type == "cpu"
         assert torch.equal(tensor, before[name])

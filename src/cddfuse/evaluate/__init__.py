@@ -123,6 +123,7 @@ def _score(
         finish,
         "fuse",
         after=lambda name: after(name, images.length),
+        readers=1,  # scoring takes longer: more would only hold more images
         finishers=min(4, os.cpu_count() or 1),
     )
     scores.failed = summary.failed

@@ -136,6 +136,7 @@ class GuidedFilter(FusionModel):
         name="guided",
         paper="https://doi.org/10.1109/TIP.2013.2244222",
         receptive_radius=1 + 5 + 45 + 45,
+        bytes_per_pixel=1045,
     )
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:

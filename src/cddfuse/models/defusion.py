@@ -174,6 +174,7 @@ class DeFusion(FusionModel):
             licence="MIT, with a foreign name in it",
             weights="a training checkpoint with state_dict",
         ),
+        bytes_per_pixel=1600,
     )
 
     def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2)) -> None:

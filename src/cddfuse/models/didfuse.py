@@ -104,6 +104,7 @@ class DIDFuse(FusionModel):
                 "307 steps, 4 CPU minutes",
             ),
         },
+        bytes_per_pixel=4900,
     )
 
     def __init__(self, rule: Rule = "sum") -> None:

@@ -69,6 +69,7 @@ class EMFusion(FusionModel):
                 "375 steps, 4.1 CPU minutes",
             ),
         },
+        bytes_per_pixel=2060,
     )
 
     def __init__(self) -> None:

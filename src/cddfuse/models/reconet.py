@@ -54,6 +54,7 @@ class ReCoNet(FusionModel):
                 "1,330 steps, 4.8 CPU minutes",
             ),
         },
+        bytes_per_pixel=1590,
     )
 
     def __init__(self) -> None:

@@ -120,6 +120,7 @@ class RFNNest(FusionModel):
             licence="none: all rights reserved",
             weights="nestfuse_gray_1e2.model and Final_epoch_2_...ssim_vi.model",
         ),
+        bytes_per_pixel=6050,
     )
 
     def __init__(self) -> None:

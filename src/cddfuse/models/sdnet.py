@@ -86,6 +86,7 @@ class SDNet(FusionModel):
                 leading="first",
             ),
         },
+        bytes_per_pixel=1550,
     )
 
     def __init__(self, leading: Leading = "second") -> None:

@@ -68,6 +68,7 @@ class TarDAL(FusionModel):
                 "639 steps, 4 CPU minutes",
             ),
         },
+        bytes_per_pixel=2050,
     )
 
     def __init__(self, statistics: Statistics = "running") -> None:

@@ -47,6 +47,7 @@ class U2Fusion(FusionModel):
                 "350 steps, 4.8 CPU minutes",
             ),
         },
+        bytes_per_pixel=4200,
     )
 
     def __init__(self) -> None:
