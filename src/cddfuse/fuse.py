@@ -17,6 +17,7 @@ def fuse(
     grey: bool = False,
     stretch: bool = False,
     limits: runtime.Limits | None = None,
+    covered: Tensor | None = None,
 ) -> Tensor:
     """Fuse a pair, or a batch of pairs, of any size and colour.
 
@@ -26,6 +27,8 @@ def fuse(
         grey: leave the colour out of the result.
         stretch: bring each result to the full range, as published tables have it.
         limits: tiles, memory and precision, if they are not to be chosen.
+        covered: the share of the second image in the result, (1, H, W) or (B, 1, H, W) in [0, 1],
+            from `cddfuse.registration.draw`; where it is 0, the result is the first image.
 
     Returns:
         An image like `pair.first`, on its device: same size, in colour if that was, or in that of
@@ -42,9 +45,13 @@ def fuse(
     fused = runtime.run(model, first, second, limits).clamp(0, 1)
     if not torch.isfinite(fused).all():
         raise InputError("the network gives values that are not numbers: use other weights.")
+    fused = fused.reshape(brightness.shape).to(pair.first.device)
+    if covered is not None:
+        fused = torch.lerp(brightness.to(fused), fused, covered.to(fused))
+        if chroma is of_other and chroma is not None:
+            chroma = chroma * covered.to(chroma)
     if stretch:
         fused = full_range(fused)
-    fused = fused.reshape(brightness.shape).to(pair.first.device)
     return colour.join(fused, None if grey or chroma is None else chroma.to(fused))
 
 

@@ -18,9 +18,11 @@ from cddfuse.fuse import fuse
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import Entry, Loaded, Sink, Source
 from cddfuse.models.base import FusionModel
+from cddfuse.registration import Offset, offset
 from cddfuse.runtime import Limits
 
 _AHEAD = 2  # entries read before they are needed
+_CHECKED = 32  # pairs of a source whose alignment is checked, evenly spaced
 
 Content = TypeVar("Content")
 Result = TypeVar("Result")
@@ -39,6 +41,9 @@ class Options:
     limits: Limits | None = None
     """Tiles, memory and precision; None chooses them."""
 
+    check: bool = False
+    """Look whether pairs are aligned; of many, at 32 that are evenly spaced."""
+
 
 @dataclass
 class Summary:
@@ -50,6 +55,11 @@ class Summary:
 
     failed: dict[str, InputError] = field(default_factory=dict)
     seconds: float = 0.0
+    checked: int = 0
+    """Pairs whose alignment was checked."""
+
+    misaligned: dict[str, Offset] = field(default_factory=dict)
+    """Those that look misaligned."""
 
 
 def fuse_all(
@@ -70,6 +80,7 @@ def fuse_all(
         after: called with the name of each entry that is done, kept or failed.
     """
     options = options or Options()
+    check = _Check(source.length) if options.check else None
 
     def work(loaded: Loaded) -> tuple[Tensor, Metadata]:
         image = fuse(
@@ -78,7 +89,10 @@ def fuse_all(
             grey=options.grey,
             stretch=options.stretch,
             limits=options.limits,
+            covered=loaded.covered,
         )
+        if check:
+            check.look(loaded)
         return image, loaded.metadata
 
     def finish(name: str, result: tuple[Tensor, Metadata]) -> bool:
@@ -86,7 +100,26 @@ def fuse_all(
 
     summary = process(source, work, finish, "fuse", keep=sink.has, after=after)
     sink.close()
+    if check:
+        summary.checked, summary.misaligned = check.count, check.found
     return summary
+
+
+class _Check:
+    """Looks for pairs that are misaligned, at a part of them that costs little beside fusing."""
+
+    def __init__(self, length: int | None) -> None:
+        self.step = max(1, -(-length // _CHECKED)) if length else _CHECKED
+        self.place = self.count = 0
+        self.found: dict[str, Offset] = {}
+
+    def look(self, loaded: Loaded) -> None:
+        """Check the pair if it is its turn."""
+        if self.place % self.step == 0 and (off := offset(loaded.pair)):
+            self.count += 1
+            if off.suspicious:
+                self.found[loaded.pair.name] = off
+        self.place += 1
 
 
 def process(

@@ -28,6 +28,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "fuse": Verb("cddfuse.cli.fuse:fuse", "Fuse two images, or all pairs of two folders."),
+    "align": Verb("cddfuse.cli.align:align", "Align the images of an unregistered pair."),
     "train": Verb("cddfuse.cli.train:app", "Train a network on your own pairs."),
     "evaluate": Verb(
         "cddfuse.cli.evaluate:evaluate", "Score the results of any tool, or a network."

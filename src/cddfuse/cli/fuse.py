@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cddfuse.cli import record
 from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
+from cddfuse.cli.flags.alignment import AlignmentFlags, warning
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError
@@ -30,6 +31,7 @@ def fuse(
     output: Annotated[Path, Parameter(alias="-o")],
     network: NetworkFlags = NetworkFlags(),  # noqa: B008
     resources: LimitFlags = LimitFlags(),  # noqa: B008
+    alignment: AlignmentFlags = AlignmentFlags(),  # noqa: B008
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
@@ -76,11 +78,12 @@ def fuse(
         recursive=recursive,
         leave_out=(output,),
         ranges=record.ranges_for(output, range, overwrite=overwrite),
+        transform=alignment.read(),
     )
     source = open_source(first, second, reading)
     sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip))
     model = network.load()
-    options = Options(grey, stretch, resources.limits())
+    options = Options(grey, stretch, resources.limits(), check=not alignment.no_check)
     console = stderr(quiet)
     for note in source.notes:
         console.print(note)
@@ -135,6 +138,8 @@ def _fuse_one(
     for reason in summary.failed.values():
         raise reason
     console.print(f"fused {entry.origin} in {summary.seconds:.1f} s: {place}")
+    if note := warning(summary, many=False):
+        console.print(note)
     if json:
         print(_as_json(summary, source, sink))
     return 0
@@ -148,6 +153,8 @@ def _report(summary: Summary, source: Source[Loaded], output: Path, console: Con
     console.print(f"fused {pairs} in {summary.seconds:.0f} s{each}, {memory}: {output}")
     if summary.kept:
         console.print(f"kept {len(summary.kept)} results that exist (--overwrite replaces them)")
+    if note := warning(summary, many=True):
+        console.print(note)
     problems = stderr(quiet=False)
     for skipped in source.skipped:
         problems.print(left_out(skipped))
@@ -162,6 +169,11 @@ def _as_json(summary: Summary, source: Source[Loaded], sink: Sink) -> str:
             "kept": [str(sink.path(name)) for name in summary.kept],
             "failed": {name: sentence(reason) for name, reason in summary.failed.items()},
             "unpaired": [str(skipped.path) for skipped in source.skipped],
+            "checked": summary.checked,
+            "misaligned": {
+                name: {"x": round(off.x, 1), "y": round(off.y, 1), "gain": round(off.gain, 4)}
+                for name, off in summary.misaligned.items()
+            },
             "seconds": round(summary.seconds, 3),
             "peak_memory_bytes": peak_memory(),
         },

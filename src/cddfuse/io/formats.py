@@ -13,6 +13,7 @@ from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
 from cddfuse.io.ranges import Ranges, resolve
 from cddfuse.io.source import Loaded, Sink, Source
+from cddfuse.registration import Transform
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Reading:
 
     ranges: Ranges = field(default_factory=Ranges)
     """How values become [0, 1]; estimated once over all pairs."""
+
+    transform: Transform | None = None
+    """Where the first images lie in the second ones, which may be of another size then."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ class Format:
     source: Callable[[Path, Path | None, Reading], Source[Loaded]]
     sink: Callable[[Source[Loaded], Writing], Sink]
 
+    transforms: bool = False
+    """Whether its source applies a transform."""
+
 
 def open_source(first: Path, second: Path | None, reading: Reading) -> Source[Loaded]:
     """The pairs of two files or folders.
@@ -77,6 +84,16 @@ def open_source(first: Path, second: Path | None, reading: Reading) -> Source[Lo
     if not os.path.exists(first):
         raise InputError(f"there is no file or folder {first}: check the name.")
     name = "folder" if os.path.isdir(first) else _named(first) or "image"
+    if reading.transform and not FORMATS[name].transforms:
+        raise InputError(
+            f"{first} cannot be read with a transform: only images and folders of images can.",
+            setting="transform",
+        )
+    if reading.transform and reading.resize:
+        raise InputError(
+            "a transform brings the second image to the size of the first: leave out resizing it.",
+            setting="resize",
+        )
     return FORMATS[name].source(first, second, reading)
 
 
@@ -100,7 +117,9 @@ def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePair
     advice = swapped(first, second)
     ranges, sentence = resolve(reading.ranges, pairs)
     notes = [note for note in (advice, sentence) if note]
-    return ImagePairs(pairs, notes=notes, resize=reading.resize, ranges=ranges)
+    return ImagePairs(
+        pairs, notes=notes, resize=reading.resize, ranges=ranges, transform=reading.transform
+    )
 
 
 def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
@@ -112,6 +131,7 @@ def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImageP
         notes=[*pairing.notes, *([sentence] if sentence else [])],
         resize=reading.resize,
         ranges=ranges,
+        transform=reading.transform,
         folder=True,
     )
 
@@ -133,6 +153,6 @@ def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
 
 
 FORMATS: Mapping[str, Format] = {
-    "image": Format(SUFFIXES, _two_images, _image_files),
-    "folder": Format((), _image_folders, _image_files),
+    "image": Format(SUFFIXES, _two_images, _image_files, transforms=True),
+    "folder": Format((), _image_folders, _image_files, transforms=True),
 }

@@ -17,6 +17,7 @@ from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges
 from cddfuse.io.source import Entry, Loaded
+from cddfuse.registration import Transform, draw
 
 _DEEP = (".png", ".tif", ".tiff")
 
@@ -38,6 +39,9 @@ class ImagePairs:
     ranges: Ranges | None = None
     """The value range of each side, the same for all pairs; None is that of `read_image`."""
 
+    transform: Transform | None = None
+    """Where the first images lie in the second ones, the same for all pairs."""
+
     folder: bool = False
     """Whether they are the pairs of folders, and results go to a folder."""
 
@@ -52,11 +56,18 @@ class ImagePairs:
             yield Entry(pair.name, f"{pair.first} and {pair.second}", partial(self._read, pair))
 
     def _read(self, pair: PairedPaths) -> Loaded:
-        return Loaded(
-            *load_pair(
-                pair.first, pair.second, name=pair.name, resize=self.resize, ranges=self.ranges
-            )
+        images, metadata = load_pair(
+            pair.first,
+            pair.second,
+            name=pair.name,
+            resize=self.resize,
+            ranges=self.ranges,
+            any_size=self.transform is not None,
         )
+        if self.transform is None:
+            return Loaded(images, metadata)
+        second, covered = draw(self.transform, images)
+        return Loaded(images._replace(second=second), metadata, covered)
 
 
 @dataclass(frozen=True)

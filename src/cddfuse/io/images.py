@@ -85,11 +85,12 @@ def load_pair(
     name: str | None = None,
     resize: bool = False,
     ranges: Ranges | None = None,
+    any_size: bool = False,
 ) -> tuple[ImagePair, Metadata]:
     """Read two files of one scene, and what a fused image inherits from them.
 
-    Arguments are those of `read_pair`. The metadata is that of the first file, with as many bits
-    as the deeper of both needs.
+    Arguments are those of `read_pair`; with `any_size` the images keep sizes that differ. The
+    metadata is that of the first file, with as many bits as the deeper of both needs.
     """
     with trouble(f"read {first} and {second}"):
         images = decode(first), decode(second)
@@ -98,7 +99,8 @@ def load_pair(
             _from_decoded(image, str(path), rule.of(image) if rule else None)
             for image, path, rule in zip(images, (first, second), rules, strict=True)
         )
-        other = _matching(one, other, (str(first), str(second)), resize)
+        if not any_size:
+            other = _matching(one, other, (str(first), str(second)), resize)
     bits: Literal[8, 16] = 16 if any(image.deep for image in images) else 8
     pair = ImagePair(one, other, first.stem if name is None else name)
     return pair, replace(images[0].metadata, bits=bits)

@@ -21,6 +21,10 @@ class Loaded(NamedTuple):
     metadata: Metadata
     """Facts of the files beside the pixels, which a sink may carry over to the result."""
 
+    covered: Tensor | None = None
+    """(1, H, W), the share of the second image in the result; None if it covers all of the first.
+    Where it is 0, the result is the first image."""
+
 
 class Entry(NamedTuple, Generic[Content]):
     """One pair of a source that has not been read yet."""

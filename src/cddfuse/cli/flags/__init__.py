@@ -1,0 +1,1 @@
+"""Flags of parts of `fuse`, one file per part."""
