@@ -22,7 +22,8 @@ from cddfuse.registration import Offset, offset
 from cddfuse.runtime import Limits
 
 _AHEAD = 2  # entries read before they are needed
-_CHECKED = 32  # pairs of a source whose alignment is checked, evenly spaced
+# Alignment is checked at all pairs of a short source, and at every fourth or fewer of a long one.
+_SHORT, _EVERY, _MOST = 8, 4, 32
 
 Content = TypeVar("Content")
 Result = TypeVar("Result")
@@ -42,7 +43,7 @@ class Options:
     """Tiles, memory and precision; None chooses them."""
 
     check: bool = False
-    """Look whether pairs are aligned; of many, at 32 that are evenly spaced."""
+    """Look whether pairs are aligned; of many, at a quarter and at most 32, evenly spaced."""
 
 
 @dataclass
@@ -109,13 +110,13 @@ class _Check:
     """Looks for pairs that are misaligned, at a part of them that costs little beside fusing."""
 
     def __init__(self, length: int | None) -> None:
-        self.step = max(1, -(-length // _CHECKED)) if length else _CHECKED
+        self.step = 1 if length and length <= _SHORT else max(_EVERY, -(-(length or 0) // _MOST))
         self.place = self.count = 0
         self.found: dict[str, Offset] = {}
 
     def look(self, loaded: Loaded) -> None:
         """Check the pair if it is its turn."""
-        if self.place % self.step == 0 and (off := offset(loaded.pair)):
+        if self.place % self.step == 0 and self.count < _MOST and (off := offset(loaded.pair)):
             self.count += 1
             if off.suspicious:
                 self.found[loaded.pair.name] = off

@@ -7,7 +7,6 @@ Thresholds: chosen on the training pairs of RoadScene, where 4 % of the register
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cddfuse import colour
@@ -81,7 +80,9 @@ def _surface(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _sums(images: Tensor, height: int, width: int) -> Tensor:
-    """Sum over each window of that size."""
-    total = F.pad(images.double().cumsum(1).cumsum(2), (1, 0, 1, 0))
-    below = total[:, height:] - total[:, : total.shape[1] - height]
-    return (below[:, :, width:] - below[:, :, : below.shape[2] - width]).float()
+    """Sum over each window of that size of images (C, H, W)."""
+    down, across = (
+        torch.ones(total, total).tril(side - 1).triu()[: total - side + 1]
+        for total, side in zip(images.shape[-2:], (height, width), strict=True)
+    )
+    return down @ images @ across.T

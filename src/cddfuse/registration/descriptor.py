@@ -55,10 +55,18 @@ def correlation(one: Tensor, other: Tensor, mask: Tensor) -> Tensor:
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:
-    """Each channel under a Gaussian, borders replicated."""
+    """Each channel under a Gaussian, borders replicated.
+
+    As sums of shifted images: convolutions of single channels take 30 times as long.
+    """
     radius = math.ceil(3 * sigma)
-    window = gaussian_window(2 * radius + 1, sigma).to(image)
-    channels = image.reshape(-1, 1, *image.shape[-2:])
-    channels = F.pad(channels, (radius, radius, radius, radius), mode="replicate")
-    blurred = F.conv2d(F.conv2d(channels, window.view(1, 1, 1, -1)), window.view(1, 1, -1, 1))
-    return blurred.view(image.shape)
+    window = gaussian_window(2 * radius + 1, sigma).tolist()
+    height, width = image.shape[-2:]
+    padded = F.pad(image, (radius,) * 4, mode="replicate")
+    across = padded[..., :width] * window[0]
+    for place, weight in enumerate(window[1:], 1):
+        across.add_(padded[..., place : place + width], alpha=weight)
+    down = across[..., :height, :] * window[0]
+    for place, weight in enumerate(window[1:], 1):
+        down.add_(across[..., place : place + height, :], alpha=weight)
+    return down

@@ -24,7 +24,7 @@ class AlignmentFlags:
     What the second image does not cover is the first image alone."""
 
     no_check: Flag = False
-    """Skip the check whether pairs look misaligned; of a folder, 32 pairs are checked."""
+    """Skip the check whether pairs look misaligned; of a folder, a quarter is checked."""
 
     def read(self) -> Transform | None:
         """The transform of the file, if there is one."""
