@@ -3,8 +3,9 @@
 `warped`: the infrared images of 5 pairs of TNO and 5 of RoadScene, warped by known similarities T
 (shift up to 20 pixels, 5 degrees, scale 0.9 to 1.1). The pairs themselves are not registered to the
 pixel, so errors are also given against T after T0, what the method makes of the pair as published.
-`same`: the infrared image against itself, warped. `check`: how many pairs look misaligned as they
-are, and shifted.
+`same`: the infrared image against itself, warped. `strangers`: visible and infrared images of
+different scenes, which nothing can align: how confident the results are. `check`: how many pairs
+look misaligned as they are, and shifted.
 """
 
 import argparse
@@ -32,16 +33,20 @@ _MARGIN = 10  # cut off before images are shifted against each other
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("warped", "same", "check"))
+    parser.add_argument("what", choices=("warped", "same", "strangers", "check"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--trials", type=int, default=3, help="warps of each pair")
     parser.add_argument("--kind", choices=("similarity", "affine", "homography"))
-    parser.add_argument("--set", default="roadscene/test", help="of pairs to check")
+    parser.add_argument(
+        "--set", default="roadscene/test", help="of strangers, or of pairs to check"
+    )
     parser.add_argument("--names", nargs=2, default=("vi", "ir"), help="its folders")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.what == "check":
         _check(arguments.data / arguments.set, arguments.names)
+    elif arguments.what == "strangers":
+        _strangers(arguments.data / arguments.set, arguments.names, 10 * arguments.trials)
     else:
         _warped(_ten(arguments.data), arguments.trials, arguments.what == "same", arguments.kind)
 
@@ -76,6 +81,25 @@ def _warped(pairs: Sequence[ImagePair], trials: int, same: bool, kind: str | Non
 def _shares(errors: Sequence[float]) -> str:
     shares = ", ".join(f"{np.mean(np.array(errors) < limit):.0%} < {limit} px" for limit in _LIMITS)
     return f"{shares}, median {np.median(errors):.2f}, largest {max(errors):.2f}"
+
+
+def _strangers(folder: Path, names: Sequence[str], count: int) -> None:
+    files = pair_folders(folder / names[0], folder / names[1])[0]
+    draw = random.Random(1)
+    found = []
+    for _ in range(count):
+        one, other = draw.sample(files, 2)
+        pair = ImagePair(
+            read_pair(one.first, one.first)[0], read_pair(other.second, other.second)[1]
+        )
+        alignment = align(pair)
+        found.append((alignment.transform.confidence or 0, not alignment.doubt))
+        print(
+            f"{one.name} and {other.name}: confidence {found[-1][0]:.3f} {alignment.doubt}",
+            flush=True,
+        )
+    trusted = sum(good for _, good in found)
+    print(f"{trusted} of {count} strangers are trusted, largest confidence {max(found)[0]:.3f}")
 
 
 def _check(folder: Path, names: Sequence[str]) -> None:

@@ -112,7 +112,7 @@ def test_points_instead_of_a_search(files: list[str], tmp_path: Path, capsys: Sa
     (tmp_path / "points.csv").write_text("10, 10, 14, 13\n\n90 10 94 13\n90,90,94,153\n")
     assert run([*words, str(tmp_path / "points.csv"), "-o", two]) == 0
     assert "is missed by" in capsys.readouterr().err
-    assert run([*words, "10,10,14", "90,10,94,13", "-o", one]) == 2
+    assert run([*words, "10,10,14", "90,10,94,13", "-o", one, "--overwrite"]) == 2
     assert "10,10,14 is no point" in capsys.readouterr().err
 
 
