@@ -23,8 +23,10 @@ from cddfuse.registration.transform import Transform
 CONFIDENT = 0.15
 """Correlation of descriptors below which a result is not to be trusted."""
 
-_CLEAR = 0.02  # by how much the best start has to beat the others
-_RETURN = 2.0  # pixels between there and back that are accepted where it does not
+# Below these, the pair is also aligned the other way round, and both have to agree.
+_SURE = 0.25  # confidence
+_CLEAR = 0.02  # by how much the best start beats the others
+_RETURN = 2.0  # pixels between there and back that are accepted
 _SEARCH, _REFINE = 200, 320  # longer side of the images in pixels
 _LARGEST = 3  # times the longer side that the first image may be if the second shows less
 _SMALLEST = 32  # shorter side of images that can be aligned
@@ -44,7 +46,8 @@ class Alignment:
     """By how much its correlation exceeds that of the best other result."""
 
     there_and_back: float | None = None
-    """Pixels by which aligning the other way round contradicts it; None if the gap is clear."""
+    """Pixels by which aligning the other way round contradicts it; None where that was not needed,
+    as the confidence and the gap are large, or not tried, as the confidence is too small."""
 
     @property
     def doubt(self) -> str:
@@ -53,10 +56,7 @@ class Alignment:
         if confidence < CONFIDENT:
             return f"the confidence is {confidence:.2f}, where {CONFIDENT} is needed"
         if self.there_and_back is not None and self.there_and_back > _RETURN:
-            return (
-                f"two alignments are about as good, and the other direction gives one that is "
-                f"{self.there_and_back:.0f} px away"
-            )
+            return f"aligning the other way round differs by {self.there_and_back:.0f} px"
         return ""
 
 
@@ -90,7 +90,7 @@ def align(pair: ImagePair, kind: Kind = "similarity", scale: float | None = None
     transform = Transform.of(found.kind, found.matrix, sizes[0], sizes[1])
     transform = replace(transform, confidence=round(found.confidence, 4))
     back = None
-    if found.gap < _CLEAR and found.confidence >= CONFIDENT:
+    if found.confidence >= CONFIDENT and (found.gap < _CLEAR or found.confidence < _SURE):
         other = _locate(images[1], images[0], nominal.inverse(), "similarity")
         back = float("inf")
         if other is not None:
