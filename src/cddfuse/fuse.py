@@ -5,6 +5,7 @@ from torch import Tensor
 
 from cddfuse import colour, runtime
 from cddfuse.errors import InputError
+from cddfuse.layers.history import steady_range
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 
@@ -43,7 +44,7 @@ def fuse(
     if not torch.isfinite(fused).all():
         raise InputError("the network gives values that are not numbers: use other weights.")
     if stretch:
-        fused = full_range(fused)
+        fused = _stretched(fused)
     fused = fused.reshape(brightness.shape).to(pair.first.device)
     return colour.join(fused, None if grey or chroma is None else chroma.to(fused))
 
@@ -53,6 +54,15 @@ def full_range(image: Tensor, white: float = 1) -> Tensor:
     low = image.amin((-2, -1), keepdim=True)
     span = image.amax((-2, -1), keepdim=True) - low
     return (image - low) * white / span.clamp(min=torch.finfo(image.dtype).eps)
+
+
+def _stretched(image: Tensor) -> Tensor:
+    """`full_range`, or in a clip by a range that moves slowly."""
+    own = image.amin((-2, -1), keepdim=True), image.amax((-2, -1), keepdim=True)
+    low, high = steady_range(*own)
+    if low is own[0]:
+        return full_range(image)
+    return ((image - low) / (high - low).clamp(min=torch.finfo(image.dtype).eps)).clamp(0, 1)
 
 
 def _check(pair: ImagePair) -> None:

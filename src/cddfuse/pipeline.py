@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from cddfuse.errors import InputError, trouble
 from cddfuse.fuse import fuse
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import Entry, Loaded, Sink, Source
+from cddfuse.layers.history import History
 from cddfuse.models.base import FusionModel
 from cddfuse.runtime import Limits
 
@@ -38,6 +40,10 @@ class Options:
 
     limits: Limits | None = None
     """Tiles, memory and precision; None chooses them."""
+
+    history: History | None = None
+    """For the frames of a clip: keeps what the network and the stretch compute from whole images
+    steady."""
 
 
 @dataclass
@@ -72,19 +78,24 @@ def fuse_all(
     options = options or Options()
 
     def work(loaded: Loaded) -> tuple[Tensor, Metadata]:
-        image = fuse(
-            model,
-            loaded.pair,
-            grey=options.grey,
-            stretch=options.stretch,
-            limits=options.limits,
-        )
+        with options.history.frame() if options.history else nullcontext():
+            image = fuse(
+                model,
+                loaded.pair,
+                grey=options.grey,
+                stretch=options.stretch,
+                limits=options.limits,
+            )
         return image, loaded.metadata
 
     def finish(name: str, result: tuple[Tensor, Metadata]) -> bool:
         return sink.write(name, *result)
 
-    summary = process(source, work, finish, "fuse", keep=sink.has, after=after)
+    try:
+        summary = process(source, work, finish, "fuse", keep=sink.has, after=after)
+    except BaseException:
+        sink.abandon()
+        raise
     sink.close()
     return summary
 
