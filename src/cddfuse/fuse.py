@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cddfuse import colour, runtime
 from cddfuse.errors import InputError
-from cddfuse.layers.history import steady_range
+from cddfuse.layers.history import History, current
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 
@@ -40,11 +40,16 @@ def fuse(
         chroma = of_other
     sources = (brightness, other)
     first, second = (x.reshape(-1, *x.shape[-3:]).to(device) for x in sources)
+    history = current()
+    if history:
+        history.begin(first, second)
     fused = runtime.run(model, first, second, limits).clamp(0, 1)
     if not torch.isfinite(fused).all():
         raise InputError("the network gives values that are not numbers: use other weights.")
+    if history:
+        fused = history.settled(first, second, fused)
     if stretch:
-        fused = _stretched(fused)
+        fused = full_range(fused) if history is None else _slowly_stretched(fused, history)
     fused = fused.reshape(brightness.shape).to(pair.first.device)
     return colour.join(fused, None if grey or chroma is None else chroma.to(fused))
 
@@ -56,12 +61,11 @@ def full_range(image: Tensor, white: float = 1) -> Tensor:
     return (image - low) * white / span.clamp(min=torch.finfo(image.dtype).eps)
 
 
-def _stretched(image: Tensor) -> Tensor:
-    """`full_range`, or in a clip by a range that moves slowly."""
-    own = image.amin((-2, -1), keepdim=True), image.amax((-2, -1), keepdim=True)
-    low, high = steady_range(*own)
-    if low is own[0]:
-        return full_range(image)
+def _slowly_stretched(image: Tensor, history: History) -> Tensor:
+    """`full_range` for a frame of a clip, by a range that moves slowly."""
+    low, high = history.limited(
+        image.amin((-2, -1), keepdim=True), image.amax((-2, -1), keepdim=True)
+    )
     return ((image - low) / (high - low).clamp(min=torch.finfo(image.dtype).eps)).clamp(0, 1)
 
 
