@@ -52,9 +52,9 @@ def test_statistics_follow_with_the_time_constant() -> None:
 def test_a_frame_that_fails_does_not_count() -> None:
     history = History(4)
     before = means([0.0], history)
-    with pytest.raises(KeyError), history.frame():
-        fuse(Levelled(), ImagePair(scene(0), torch.ones(1, 32, 32)))
-        raise KeyError
+    failing = ImagePair(scene(0), torch.full((1, 32, 32), torch.nan))
+    with pytest.raises(InputError), history.frame():
+        fuse(Levelled(), failing)
     assert means([0.0], history) == pytest.approx(before, abs=1e-6)
 
 

@@ -17,6 +17,12 @@ def flat(level: int, shape: tuple[int, ...] = (32, 48)) -> Levels:
     return np.full(shape, level, np.uint8)
 
 
+def noise(count: int, shape: tuple[int, int] = (32, 48)) -> list[Levels]:
+    """Images that compress badly."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, shape, np.uint8) for _ in range(count)]
+
+
 def write_clip(
     path: Path,
     images: Sequence[Levels],

@@ -76,7 +76,7 @@ def encodable(levels: NDArray[Any], layer: Layer) -> "VideoFrame":
         return VideoFrame.from_ndarray(np.ascontiguousarray(levels), layer.format)
     colour = levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
     colour = np.ascontiguousarray(colour)
-    if layer.format.startswith("gbrp"):
+    if colour.dtype == np.uint16:
         return VideoFrame.from_ndarray(colour, layer.format)
     frame = VideoFrame.from_ndarray(colour, "rgb24")
     return frame.reformat(format=layer.format, dst_colorspace=BT709, dst_color_range=layer.range)

@@ -293,4 +293,4 @@ def _layer(codec: CodecName, grey: bool, deep: bool) -> Layer:
         return Layer("yuv420p", LIMITED, even=True)
     if deep:
         return Layer("gray16le" if grey else "gbrp16le", FULL)
-    return Layer("gray" if grey else "gbrp", FULL)
+    return Layer("gray" if grey else "bgr0", FULL)
