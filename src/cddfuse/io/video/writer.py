@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from cddfuse.io.metadata import Metadata
 from cddfuse.io.video import pixels
 from cddfuse.io.video.pixels import FULL, LIMITED, Layer
 from cddfuse.io.video.settings import FRAME_RATE, ClipWriting, CodecName
-from cddfuse.io.video.streams import Facts, pyav
+from cddfuse.io.video.streams import Facts, pyav, reason
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -129,19 +129,20 @@ class VideoFile:
 
     def write(self, name: str, image: Tensor, metadata: Metadata) -> bool:
         """Append a fused frame (C, H, W) in [0, 1]."""
-        if self._open is None:
-            self._open = self._begin(image, metadata)
         time = metadata.time
         if time is None:
             time = self._count / (self.settings.rate or FRAME_RATE)
         self._count += 1
-        self._open.append(image, time)
+        with self._encoding():
+            if self._open is None:
+                self._open = self._begin(image, metadata)
+            self._open.append(image, time)
         return True
 
     def close(self) -> None:
         """Finish the file and move it to its place."""
         if self._open is not None:
-            with self._stack:
+            with self._stack, self._encoding():
                 self._open.finish()
 
     def abandon(self) -> None:
@@ -152,6 +153,20 @@ class VideoFile:
             self._open.drop()
             error = InterruptedError()
             self._stack.__exit__(type(error), error, None)
+
+    @contextmanager
+    def _encoding(self) -> Iterator[None]:
+        """What encoders refuse is an error of the user's choice; a full disk is not."""
+        av = pyav()
+        try:
+            yield
+        except av.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise
+            raise InputError(
+                f"{self.codec} does not take these frames ({reason(error)}): use another codec.",
+                "codec",
+            ) from error
 
     def _begin(self, image: Tensor, metadata: Metadata) -> "_Writer":
         deep = self.bits == 16 or (self.bits is None and metadata.bits == 16)
