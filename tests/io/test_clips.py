@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 pytest.importorskip("av")
@@ -138,8 +139,6 @@ def test_one_clip_holds_both_sides(tmp_path: Path, layout: str, expected: tuple[
 
 
 def test_images_of_a_folder_are_frames_too(tmp_path: Path) -> None:
-    import torch
-
     for n in range(8):
         write_image(tmp_path / "ir" / f"{n}.png", torch.full((1, 32, 48), (100 + n) / 255))
     vi = write_clip(tmp_path / "vi.mp4", [flat(n) for n in range(4)], rate=10)
@@ -234,5 +233,8 @@ def test_what_does_not_fit_together(tmp_path: Path) -> None:
         pairs(one, other, layout="stacked")
     with pytest.raises(InputError, match="there is no file"):
         pairs(one, tmp_path / "none.mp4")
+    write_image(tmp_path / "i.png", torch.zeros(1, 32, 48))
+    with pytest.raises(InputError, match="is one image"):
+        pairs(one, tmp_path / "i.png")
     sound = write_clip(tmp_path / "s.mkv", [flat(1)], tones=1)
     assert levels(sound, sound) == [(1, 1)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from cddfuse.errors import InputError
+from cddfuse.io.decode import SUFFIXES as IMAGES
 from cddfuse.io.ranges import Ranges
 from cddfuse.io.source import Loaded, Source
 from cddfuse.io.video.clip import Clip
@@ -13,6 +14,8 @@ from cddfuse.io.video.live import Live, frames_of
 from cddfuse.io.video.settings import ADDRESSES, SUFFIXES, ClipReading, ClipWriting
 from cddfuse.io.video.streams import FileStream, ImageStream, Stream
 from cddfuse.io.video.writer import VideoFile, find_sound
+
+_MOVING = {".gif", ".apng", ".webp"}
 
 
 def names_clip(path: Path) -> bool:
@@ -80,4 +83,6 @@ def _stream(path: Path, reading: ClipReading) -> Stream:
         raise InputError(f"there is no file or folder {path}: check the name.")
     if os.path.isdir(path):
         return ImageStream.of(path, reading.rate)
+    if path.suffix.lower() in set(IMAGES) - _MOVING:
+        raise InputError(f"{path} is one image: give a clip, or a folder of images.")
     return FileStream.of(path)
