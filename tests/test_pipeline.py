@@ -348,6 +348,7 @@ def test_sink_is_closed_at_the_end_and_any_source_will_do() -> None:
 
     class Memory:
         images: ClassVar[dict[str, Tensor]] = {}
+        notes = ()
 
         def path(self, name: str) -> Path:
             return Path(name)
@@ -361,6 +362,9 @@ def test_sink_is_closed_at_the_end_and_any_source_will_do() -> None:
 
         def close(self) -> None:
             closed.append(len(self.images))
+
+        def abandon(self) -> None:
+            closed.append(-1)
 
     class Frames:
         notes, skipped, ranges, length = (), (), None, None

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from cddfuse import colour, runtime
 from cddfuse.errors import InputError
+from cddfuse.layers.history import History, current
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 
@@ -42,16 +43,21 @@ def fuse(
         chroma = of_other
     sources = (brightness, other)
     first, second = (x.reshape(-1, *x.shape[-3:]).to(device) for x in sources)
+    history = current()
+    if history:
+        history.begin(first, second)
     fused = runtime.run(model, first, second, limits).clamp(0, 1)
     if not torch.isfinite(fused).all():
         raise InputError("the network gives values that are not numbers: use other weights.")
+    if history:
+        fused = history.settled(first, second, fused)
     fused = fused.reshape(brightness.shape).to(pair.first.device)
     if covered is not None:
         fused = torch.lerp(brightness.to(fused), fused, covered.to(fused))
         if chroma is of_other and chroma is not None:
             chroma = chroma * covered.to(chroma)
     if stretch:
-        fused = full_range(fused)
+        fused = full_range(fused) if history is None else _slowly_stretched(fused, history)
     return colour.join(fused, None if grey or chroma is None else chroma.to(fused))
 
 
@@ -60,6 +66,14 @@ def full_range(image: Tensor, white: float = 1) -> Tensor:
     low = image.amin((-2, -1), keepdim=True)
     span = image.amax((-2, -1), keepdim=True) - low
     return (image - low) * white / span.clamp(min=torch.finfo(image.dtype).eps)
+
+
+def _slowly_stretched(image: Tensor, history: History) -> Tensor:
+    """`full_range` for a frame of a clip, by a range that moves slowly."""
+    low, high = history.limited(
+        image.amin((-2, -1), keepdim=True), image.amax((-2, -1), keepdim=True)
+    )
+    return ((image - low) / (high - low).clamp(min=torch.finfo(image.dtype).eps)).clamp(0, 1)
 
 
 def _check(pair: ImagePair) -> None:

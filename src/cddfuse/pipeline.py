@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from cddfuse.errors import InputError, trouble
 from cddfuse.fuse import fuse
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import Entry, Loaded, Sink, Source
+from cddfuse.layers.history import History
 from cddfuse.models.base import FusionModel
 from cddfuse.registration import Offset, offset
 from cddfuse.runtime import Limits
@@ -44,6 +46,9 @@ class Options:
 
     check: bool = False
     """Look whether pairs are aligned; of many, at a quarter and at most 32, evenly spaced."""
+    history: History | None = None
+    """For the frames of a clip: keeps what the network and the stretch compute from whole images
+    steady."""
 
 
 @dataclass
@@ -84,14 +89,15 @@ def fuse_all(
     check = _Check(source.length) if options.check else None
 
     def work(loaded: Loaded) -> tuple[Tensor, Metadata]:
-        image = fuse(
-            model,
-            loaded.pair,
-            grey=options.grey,
-            stretch=options.stretch,
-            limits=options.limits,
-            covered=loaded.covered,
-        )
+        with options.history.frame() if options.history else nullcontext():
+            image = fuse(
+                model,
+                loaded.pair,
+                grey=options.grey,
+                stretch=options.stretch,
+                limits=options.limits,
+                covered=loaded.covered,
+            )
         if check:
             check.look(loaded)
         return image, loaded.metadata
@@ -99,7 +105,11 @@ def fuse_all(
     def finish(name: str, result: tuple[Tensor, Metadata]) -> bool:
         return sink.write(name, *result)
 
-    summary = process(source, work, finish, "fuse", keep=sink.has, after=after)
+    try:
+        summary = process(source, work, finish, "fuse", keep=sink.has, after=after)
+    except BaseException:
+        sink.abandon()
+        raise
     sink.close()
     if check:
         summary.checked, summary.misaligned = check.count, check.found

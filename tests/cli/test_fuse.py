@@ -636,7 +636,7 @@ def test_words_that_mean_nothing(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["fuse"], "FIRST requires an argument"),
+        (["fuse"], "--output requires an argument"),
         (["fuse", "v.png", "i.png"], "--output requires an argument"),
         (["melt"], "there is no command melt: known are fuse, train"),
     ],

@@ -5,6 +5,7 @@ the rest is done; 2 nothing was done, with one sentence that says why; 130 stopp
 reader of the output that leaves early, such as `head`, changes nothing.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from inspect import isfunction
@@ -60,6 +61,9 @@ app = build()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb and leave with its exit code."""
     streams.reserve_descriptors()
+    # What SVT-AV1 and OpenCV print is not for users; both read this when they are loaded.
+    os.environ.setdefault("SVT_LOG", "1")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     sys.exit(run(arguments))
 
 

@@ -12,19 +12,23 @@ from rich.console import Console
 from cddfuse.cli import record
 from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
 from cddfuse.cli.flags.alignment import AlignmentFlags, warning
+from cddfuse.cli.flags.video import VideoFlags
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError
 from cddfuse.io import expanded
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
 from cddfuse.io.source import Loaded, Sink, Source
+from cddfuse.io.video.clip import Clip
+from cddfuse.io.video.live import Live
+from cddfuse.io.video.writer import VideoFile
 from cddfuse.models import FusionModel
 from cddfuse.pipeline import Options, Summary, fuse_all
 from cddfuse.runtime import Limits
 
 
 def fuse(
-    first: Path,
+    first: Path | None = None,
     second: Path | None = None,
     /,
     *,
@@ -32,6 +36,7 @@ def fuse(
     network: NetworkFlags = NetworkFlags(),  # noqa: B008
     resources: LimitFlags = LimitFlags(),  # noqa: B008
     alignment: AlignmentFlags = AlignmentFlags(),  # noqa: B008
+    video: VideoFlags = VideoFlags(),  # noqa: B008
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
@@ -46,6 +51,9 @@ def fuse(
     quiet: Flag = False,
 ) -> int:
     """Fuse two images, or the pairs of two folders, or of one folder that holds both.
+
+    Or two clips: video files, image sequences, cameras. The result is a video file, or numbered
+    frames in a folder.
 
     Results that exist in the output folder are kept, so an interrupted run resumes.
 
@@ -72,6 +80,7 @@ def fuse(
         json: Print a summary as JSON.
         quiet: Print nothing but errors.
     """
+    first, second = video.sources(first, second)
     first, second, output = expanded(first), second and expanded(second), expanded(output)
     reading = Reading(
         resize=resize,
@@ -79,33 +88,43 @@ def fuse(
         leave_out=(output,),
         ranges=record.ranges_for(output, range, overwrite=overwrite),
         transform=alignment.read(),
+        clip=video.reading(),
     )
     source = open_source(first, second, reading)
-    sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip))
+    writing = Writing(output, suffix, format, bits, overwrite, strip, video.writing())
+    sink = open_sink(source, writing)
     model = network.load()
-    options = Options(grey, stretch, resources.limits(), check=not alignment.no_check)
+    clip = isinstance(source, Clip | Live) or isinstance(sink, VideoFile)
+    limits, history = resources.limits(), video.history(clip=clip)
+    options = Options(grey, stretch, limits, check=not alignment.no_check, history=history)
     console = stderr(quiet)
-    for note in source.notes:
+    for note in (*source.notes, *sink.notes):
         console.print(note)
-    if not os.path.isdir(first):
+    if not clip and not os.path.isdir(first):
         return _fuse_one(model, source, sink, options, console, json)
-    if source.ranges:
+    whole = sink.path("") == sink.path("0")  # one file for all
+    if source.ranges and not whole:
         record.store(output, source.ranges)
     with progress(console) as bar:
         shown = bar.add_task("fuse", total=source.length, rate="")
 
         def after(name: str) -> None:
             speed = bar.tasks[0].speed
-            rate = f"{speed:.2f} pairs/s" if speed else ""
+            rate = f"{speed:.2f} {'frames' if clip else 'pairs'}/s" if speed else ""
             bar.update(shown, advance=1, description=name, rate=rate)
 
         try:
             summary = fuse_all(model, source, sink, options, after=after)
         except KeyboardInterrupt:
-            again = "starts again" if overwrite else "does the rest"
-            console.print(f"stopped: what is done is in {output}; the same command {again}")
+            if isinstance(source, Live):
+                console.print(f"stopped: what was recorded is in {output}")
+                return 0
+            again = "starts again" if overwrite or whole else "does the rest"
+            left = "nothing was written" if whole else f"what is done is in {output}"
+            advice = "; numbered frames in a folder can be resumed" if whole else ""
+            console.print(f"stopped: {left}; the same command {again}{advice}")
             return 130
-    _report(summary, source, output, console)
+    _report(summary, source, output, console, "frame" if clip else "pair")
     if json:
         print(_as_json(summary, source, sink))
     return 1 if summary.failed or source.skipped else 0
@@ -145,9 +164,11 @@ def _fuse_one(
     return 0
 
 
-def _report(summary: Summary, source: Source[Loaded], output: Path, console: Console) -> None:
+def _report(
+    summary: Summary, source: Source[Loaded], output: Path, console: Console, noun: str
+) -> None:
     done = len(summary.done)
-    pairs = "1 pair" if done == 1 else f"{done} pairs"
+    pairs = f"1 {noun}" if done == 1 else f"{done} {noun}s"
     each = f", {summary.seconds / done:.1f} s each" if done else ""
     memory = f"peak memory {peak_memory() / 1e9:.1f} GB"
     console.print(f"fused {pairs} in {summary.seconds:.0f} s{each}, {memory}: {output}")
@@ -165,7 +186,7 @@ def _report(summary: Summary, source: Source[Loaded], output: Path, console: Con
 def _as_json(summary: Summary, source: Source[Loaded], sink: Sink) -> str:
     return json_format.dumps(
         {
-            "done": [str(sink.path(name)) for name in summary.done],
+            "done": list(dict.fromkeys(str(sink.path(name)) for name in summary.done)),
             "kept": [str(sink.path(name)) for name in summary.kept],
             "failed": {name: sentence(reason) for name, reason in summary.failed.items()},
             "unpaired": [str(skipped.path) for skipped in source.skipped],

@@ -14,6 +14,12 @@ from cddfuse.io.names import swapped
 from cddfuse.io.ranges import Ranges, resolve
 from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.registration import Transform
+from cddfuse.io.video.clip import Clip
+from cddfuse.io.video.live import Live
+from cddfuse.io.video.opening import clip_file, names_clip, open_clip
+from cddfuse.io.video.settings import SUFFIXES as VIDEO_SUFFIXES
+from cddfuse.io.video.settings import ClipReading, ClipWriting
+from cddfuse.io.video.writer import VideoFile
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Reading:
 
     transform: Transform | None = None
     """Where the first images lie in the second ones, which may be of another size then."""
+    clip: ClipReading = field(default_factory=ClipReading)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class Writing:
     strip: bool = False
     """Leave out the metadata of the first image."""
 
+    clip: ClipWriting = field(default_factory=ClipWriting)
+
 
 @dataclass(frozen=True)
 class Format:
@@ -81,6 +90,8 @@ def open_source(first: Path, second: Path | None, reading: Reading) -> Source[Lo
         second: its partner, of the same kind.
         reading: how.
     """
+    if names_clip(first) or (second and names_clip(second)):
+        return FORMATS["video"].source(first, second, reading)
     if not os.path.exists(first):
         raise InputError(f"there is no file or folder {first}: check the name.")
     name = "folder" if os.path.isdir(first) else _named(first) or "image"
@@ -137,6 +148,7 @@ def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImageP
 
 
 def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
+    _check_frames(source, writing.output)
     output, many = writing.output, not isinstance(source, ImagePairs) or source.folder
     if many and os.path.isfile(output):
         raise InputError(f"{output} is a file: give a folder for the results of folders.")
@@ -152,7 +164,35 @@ def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
     return sink
 
 
+def _check_frames(source: Source[Loaded], output: Path) -> None:
+    """Refuse what would mix the frames of a clip with other images."""
+    if not isinstance(source, Clip | Live):
+        return
+    if output.suffix.lower() in SUFFIXES:
+        raise InputError(
+            f"{output} is the name of one image: name a video, such as out.mp4, or a folder for "
+            "numbered frames.",
+            "output",
+        )
+    if isinstance(source, Clip) and output.resolve() in source.folders:
+        raise InputError(f"{output} holds a source: choose another folder.", "output")
+
+
+def _clips(first: Path, second: Path | None, reading: Reading) -> Clip | Live:
+    return open_clip(first, second, reading.clip, reading.ranges, reading.resize)
+
+
+def _video_file(source: Source[Loaded], writing: Writing) -> VideoFile:
+    if isinstance(source, ImagePairs) and not source.folder:
+        raise InputError(
+            f"{writing.output} is the name of a video: give clips or folders for it.", "output"
+        )
+    output = writing.output.with_stem(writing.output.stem + writing.suffix)
+    return clip_file(source, output, writing.clip, bits=writing.bits, overwrite=writing.overwrite)
+
+
 FORMATS: Mapping[str, Format] = {
     "image": Format(SUFFIXES, _two_images, _image_files, transforms=True),
     "folder": Format((), _image_folders, _image_files, transforms=True),
+    "video": Format(VIDEO_SUFFIXES, _clips, _video_file),
 }

@@ -86,6 +86,8 @@ class ImageFiles:
     strip: bool = False
     """Leave out the metadata of the first image."""
 
+    notes: Sequence[str] = ()
+
     def prepare(self, pairs: Sequence[PairedPaths]) -> None:
         """Refuse what would replace a source, or go wrong with every pair."""
         sources = {source.resolve() for pair in pairs for source in (pair.first, pair.second)}
@@ -98,7 +100,7 @@ class ImageFiles:
                 )
             output_format(path, self.bits or 8)
         for folder in {path.parent for path in paths}:
-            _require_writable(folder)
+            require_writable(folder)
 
     def has(self, name: str) -> bool:
         """Whether the file exists and is to be kept."""
@@ -121,8 +123,12 @@ class ImageFiles:
     def close(self) -> None:
         """Nothing is left to do."""
 
+    def abandon(self) -> None:
+        """Nothing is left to do: each image is whole."""
 
-def _require_writable(folder: Path) -> None:
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that no file can be written to."""
     place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not os.path.isdir(place) or not os.access(place, os.W_OK):
         why = "is not writable" if os.path.isdir(place) else "is not a folder"

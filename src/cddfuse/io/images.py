@@ -94,16 +94,35 @@ def load_pair(
     """
     with trouble(f"read {first} and {second}"):
         images = decode(first), decode(second)
+    names = str(first), str(second)
+    called = first.stem if name is None else name
+    return paired(images, names, called, resize, ranges, any_size)
+
+
+def paired(
+    images: tuple[Decoded, Decoded],
+    names: tuple[str, str],
+    name: str,
+    resize: bool = False,
+    ranges: Ranges | None = None,
+    any_size: bool = False,
+) -> tuple[ImagePair, Metadata]:
+    """Two decoded images as a pair, see `load_pair`.
+
+    Args:
+        names: what errors call the images.
+        name: of the pair.
+    """
+    with trouble(f"read {names[0]} and {names[1]}"):
         rules = ranges or (None, None)
         one, other = (
-            _from_decoded(image, str(path), rule.of(image) if rule else None)
-            for image, path, rule in zip(images, (first, second), rules, strict=True)
+            _from_decoded(image, called, rule.of(image) if rule else None)
+            for image, called, rule in zip(images, names, rules, strict=True)
         )
         if not any_size:
-            other = _matching(one, other, (str(first), str(second)), resize)
+            other = _matching(one, other, names, resize)
     bits: Literal[8, 16] = 16 if any(image.deep for image in images) else 8
-    pair = ImagePair(one, other, first.stem if name is None else name)
-    return pair, replace(images[0].metadata, bits=bits)
+    return ImagePair(one, other, name), replace(images[0].metadata, bits=bits)
 
 
 def write_image(

@@ -5,6 +5,7 @@ Reading is tolerant: what is malformed is left out, and never makes an image unr
 
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from cddfuse.io import directories
@@ -62,6 +63,9 @@ class Metadata:
 
     geo: Fields = field(default_factory=dict)
     """Tags of GeoTIFF: the grid and its coordinate system. They need the size of the source."""
+
+    time: Fraction | None = None
+    """Of a frame of a clip, in seconds from its start."""
 
 
 def read_exif(block: bytes) -> Exif:

@@ -9,7 +9,7 @@ A rule is text: `auto`, `full`, `minmax`, `percentile`, `percentile:P`, `LOW:HIG
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,32 +132,55 @@ class Resolved(NamedTuple):
     """What was found, with the text that asks for the same again; empty if images stay as is."""
 
 
+class Readable(NamedTuple):
+    """An image that can be read, from a file or from a part of it."""
+
+    read: Callable[[], Decoded]
+    deep: Callable[[], bool]
+    """Whether it has more than 8 bits, from its header."""
+
+
 def resolve(ranges: Ranges, pairs: Sequence[PairedPaths]) -> Resolved:
     """Fix the range of each side over all pairs, so that one value is one grey everywhere.
 
     Percentiles are taken of at most 256 files of a side, evenly spaced over the pairs, minima and
     maxima of all. Files that cannot be read are skipped: they fail when they are fused.
     """
-    sides = ([pair.first for pair in pairs], [pair.second for pair in pairs])
+    return resolve_images(
+        ranges, [_file(pair.first) for pair in pairs], [_file(pair.second) for pair in pairs]
+    )
+
+
+def resolve_images(
+    ranges: Ranges,
+    first: Sequence[Readable],
+    second: Sequence[Readable],
+    noun: str = "file",
+) -> Resolved:
+    """Fix the range of each side over all its images, see `resolve`."""
     rules, notes = [], []
-    for side, rule, paths in zip(Ranges._fields, ranges, sides, strict=True):
-        resolved, count = _resolve_side(rule, paths, side)
+    for side, rule, images in zip(Ranges._fields, ranges, (first, second), strict=True):
+        resolved, count = _resolve_side(rule, images, side)
         rules.append(resolved)
         if resolved.given:
-            files = "1 file" if count == 1 else f"{count} files"
+            files = f"1 {noun}" if count == 1 else f"{count} {noun}s"
             source = f" from {files}" if count else ""
             notes.append(f"{side}={resolved}{source}")
     sentence = f"value range: {', '.join(notes)}" if notes else ""
     return Resolved(Ranges(*rules), sentence)
 
 
-def _resolve_side(rule: Rule, paths: list[Path], side: str) -> tuple[Rule, int]:
+def _file(path: Path) -> Readable:
+    return Readable(lambda: decode(path), lambda: read_header(path).deep)
+
+
+def _resolve_side(rule: Rule, images: Sequence[Readable], side: str) -> tuple[Rule, int]:
     """The fixed rule, and how many files it was found in."""
     if rule.resolved:
         return rule, 0
-    chosen = paths if rule.kind == "minmax" else _spread(paths)
+    chosen = images if rule.kind == "minmax" else _spread(images)
     if rule.kind == "auto":
-        chosen = [path for path in chosen if _is_deep(path)]
+        chosen = [image for image in chosen if _is_deep(image)]
     statistics = _Statistics(f"the {side} images", max(1, len(chosen)))
     with ThreadPoolExecutor(_WORKERS) as pool:
         for start in range(0, len(chosen), _WORKERS):  # a few images in memory at a time
@@ -167,21 +190,21 @@ def _resolve_side(rule: Rule, paths: list[Path], side: str) -> tuple[Rule, int]:
     return statistics.rule(rule), statistics.count
 
 
-def _spread(paths: list[Path]) -> list[Path]:
-    count = min(len(paths), _MOST_FILES)
-    return [paths[(2 * index + 1) * len(paths) // (2 * count)] for index in range(count)]
+def _spread(images: Sequence[Readable]) -> list[Readable]:
+    count = min(len(images), _MOST_FILES)
+    return [images[(2 * index + 1) * len(images) // (2 * count)] for index in range(count)]
 
 
-def _is_deep(path: Path) -> bool:
+def _is_deep(image: Readable) -> bool:
     try:
-        return read_header(path).deep
+        return image.deep()
     except InputError:
         return False
 
 
-def _readable(path: Path) -> Decoded | None:
+def _readable(image: Readable) -> Decoded | None:
     try:
-        return decode(path)
+        return image.read()
     except InputError:
         return None
 

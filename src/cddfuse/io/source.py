@@ -74,6 +74,11 @@ class Source(Protocol[Content]):
 class Sink(Protocol):
     """Where fused images go."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences for the user about the results as a whole."""
+        ...
+
     def path(self, name: str) -> Path:
         """The file that holds the result of that name."""
         ...
@@ -91,4 +96,8 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish what the images are part of, such as a clip."""
+        ...
+
+    def abandon(self) -> None:
+        """Leave nothing unfinished behind: the last image will not come."""
         ...

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cddfuse.filters import full
+from cddfuse.layers.history import steady
 
 
 def composed_kernel(expand: Tensor, mix: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def channel_attention(mixed: Tensor, temperature: Tensor, projection: Tensor) ->
     # and products between heads are cheaper to compute than to leave out.
     queries, keys = (torch.linalg.vector_norm(full(x), dim=1) for x in (query, key))
     products = query.transpose(1, 2) @ key
-    matrix = attention_projection(products, queries, keys, temperature, projection)
+    matrix = steady(attention_projection(products, queries, keys, temperature, projection))
     fused = value @ matrix.transpose(1, 2)
     return fused.unflatten(1, mixed.shape[2:]).permute(0, 3, 1, 2)
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cddfuse.layers.history import current
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import memory, tiles
@@ -110,6 +111,8 @@ def _first_that_fits(ways: Iterator[Way]) -> Tensor:
             _log.warning("out of memory: going on %s", name)
         else:
             _log.info("fusing %s", name)
+        if history := current():
+            history.restart()  # its statistics are those of one way
         try:
             return way()
         except (RuntimeError, MemoryError) as error:

@@ -1,1 +1,1 @@
-"""Flags of parts of `fuse`, one file per part."""
+"""Groups of flags, one file for each part of the package."""

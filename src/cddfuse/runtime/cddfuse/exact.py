@@ -20,6 +20,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from cddfuse.layers.history import steady
 from cddfuse.models.cddfuse import CDDFuse, TransformerBlock, residual_image
 from cddfuse.runtime.cddfuse import torch_layers
 from cddfuse.runtime.cddfuse.rolling import Rolling, spare_rows
@@ -300,7 +301,7 @@ class Run:
         def combine(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
             return layer.matrix(*(torch.stack(x).sum(0) for x in zip(*parts, strict=True)))
 
-        matrix = self._by_workers(combine, [parts])[0]
+        matrix = steady(self._by_workers(combine, [parts])[0])
         if self._found is not None:
             self._found.append(matrix)
         return matrix

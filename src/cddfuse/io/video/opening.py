@@ -1,0 +1,88 @@
+"""What a user names as clips, opened; and where the fused clip goes."""
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from cddfuse.errors import InputError
+from cddfuse.io.decode import SUFFIXES as IMAGES
+from cddfuse.io.ranges import Ranges
+from cddfuse.io.source import Loaded, Source
+from cddfuse.io.video.clip import Clip
+from cddfuse.io.video.live import Live, frames_of
+from cddfuse.io.video.settings import ADDRESSES, SUFFIXES, ClipReading, ClipWriting
+from cddfuse.io.video.streams import FileStream, ImageStream, Stream
+from cddfuse.io.video.writer import VideoFile, find_sound
+
+_MOVING = {".gif", ".apng", ".webp"}
+
+
+def names_clip(path: Path) -> bool:
+    """Whether something is named as a video file or a live address."""
+    return path.suffix.lower() in SUFFIXES or address(path) is not None
+
+
+def address(path: Path) -> str | None:
+    """The address of a live source; None for a file. Paths hold one slash of two only."""
+    text = str(path).replace("\\", "/")
+    if re.fullmatch(r"camera:\d+", text):
+        return text
+    found = re.match(rf"({'|'.join(ADDRESSES)}):/+(?=[^/])", text)
+    return f"{found[1]}://{text[found.end() :]}" if found else None
+
+
+def open_clip(
+    first: Path, second: Path | None, reading: ClipReading, ranges: Ranges, resize: bool
+) -> Clip | Live:
+    """Two clips, or one that holds both sides; either may be an image sequence, or both live."""
+    if second is None and not reading.layout:
+        raise InputError(
+            f"{first} is one clip: give the second one too, or say how it holds both.", "layout"
+        )
+    if second is not None and reading.layout:
+        raise InputError(
+            f"{first} and {second} are two clips: leave out how one holds both.", "layout"
+        )
+    addresses = [found for path in (first, second) if path and (found := address(path))]
+    if not addresses:
+        streams = [_stream(path, reading) for path in (first, second) if path]
+        return Clip.of(streams[0], streams[1] if second else None, reading, ranges, resize)
+    if len(addresses) != 2:
+        raise InputError(f"{addresses[0]} is live: give a second live source with it.")
+    return Live((addresses[0], addresses[1]), frames_of, ranges, reading.offset, resize)
+
+
+def clip_file(
+    source: Source[Loaded],
+    output: Path,
+    settings: ClipWriting,
+    *,
+    bits: Literal[8, 16] | None = None,
+    overwrite: bool = False,
+) -> VideoFile:
+    """The file that the frames of a source become."""
+    clip = source if isinstance(source, Clip) else None
+    sink = VideoFile(
+        output,
+        settings,
+        facts=clip.facts if clip else None,
+        bits=bits,
+        overwrite=overwrite,
+        live=isinstance(source, Live),
+    )
+    sink.prepare(clip.files if clip else [])
+    if clip:
+        sink.sound, note = find_sound(clip.files, output)
+        sink.notes = [note] if note else []
+    return sink
+
+
+def _stream(path: Path, reading: ClipReading) -> Stream:
+    if not os.path.exists(path):
+        raise InputError(f"there is no file or folder {path}: check the name.")
+    if os.path.isdir(path):
+        return ImageStream.of(path, reading.rate)
+    if path.suffix.lower() in set(IMAGES) - _MOVING:
+        raise InputError(f"{path} is one image: give a clip, or a folder of images.")
+    return FileStream.of(path)

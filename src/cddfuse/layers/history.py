@@ -1,0 +1,154 @@
+"""What a clip remembers from frame to frame so that its results do not flicker.
+
+A network that computes something from all pixels of an image passes it through `steady`. While a
+frame of a clip is fused (`History.frame`), that gives the value smoothed over the frames so far;
+everywhere else it changes nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cddfuse.errors import InputError
+
+FRAMES = 30
+# Distance of the thumbnails of two frames, over their contrast: up to 0.13 between frames of one
+# shot of M3SVD, 0.72 and more between its clips.
+_CUT = 0.5
+_THUMBNAIL = 16
+_STEP = 0.01  # of a range, by which its ends move at most from frame to frame
+# A pixel is at rest while both sources stay this close to what they were; noise of cameras does.
+_REST = 6 / 255
+_AROUND = 7  # pixels whose rest counts for the one in the middle
+_WEIGHT = 0.2  # of a new frame where everything is at rest
+
+State = tuple[Tensor, Tensor, Tensor]
+"""Both sources and the result, smoothed where they are at rest."""
+
+
+class History:
+    """What a clip remembers of its earlier frames. One thread fuses the frames, in order.
+
+    Args:
+        frames: time constant of the exponential smoothing of statistics, in frames.
+    """
+
+    def __init__(self, frames: int = FRAMES) -> None:
+        if frames < 1:
+            raise InputError(f"cannot smooth over {frames} frames: use 1 or more.", "steady")
+        self._frames = frames
+        self._past: list[Tensor] = []
+        self._present: list[Tensor] = []
+        self._thumbnails: list[Tensor] = []
+        self._images: State | None = None
+        self._next: tuple[list[Tensor], State | None] = ([], None)
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """Within, one frame is fused. It counts for the next ones if it ends without an error."""
+        self._next = (self._thumbnails, self._images)
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+        self._past, (self._thumbnails, self._images) = self._present, self._next
+
+    def begin(self, first: Tensor, second: Tensor) -> None:
+        """Tell the sources; a new shot, with both sources unlike the last, forgets the old one."""
+        thumbnails = [F.adaptive_avg_pool2d(image, _THUMBNAIL) for image in (first, second)]
+        pairs = zip(self._thumbnails, thumbnails, strict=False)
+        if self._thumbnails and all(_unlike(*pair) for pair in pairs):
+            self._past, self._images = [], None
+        self._next = (thumbnails, self._images)
+        self.restart()
+
+    def restart(self) -> None:
+        """Compute the statistics of the frame again."""
+        self._present = []
+
+    def smoothed(self, value: Tensor) -> Tensor:
+        """The next statistic of this frame, smoothed."""
+        past = self._counterpart(value)
+        if past is not None:
+            value = past.lerp(value, 1 / self._frames)
+        self._present.append(value)
+        return value
+
+    def limited(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The next range of this frame, whose ends move by 1 % of it at most."""
+        past = self._counterpart(low), self._counterpart(high, 1)
+        if past[0] is not None and past[1] is not None:
+            low, high = slow(past[0], low, past[1], high)
+        self._present += [low, high]
+        return low, high
+
+    def settled(self, first: Tensor, second: Tensor, fused: Tensor) -> Tensor:
+        """The result, averaged over time where both sources are at rest."""
+        state = (first, second, fused)
+        past = self._images
+        if past is not None and all(x.shape == y.shape for x, y in zip(past, state, strict=True)):
+            weight = _WEIGHT + (1 - _WEIGHT) * _motion(past[:2], state[:2])
+            state = tuple(  # type: ignore[assignment]
+                old + weight * (new - old) for old, new in zip(past, state, strict=True)
+            )
+        self._next = (self._next[0], state)
+        return state[2]
+
+    def _counterpart(self, value: Tensor, ahead: int = 0) -> Tensor | None:
+        """The value of the last frame in the place of the next one, or of one further ahead."""
+        place = len(self._present) + ahead
+        past = self._past[place] if place < len(self._past) else None
+        fits = past is not None and (past.shape, past.device) == (value.shape, value.device)
+        return past if fits else None
+
+
+def slow(past_low: Tensor, low: Tensor, past_high: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """A range on its way from the past one: its ends move by at most 1 % of that."""
+    step = _STEP * (past_high - past_low)
+    return (
+        past_low + (low - past_low).clamp(-step, step),
+        past_high + (high - past_high).clamp(-step, step),
+    )
+
+
+def _unlike(past: Tensor, present: Tensor) -> bool:
+    contrast = sum((image - image.mean()).norm() for image in (past, present))
+    return bool((present - past).norm() > _CUT * contrast)
+
+
+def _motion(past: tuple[Tensor, ...], present: tuple[Tensor, ...]) -> Tensor:
+    """From 0 where both sources are at rest to 1 where one has changed, or a pixel close by."""
+    changes = [(new - old).abs() for old, new in zip(past, present, strict=True)]
+    change = torch.stack(changes).amax(0)
+    mean = torch.stack([_mean(new - old).abs() for old, new in zip(past, present, strict=True)])
+    moved = torch.maximum(change / (2 * _REST), mean.amax(0) / _REST)
+    return F.max_pool2d(moved, _AROUND, 1, _AROUND // 2).clamp(0, 1)
+
+
+def _mean(image: Tensor) -> Tensor:
+    return F.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
+
+
+_current: ContextVar[History | None] = ContextVar("history", default=None)
+
+
+def current() -> History | None:
+    """That of the clip of which a frame is being fused in this thread."""
+    return _current.get()
+
+
+def steady(value: Tensor) -> Tensor:
+    """A statistic of the whole image; in a clip, smoothed over its frames.
+
+    Call it in the thread that called the network, with the same statistics in the same order for
+    each image.
+    """
+    if torch.compiler.is_compiling():  # for an exported graph
+        return value
+    history = _current.get()
+    return value if history is None else history.smoothed(value)

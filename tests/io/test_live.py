@@ -1,0 +1,165 @@
+"""Cameras: tested on files and arrays behind the same interface."""
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("av")
+
+from video_clips import flat, read_clip, write_clip
+
+from cddfuse.errors import InputError
+from cddfuse.io.decode import Decoded
+from cddfuse.io.formats import Reading, Writing, open_sink, open_source
+from cddfuse.io.metadata import Metadata
+from cddfuse.io.ranges import Ranges
+from cddfuse.io.video.live import Frames, Live, MovingRanges, _captured, frames_of
+from cddfuse.models import create_model
+from cddfuse.pipeline import fuse_all
+
+WAIT = 0.02  # seconds between frames
+
+
+def paced(frames: Frames) -> Frames:
+    """Frames as a camera gives them."""
+    for read in frames:
+        time.sleep(WAIT)
+        yield read
+
+
+def from_file(address: str) -> Frames:
+    """A file in place of a network camera."""
+    return paced(frames_of(address))
+
+
+def deep(values: Any) -> Decoded:
+    """Counts of a thermal camera."""
+    return Decoded(np.asarray(values, np.uint16), (0.0, 65535.0), True, Metadata(16))
+
+
+def test_frames_of_two_cameras_are_paired_as_they_come(tmp_path: Path) -> None:
+    vi = write_clip(tmp_path / "vi.mkv", [flat(n) for n in range(20)])
+    ir = write_clip(tmp_path / "ir.mkv", [flat(100 + n) for n in range(20)])
+    source = Live((str(vi), str(ir)), from_file, Ranges())
+    greys, times, names = [], [], set()
+    for entry in source:
+        loaded = entry.read()
+        greys.append([round(x.mean().item() * 255) for x in loaded.pair[:2]])
+        assert loaded.metadata.time is not None
+        times.append(loaded.metadata.time)
+        names.add(entry.name)
+    assert len(greys) == len(names) >= 5
+    assert times == sorted(times)
+    assert all(abs(other - 100 - one) <= 4 for one, other in greys)
+
+
+def test_frames_are_dropped_where_there_is_no_time_for_them(tmp_path: Path) -> None:
+    vi = write_clip(tmp_path / "vi.mkv", [flat(n) for n in range(30)])
+    source = iter(Live((str(vi), str(vi)), from_file, Ranges()))
+    seen = []
+    for entry in source:
+        seen.append(round(entry.read().pair.first.mean().item() * 255))
+        time.sleep(5 * WAIT)
+    assert seen == sorted(set(seen))
+    assert len(seen) < 20
+    assert seen[-1] >= 20
+
+
+def test_what_was_recorded_is_kept_when_the_user_stops(tmp_path: Path) -> None:
+    vi = write_clip(tmp_path / "vi.mkv", [flat(99)] * 40)
+    source = Live((str(vi), str(vi)), from_file, Ranges())
+    sink = open_sink(source, Writing(tmp_path / "out.mp4"))
+    seen = []
+
+    def stop(name: str) -> None:
+        seen.append(name)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fuse_all(create_model("first"), source, sink, after=stop)
+    assert len(read_clip(tmp_path / "out.mp4")) >= 4
+    assert [x.name for x in tmp_path.glob(".*")] == []
+
+
+def test_range_moves_by_one_percent_a_frame() -> None:
+    moving = MovingRanges(Ranges())
+    cold = deep(np.linspace(29000, 29300, 4000).reshape(40, 100))
+    hot = deep(np.linspace(29000, 31000, 4000).reshape(40, 100))
+    start = moving.next(cold, cold).second.given
+    assert start is not None
+    assert start == pytest.approx((29000, 29300), abs=2)
+    span = start.high - start.low
+    after = moving.next(hot, hot).second.given
+    assert after is not None
+    assert 0 < after.high - start.high <= 0.0101 * span
+    given = MovingRanges(Ranges.parse(["28000:30000"]))
+    assert given.next(cold, hot).second.given == (28000, 30000)
+
+
+def test_a_camera_that_fails_is_named() -> None:
+    def broken(address: str) -> Frames:
+        def frames() -> Frames:
+            yield partial(deep, [[1, 2], [3, 4]])
+            raise OSError("cable")
+
+        return frames()
+
+    with pytest.raises(InputError, match="left gives no more frames \\(cable\\)"):
+        for _ in Live(("left", "right"), broken, Ranges.parse(["full"])):
+            pass
+
+
+def test_camera_of_opencv() -> None:
+    class Camera:
+        images = iter([np.full((2, 2, 3), (1, 2, 3), np.uint8), np.full((2, 2), 700, np.uint16)])
+
+        def get(self, what: int) -> float:
+            return 0
+
+        def read(self) -> tuple[bool, Any]:
+            image = next(self.images, None)
+            return image is not None, image
+
+        def release(self) -> None:
+            released.append(1)
+
+    released: list[int] = []
+    colour, counts = (read() for read in _captured(Camera(), "camera:0"))
+    assert colour.pixels[0, 0].tolist() == [3, 2, 1]
+    assert (counts.deep, counts.pixels[0, 0], counts.full) == (True, 700, (0.0, 65535.0))
+    assert released == [1]
+
+
+def test_addresses(tmp_path: Path) -> None:
+    source = open_source(Path("rtsp://host:554/a"), Path("rtsp://host/b"), Reading())
+    assert isinstance(source, Live)
+    assert source.addresses == ("rtsp://host:554/a", "rtsp://host/b")
+    with pytest.raises(InputError, match="second live source"):
+        open_source(Path("camera:0"), write_clip(tmp_path / "a.mp4", [flat(1)]), Reading())
+    with pytest.raises(InputError, match="cannot connect to tcp://127"):
+        next(iter(frames_of("tcp://127.0.0.1:9")))
+
+
+def test_offset_takes_the_frame_that_came_then() -> None:
+    def numbered(address: str) -> Frames:
+        def frames() -> Iterator[Any]:
+            for n in range(30):
+                time.sleep(WAIT)
+                yield partial(deep, torch.full((2, 2), n).numpy())
+
+        return frames()
+
+    source = Live(("a", "b"), numbered, Ranges.parse(["0:100"]), offset=Fraction(-1, 10))
+    behind = []
+    for entry in source:
+        one, other = (round(x.mean().item() * 100) for x in entry.read().pair[:2])
+        behind.append(one - other)
+    assert max(behind) >= 3
