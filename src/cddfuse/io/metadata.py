@@ -7,6 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cddfuse.io import directories
 from cddfuse.io.directories import EXIF_POINTER, GPS_POINTER, Data, Directory, Field, Fields
 
@@ -62,6 +65,10 @@ class Metadata:
 
     geo: Fields = field(default_factory=dict)
     """Tags of GeoTIFF: the grid and its coordinate system. They need the size of the source."""
+
+    celsius: NDArray[np.float32] | None = None
+    """Temperatures (H, W) of the thermal source in degrees Celsius, which go to a file of their own
+    beside the result."""
 
 
 def read_exif(block: bytes) -> Exif:
