@@ -127,7 +127,7 @@ def decode_both(path: Path) -> tuple[Decoded, Decoded]:
     name = str(path)
     data = _content(path)
     measured = _encoded(data, name)
-    with _named(name):
+    with named(name):
         photo = thermal.photo(data)
         if photo is None:
             raise UnreadableError("holds no visible photo: give the visible image too.")
@@ -151,12 +151,12 @@ def holds_photo(path: Path) -> bool:
 
 
 def _content(path: Path) -> bytes:
-    with _file(path) as file, _named(str(path)):
+    with opened(path) as file, named(str(path)):
         return file.read()
 
 
 def _decoded(encoded: Encoded, beside: Ancillary, name: str, box: Box | None = None) -> Decoded:
-    with _named(name):
+    with named(name):
         pixels = encoded.pixels()
         pixels = pixels[box.rows, box.columns] if box else pixels
     turned = upright(pixels, metadata.orientation(beside))
@@ -172,7 +172,7 @@ def decode_picture(picture: Image.Image, name: str) -> Decoded:
         picture: opened from a file or made in memory.
         name: what errors call it.
     """
-    with _named(name):
+    with named(name):
         pixels = pillow.flattened(picture, pillow.ancillary_of(picture).icc)
     # Ask after loading: Pillow turns a TIFF itself, and then drops the entry.
     turned = upright(pixels, _orientation(picture))
@@ -183,7 +183,7 @@ def decode_picture(picture: Image.Image, name: str) -> Decoded:
 
 def read_header(path: Path) -> Encoded:
     """What the header of a file says, without decoding its pixels."""
-    with _file(path) as file:
+    with opened(path) as file:
         try:
             data: Data = mmap(file.fileno(), 0, access=ACCESS_READ)
         except (OSError, ValueError):  # a pipe
@@ -219,7 +219,7 @@ def _encoded(data: Data, name: str) -> Encoded:
     reader = next((read for magic, read in _FORMATS if re.match(magic, start, re.DOTALL)), None)
     if reader is None:
         raise _unknown(start, name)
-    with _named(name):
+    with named(name):
         encoded = reader(data)
     _require_size(encoded, name)
     if encoded.images > 1:
@@ -256,7 +256,7 @@ def _too_large(name: str, most: int) -> InputError:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
     """Turn all that decoders raise of a file into one sentence; nobody can list it."""
     try:
         yield
@@ -274,7 +274,7 @@ def _named(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[BufferedReader]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder, not a file: name an image in it.")
     try:
