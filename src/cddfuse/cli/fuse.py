@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cddfuse.cli import record
 from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
+from cddfuse.cli.flags.thermal import ThermalFlags
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError
@@ -30,6 +31,7 @@ def fuse(
     output: Annotated[Path, Parameter(alias="-o")],
     network: NetworkFlags = NetworkFlags(),  # noqa: B008
     resources: LimitFlags = LimitFlags(),  # noqa: B008
+    thermal: ThermalFlags = ThermalFlags(),  # noqa: B008
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
@@ -75,7 +77,8 @@ def fuse(
         resize=resize,
         recursive=recursive,
         leave_out=(output,),
-        ranges=record.ranges_for(output, range, overwrite=overwrite),
+        ranges=thermal.ranges(output, range, overwrite=overwrite),
+        thermal=thermal.reading(),
     )
     source = open_source(first, second, reading)
     sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip))
@@ -84,7 +87,7 @@ def fuse(
     console = stderr(quiet)
     for note in source.notes:
         console.print(note)
-    if not os.path.isdir(first):
+    if source.length == 1 and not os.path.isdir(first):
         return _fuse_one(model, source, sink, options, console, json)
     if source.ranges:
         record.store(output, source.ranges)

@@ -1,8 +1,8 @@
 """The one index from what a user names to the source that reads it and the sink that writes it."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,8 @@ from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
 from cddfuse.io.ranges import Ranges, resolve
 from cddfuse.io.source import Loaded, Sink, Source
+from cddfuse.io.thermal.reading import ThermalReading, pair_in, pairs_in
+from cddfuse.io.tiff_clips import Clip, ClipPairs, Mapping, clip_file
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Reading:
 
     ranges: Ranges = field(default_factory=Ranges)
     """How values become [0, 1]; estimated once over all pairs."""
+
+    thermal: ThermalReading = ThermalReading()
 
 
 @dataclass(frozen=True)
@@ -91,32 +95,59 @@ def _named(path: Path) -> str | None:
     return next((name for name, form in FORMATS.items() if suffix in form.suffixes), None)
 
 
-def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
+def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePairs | ClipPairs:
     if second is None:
-        raise InputError(f"{first} is one image: give the second one too.")
-    if os.path.isdir(second):
+        pair = pair_in(first)
+        if pair is None:
+            raise InputError(f"{first} is one image: give the second one too.")
+    elif os.path.isdir(second):
         raise InputError(f"{first} is a file and {second} a folder: give two of one kind.")
-    pairs = [PairedPaths(first.stem, first, second)]
-    advice = swapped(first, second)
-    ranges, sentence = resolve(reading.ranges, pairs)
-    notes = [note for note in (advice, sentence) if note]
-    return ImagePairs(pairs, notes=notes, resize=reading.resize, ranges=ranges)
+    elif clips := _two_clips(first, second, reading):
+        return clips
+    else:
+        pair = PairedPaths(first.stem, first, second)
+    advice = swapped(*pair[1:]) if second else None
+    return _image_pairs([pair], [advice] if advice else [], reading)
+
+
+def _two_clips(first: Path, second: Path, reading: Reading) -> ClipPairs | None:
+    """Two TIFF files of which one has several pages at least."""
+    one, other = Clip.of(first), Clip.of(second)
+    if one.length == other.length == 1:
+        return None
+    mapping = Mapping(reading.resize, reading.thermal.celsius, reading.ranges)
+    return ClipPairs.of(one, other, mapping)
 
 
 def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
-    pairing = pair_folders(first, second, recursive=reading.recursive, leave_out=reading.leave_out)
-    ranges, sentence = resolve(reading.ranges, pairing.pairs)
+    where = {"recursive": reading.recursive, "leave_out": reading.leave_out}
+    try:
+        pairing = pair_folders(first, second, **where)
+    except InputError:
+        own = None if second else pairs_in(first, **where)
+        if own is None:
+            raise
+        pairing = own
+    found = _image_pairs(pairing.pairs, pairing.notes, reading)
+    return replace(found, skipped=pairing.left_out, folder=True)
+
+
+def _image_pairs(
+    pairs: Sequence[PairedPaths], notes: Sequence[str], reading: Reading
+) -> ImagePairs:
+    ranges, sentence = resolve(reading.ranges, pairs)
     return ImagePairs(
-        pairing.pairs,
-        skipped=pairing.left_out,
-        notes=[*pairing.notes, *([sentence] if sentence else [])],
+        pairs,
+        notes=[*notes, *([sentence] if sentence else [])],
         resize=reading.resize,
         ranges=ranges,
-        folder=True,
+        celsius=reading.thermal.celsius,
     )
 
 
-def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
+def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
+    if isinstance(source, ClipPairs) and writing.output.suffix.lower() in (".tif", ".tiff"):
+        return clip_file(source, writing.output, writing.bits, overwrite=writing.overwrite)
     output, many = writing.output, not isinstance(source, ImagePairs) or source.folder
     if many and os.path.isfile(output):
         raise InputError(f"{output} is a file: give a folder for the results of folders.")
@@ -127,12 +158,18 @@ def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
             return output / f"{name}{writing.suffix}.{writing.form}"
         return output.with_stem(output.stem + writing.suffix)
 
-    sink = ImageFiles(path, bits=writing.bits, overwrite=writing.overwrite, strip=writing.strip)
+    sink = ImageFiles(
+        path,
+        bits=writing.bits,
+        overwrite=writing.overwrite,
+        strip=writing.strip,
+        celsius=isinstance(source, ImagePairs | ClipPairs) and source.celsius,
+    )
     sink.prepare(source.pairs if isinstance(source, ImagePairs) else [])
     return sink
 
 
-FORMATS: Mapping[str, Format] = {
+FORMATS: dict[str, Format] = {
     "image": Format(SUFFIXES, _two_images, _image_files),
     "folder": Format((), _image_folders, _image_files),
 }

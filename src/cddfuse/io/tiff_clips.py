@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cddfuse.errors import InputError
@@ -18,6 +19,7 @@ from cddfuse.io.decode import Decoded, decode_content, named, opened
 from cddfuse.io.decoders import tiff
 from cddfuse.io.directories import Data, Directory
 from cddfuse.io.files import replacing
+from cddfuse.io.image_files import beside
 from cddfuse.io.images import paired, quantize
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
@@ -33,12 +35,16 @@ class Clip:
     pages: Sequence[Directory]
 
     @classmethod
-    def of(cls, path: Path) -> "Clip | None":
-        """The pages of a TIFF file; None of a file of another format."""
+    def of(cls, path: Path) -> "Clip":
+        """The pages of a TIFF file; none of a file of another format, which is one image."""
         with _content(path) as data, named(str(path)):
-            if bytes(data[:4]) not in (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+"):
-                return None
-            return cls(path, tiff.pages(data))
+            known = bytes(data[:4]) in (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")
+            return cls(path, tiff.pages(data) if known else ())
+
+    @property
+    def length(self) -> int:
+        """Number of images."""
+        return max(1, len(self.pages))
 
     def decode(self, number: int) -> Decoded:
         """The page of a number, from 0."""
@@ -85,7 +91,7 @@ class ClipPairs:
     @classmethod
     def of(cls, first: Clip, second: Clip, mapping: Mapping) -> "ClipPairs":
         """The pairs of two clips of the same length, their range fixed over all pages."""
-        counts = len(first.pages), len(second.pages)
+        counts = first.length, second.length
         if counts[0] != counts[1]:
             raise InputError(
                 f"{first.path} holds {_images(counts[0])} and {second.path} {_images(counts[1])}: "
@@ -110,7 +116,7 @@ class ClipPairs:
     @property
     def length(self) -> int:
         """Number of pages."""
-        return len(self.first.pages)
+        return self.first.length
 
     def __iter__(self) -> Iterator[Entry[Loaded]]:
         """The pages in order."""
@@ -130,23 +136,19 @@ class ClipPairs:
 
 @dataclass
 class ClipFile:
-    """Fused images as the pages of one TIFF file, which appears when it is complete."""
+    """Fused images as the pages of a TIFF file, which appears when all of them are there."""
 
     output: Path
-    bits: Literal[8, 16] | None = None
-    overwrite: bool = False
-    sources: Sequence[Path] = ()
-    _stack: ExitStack = field(default_factory=ExitStack)
-    _append: Callable[..., Any] | None = None
+    length: int
+    """Number of pages that are expected."""
 
-    def prepare(self) -> None:
-        """Refuse what would replace a source, or an older result without being told."""
-        if self.output.resolve() in {path.resolve() for path in self.sources}:
-            raise InputError(f"{self.output} is a source: choose another name.", "output")
-        if os.path.exists(self.output) and not self.overwrite:
-            raise InputError(
-                f"{self.output} exists already: choose another name, or overwrite it.", "overwrite"
-            )
+    bits: Literal[8, 16] | None = None
+    celsius: Path | None = None
+    """Where the temperatures go, as a clip too."""
+
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _writers: dict[Path, Callable[..., Any]] = field(default_factory=dict)
+    _written: int = 0
 
     def path(self, name: str) -> Path:
         """The one file."""
@@ -158,29 +160,58 @@ class ClipFile:
 
     def write(self, name: str, image: Tensor, metadata: Metadata) -> bool:
         """Append a page."""
-        if self._append is None:
-            self._append = self._begin()
-        levels = quantize(image, self.bits or metadata.bits)
-        colours: Literal["rgb", "minisblack"] = "rgb" if levels.ndim == 3 else "minisblack"
-        self._append(
-            np.ascontiguousarray(levels),
-            *(None, None),
+        self._append(self.output, quantize(image, self.bits or metadata.bits))
+        if self.celsius and metadata.celsius is not None:
+            self._append(self.celsius, metadata.celsius)
+        self._written += 1
+        return True
+
+    def close(self) -> None:
+        """Move the file to its place; without all pages it would show the wrong moments."""
+        if self._written != self.length:
+            stack, self._stack = self._stack, ExitStack()
+            failed = self.length - self._written
+            error = InputError(
+                f"{self.output} was not written, for {failed} of its {self.length} pages failed: "
+                "give a folder for the results, which also says what is wrong with them.",
+                setting="output",
+            )
+            stack.__exit__(InputError, error, None)
+            raise error
+        self._stack.close()
+
+    def _append(self, path: Path, page: NDArray[Any]) -> None:
+        if path not in self._writers:
+            self._writers[path] = self._begin(path)
+        colours: Literal["rgb", "minisblack"] = "rgb" if page.ndim == 3 else "minisblack"
+        self._writers[path](
+            np.ascontiguousarray(page),
             photometric=colours,
             compression="zlib",
             metadata=None,
             software=False,
         )
-        return True
 
-    def close(self) -> None:
-        """Move the file to its place."""
-        self._stack.close()
-
-    def _begin(self) -> Callable[..., Any]:
+    def _begin(self, path: Path) -> Callable[..., Any]:
         import tifffile
 
-        temporary = self._stack.enter_context(replacing(self.output))
+        temporary = self._stack.enter_context(replacing(path))
         return self._stack.enter_context(tifffile.TiffWriter(temporary, bigtiff=True)).write
+
+
+def clip_file(
+    source: ClipPairs, output: Path, bits: Literal[8, 16] | None, *, overwrite: bool
+) -> ClipFile:
+    """A file for the results of two clips. Refuses what would replace a source or a result."""
+    celsius = beside(output) if source.celsius else None
+    for path in filter(None, (output, celsius)):
+        if path.resolve() in {source.first.path.resolve(), source.second.path.resolve()}:
+            raise InputError(f"{path} is a source: choose another name.", "output")
+        if os.path.exists(path) and not overwrite:
+            raise InputError(
+                f"{path} exists already: choose another name, or overwrite it.", "overwrite"
+            )
+    return ClipFile(output, source.length, bits, celsius)
 
 
 def _images(count: int) -> str:
