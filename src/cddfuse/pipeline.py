@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from cddfuse.colour import Colour
 from cddfuse.errors import InputError, trouble
 from cddfuse.fuse import fuse
 from cddfuse.io.metadata import Metadata
@@ -38,6 +39,9 @@ class Options:
 
     limits: Limits | None = None
     """Tiles, memory and precision; None chooses them."""
+
+    colour: Colour = "ycbcr"
+    """Where the colour comes from."""
 
 
 @dataclass
@@ -78,6 +82,7 @@ def fuse_all(
             grey=options.grey,
             stretch=options.stretch,
             limits=options.limits,
+            colour=options.colour,
         )
         return image, loaded.metadata
 

@@ -32,6 +32,7 @@ def fuse(
     network: NetworkFlags = NetworkFlags(),  # noqa: B008
     resources: LimitFlags = LimitFlags(),  # noqa: B008
     thermal: ThermalFlags = ThermalFlags(),  # noqa: B008
+    colour: Literal["ycbcr", "lab", "per-channel", "grey"] = "ycbcr",
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
@@ -55,7 +56,9 @@ def fuse(
             name (01_vi.png and 01_ir.png).
         second: Infrared (MRI) image or folder. Files of two folders are paired by name.
         output: Output file or folder; for folders, a folder.
-        grey: Drop the colour.
+        colour: Chroma of the colour image, in YCbCr or as it is seen (lab); per-channel fuses red,
+            green and blue one by one, so that two colour images are mixed; grey drops it.
+        grey: Short for --colour grey.
         stretch: Stretch each result to the full range, as in published tables.
         resize: Resize the second image to the size of the first where they differ.
         overwrite: Replace results that exist.
@@ -83,7 +86,7 @@ def fuse(
     source = open_source(first, second, reading)
     sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip))
     model = network.load()
-    options = Options(grey, stretch, resources.limits())
+    options = Options(grey, stretch, resources.limits(), colour)
     console = stderr(quiet)
     for note in source.notes:
         console.print(note)
