@@ -150,6 +150,14 @@ def holds_photo(path: Path) -> bool:
         return False
 
 
+def is_thermal(path: Path) -> bool:
+    """Whether a file is radiometric; False if it cannot be read."""
+    try:
+        return thermal.is_radiometric(_content(path))
+    except Exception:
+        return False
+
+
 def _content(path: Path) -> bytes:
     with opened(path) as file, named(str(path)):
         return file.read()

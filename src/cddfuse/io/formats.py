@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from cddfuse.errors import InputError
+from cddfuse.io import decode
 from cddfuse.io.decode import SUFFIXES
 from cddfuse.io.folders import PairedPaths, pair_folders
 from cddfuse.io.image_files import ImageFiles, ImagePairs
@@ -99,7 +100,7 @@ def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePair
     if second is None:
         pair = pair_in(first)
         if pair is None:
-            raise InputError(f"{first} is one image: give the second one too.")
+            raise _one_image(first)
     elif os.path.isdir(second):
         raise InputError(f"{first} is a file and {second} a folder: give two of one kind.")
     elif clips := _two_clips(first, second, reading):
@@ -108,6 +109,12 @@ def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePair
         pair = PairedPaths(first.stem, first, second)
     advice = swapped(*pair[1:]) if second else None
     return _image_pairs([pair], [advice] if advice else [], reading)
+
+
+def _one_image(path: Path) -> InputError:
+    if decode.is_thermal(path):
+        return InputError(f"{path} is thermal and holds no visible photo: give that too.")
+    return InputError(f"{path} is one image: give the second one too.")
 
 
 def _two_clips(first: Path, second: Path, reading: Reading) -> ClipPairs | None:

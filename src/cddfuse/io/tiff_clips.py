@@ -1,5 +1,4 @@
-"""Multi-page TIFF files as clips: two of them as a source of pairs, page by page, and one as a sink.
-"""
+"""Multi-page TIFF files as clips: two of them as a source of pairs, page by page, and one as a sink."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -97,9 +96,7 @@ class ClipPairs:
                 f"{first.path} holds {_images(counts[0])} and {second.path} {_images(counts[1])}: "
                 "give two of the same number."
             )
-        found = resolve_images(
-            mapping.ranges or Ranges(), first.images, second.images, noun="page"
-        )
+        found = resolve_images(mapping.ranges or Ranges(), first.images, second.images, noun="page")
         notes = [found.sentence] if found.sentence else []
         return cls(first, second, mapping._replace(ranges=found.ranges), notes)
 

@@ -27,8 +27,7 @@ def counts_of(
         make: of the camera, as EXIF says.
     """
     sizes = {
-        marker: sum(len(body) for found, body in segments if found == marker)
-        for marker in _MARKERS
+        marker: sum(len(body) for found, body in segments if found == marker) for marker in _MARKERS
     }
     for marker, size in sizes.items():
         if size == 2 * width * height > 0:

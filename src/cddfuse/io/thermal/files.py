@@ -51,6 +51,13 @@ def radiometric_jpeg(data: Data) -> Encoded:
     return Encoded(*_size(counts), 16, "u", lambda: counts, 1, shown.ancillary)
 
 
+def is_radiometric(data: Data) -> bool:
+    """Whether a file holds what a sensor measured."""
+    if bytes(data[:2]) != b"\xff\xd8":
+        return bytes(data[:4]) in flir.MAGIC
+    return radiometric_jpeg(data).deep
+
+
 def fff(data: Data) -> Encoded:
     """A recording of FLIR."""
     found = flir.recording(bytes(data))
