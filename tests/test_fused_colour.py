@@ -36,8 +36,10 @@ def polar(image: Tensor) -> tuple[Tensor, Tensor]:
 def test_thermal_edges_leave_no_fringes(
     colour: tuple[float, float, float], kind: Colour, model: str
 ) -> None:
-    """All pixels keep the hue of the wall and none is more colourful: whatever halo a method
-    leaves at the edge has the colour of the wall, too."""
+    """All pixels keep the hue of the wall and none is more colourful.
+
+    Whatever halo a method leaves at the edge has the colour of the wall, too.
+    """
     pair = hot_body(colour)
     fused = fuse(create_model(model), pair, colour=kind)
     grey = fuse(create_model(model), pair, colour="grey")

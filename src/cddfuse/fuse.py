@@ -78,7 +78,8 @@ def _by_channel(
 ) -> Tensor:
     """Fuse red, green and blue one by one; an image of one channel meets all of the other."""
     channels = [
-        _fused(model, *(_channel(image, index) for image in pair[:2]), limits) for index in range(3)
+        _fused(model, _channel(pair.first, index), _channel(pair.second, index), limits)
+        for index in range(3)
     ]
     return _ranged(torch.cat(channels, -3), stretch)
 

@@ -5,6 +5,7 @@ import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_forms_of_counts(tmp_path: Path, body: bytes | None) -> None:
 def test_jpeg_ls_counts() -> None:
     import imagecodecs
 
-    body = imagecodecs.jpegls_encode(COUNTS)
+    body = bytes(imagecodecs.jpegls_encode(COUNTS))
     np.testing.assert_array_equal(read(fff({1: raw_record(COUNTS, body=body)})).pixels, COUNTS)
 
 
@@ -149,7 +150,7 @@ def test_photos_of_thermal_cameras_are_photos() -> None:
 
 @pytest.mark.parametrize("constants", [{"r1": 0.0}, {"emissivity": 0.0}, {"b": math.nan}])
 def test_without_a_calibration_there_are_counts(constants: dict[str, float]) -> None:
-    found = read(fff({1: raw_record(COUNTS), 0x20: camera_record(**constants)}))
+    found = read(fff({1: raw_record(COUNTS), 0x20: camera_record("<", **constants)}))
     np.testing.assert_array_equal(found.pixels, COUNTS)
 
 
@@ -180,7 +181,7 @@ def as_png_of_ycbcr(image: Array) -> bytes:
     return png(np.asarray(Image.fromarray(image).convert("YCbCr")), 2)
 
 
-def radiometric(path: Path, overlay: Overlay, photo: Array, **options: object) -> Path:
+def radiometric(path: Path, overlay: Overlay, photo: Array, **options: Any) -> Path:
     records = {1: raw_record(COUNTS), 0x20: camera_record()}
     records |= photo_records(as_png_of_ycbcr(photo), overlay)
     path.write_bytes(flir_jpeg(records, **options))
@@ -238,11 +239,11 @@ def flir(celsius: bool = True) -> bytes:
     return flir_jpeg(records)
 
 
-def degrees(path: Path, text: str, **more: float) -> Array:
+def degrees(path: Path, text: str, kelvin_per_count: float | None = None) -> Array:
     """A file as the second of a pair, by a range."""
     other = path.with_name("vi.png")
     Image.new("L", (32, 24), 90).save(other)
-    pair, _ = load_pair(other, path, ranges=Ranges.parse([text], **more))
+    pair, _ = load_pair(other, path, ranges=Ranges.parse([text], kelvin_per_count=kelvin_per_count))
     assert pair.first.unique().numel() == 1  # 8 bits stay as they are
     return pair.second[0].numpy()
 
@@ -330,8 +331,7 @@ def survives(data: bytes, parse: Callable[[bytes], object]) -> bool:
     """Whether it is read; anything but an `InputError` fails the test."""
     try:
         parse(data)
-    except InputError as error:
-        assert str(error).endswith(".")
+    except InputError:
         return False
     return True
 

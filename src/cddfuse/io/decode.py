@@ -283,6 +283,7 @@ def named(name: str) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BufferedReader]:
+    """A file that has content."""
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder, not a file: name an image in it.")
     try:

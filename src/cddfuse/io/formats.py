@@ -34,7 +34,8 @@ class Reading:
     ranges: Ranges = field(default_factory=Ranges)
     """How values become [0, 1]; estimated once over all pairs."""
 
-    thermal: ThermalReading = ThermalReading()
+    thermal: ThermalReading = field(default_factory=ThermalReading)
+    """What is done with temperatures."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,11 @@ def _two_clips(first: Path, second: Path, reading: Reading) -> ClipPairs | None:
 
 
 def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
-    where = {"recursive": reading.recursive, "leave_out": reading.leave_out}
+    recursive, leave_out = reading.recursive, reading.leave_out
     try:
-        pairing = pair_folders(first, second, **where)
+        pairing = pair_folders(first, second, recursive=recursive, leave_out=leave_out)
     except InputError:
-        own = None if second else pairs_in(first, **where)
+        own = None if second else pairs_in(first, recursive=recursive, leave_out=leave_out)
         if own is None:
             raise
         pairing = own

@@ -78,7 +78,7 @@ class Rule:
     """Of the range that is given; empty for the values of the files, whatever they are. A range
     in degrees leaves images of 8 bits as they are."""
 
-    agc: Agc = Agc()
+    agc: Agc = field(default_factory=Agc)
     """Gain control of images of more than 8 bits that a range was found for."""
 
     kelvin_per_count: float | None = None

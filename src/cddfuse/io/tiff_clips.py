@@ -1,4 +1,4 @@
-"""Multi-page TIFF files as clips: two of them as a source of pairs, page by page, and one as a sink."""
+"""Multi-page TIFF files as clips: two as a source of pairs, page by page, and one as a sink."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -83,7 +83,7 @@ class ClipPairs:
 
     first: Clip
     second: Clip
-    mapping: Mapping = Mapping()
+    mapping: Mapping
     notes: Sequence[str] = ()
     skipped: Sequence[Skipped] = ()
 

@@ -1,8 +1,7 @@
-"""The FFF container of FLIR: a header, a directory and records. It is a file of its own (`.fff`), or
-lies in the APP1 segments of a radiometric JPEG.
+"""The FFF container of FLIR: a header, a directory and records.
 
-Each part has its own byte order. Layouts as ExifTool documents them
-(https://exiftool.org/TagNames/FLIR.html).
+It is a file of its own (`.fff`), or lies in the APP1 segments of a radiometric JPEG. Each part has
+its own byte order. Layouts as ExifTool documents them (https://exiftool.org/TagNames/FLIR.html).
 """
 
 import struct
@@ -119,7 +118,7 @@ def recording(data: bytes) -> Recording:
         raise ValueError("its FLIR directory is cut short")
     records: dict[int, bytes] = {}
     for at in range(start, start + _ENTRY * count, _ENTRY):
-        kind = _unpack(order + "H", data, at)
+        kind = int(_unpack(order + "H", data, at))
         offset, length = struct.unpack_from(order + "II", data, at + 12)
         if kind and length and kind not in records:
             if offset + length > len(data):
