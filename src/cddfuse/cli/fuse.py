@@ -54,7 +54,8 @@ def fuse(
         first: Visible (PET, SPECT, CT) image or folder; its colour is kept, or that of the second
             if only that has any. Or a folder that holds both sides, in subfolders (vi and ir) or by
             name (01_vi.png and 01_ir.png).
-        second: Infrared (MRI) image or folder. Files of two folders are paired by name.
+        second: Infrared (MRI) image or folder. Files of two folders are paired by name. Not needed
+            for radiometric files of FLIR that hold a visible photo.
         output: Output file or folder; for folders, a folder.
         colour: Chroma of the colour image, in YCbCr or as it is seen (lab); per-channel fuses red,
             green and blue one by one, so that two colour images are mixed; grey drops it.
@@ -67,10 +68,10 @@ def fuse(
         format: Output format for folders.
         bits: Bits per channel of the results; by default 16 where a source has more than 8 and
             the format holds them.
-        range: Values that become black and white: full, minmax, percentile[:P] or LOW:HIGH, for
-            both images or after first= or second=. By default auto: full for 8 bits and for
-            photographs of 16 bits, else percentiles 0.1 and 99.9 over the whole folder. A folder of
-            results keeps its range (fuse.json).
+        range: Values that become black and white: full, minmax, percentile[:P], LOW:HIGH or, in
+            degrees, LOW:HIGHC or LOW:HIGHK; for both images or after first= or second=. By default
+            auto: full for 8 bits and for photographs of 16 bits, else percentiles 0.1 and 99.9 over
+            the whole folder. A folder of results keeps its range (fuse.json).
         strip: Drop EXIF, resolution and georeference of the first image.
         json: Print a summary as JSON.
         quiet: Print nothing but errors.
@@ -92,6 +93,7 @@ def fuse(
         console.print(note)
     if source.length == 1 and not os.path.isdir(first):
         return _fuse_one(model, source, sink, options, console, json)
+    whole = sink.path("") == sink.path("0")  # one file for all
     if source.ranges:
         record.store(output, source.ranges)
     with progress(console) as bar:
@@ -105,8 +107,9 @@ def fuse(
         try:
             summary = fuse_all(model, source, sink, options, after=after)
         except KeyboardInterrupt:
-            again = "starts again" if overwrite else "does the rest"
-            console.print(f"stopped: what is done is in {output}; the same command {again}")
+            again = "starts again" if overwrite or whole else "does the rest"
+            left = "nothing was written" if whole else f"what is done is in {output}"
+            console.print(f"stopped: {left}; the same command {again}")
             return 130
     _report(summary, source, output, console)
     if json:
@@ -164,7 +167,7 @@ def _report(summary: Summary, source: Source[Loaded], output: Path, console: Con
 def _as_json(summary: Summary, source: Source[Loaded], sink: Sink) -> str:
     return json_format.dumps(
         {
-            "done": [str(sink.path(name)) for name in summary.done],
+            "done": list(dict.fromkeys(str(sink.path(name)) for name in summary.done)),
             "kept": [str(sink.path(name)) for name in summary.kept],
             "failed": {name: sentence(reason) for name, reason in summary.failed.items()},
             "unpaired": [str(skipped.path) for skipped in source.skipped],
