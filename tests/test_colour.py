@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from skimage.color import lab2rgb, rgb2lab
 from torch import Tensor
 
-from cddfuse.colour import join, luma, split
+from cddfuse.colour import in_lab, join, luma, split
 
 
 def pixel(*channels: float) -> Tensor:
@@ -95,3 +96,38 @@ def test_grey_in_three_channels_stays_grey() -> None:
     _, chroma = split(picture(1, 4, 4).expand(3, 4, 4))
     brightness = picture(1, 4, 4, seed=1)
     torch.testing.assert_close(join(brightness, chroma), brightness.expand(3, 4, 4))
+
+
+def lab(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """CIELAB of an independent implementation: lightness, chroma and hue."""
+    found = torch.from_numpy(rgb2lab(image.movedim(-3, -1).numpy()))
+    light, a, b = found.unbind(-1)
+    return light, torch.hypot(a, b), torch.atan2(b, a)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 30), (2, 3, 20, 15)], ids=str)
+def test_lab_keeps_hue_and_takes_the_new_lightness(shape: tuple[int, ...]) -> None:
+    image, brightness = picture(*shape), picture(*shape[:-3], 1, *shape[-2:], seed=1)
+    joined = in_lab(brightness, image)
+    assert 0 <= joined.min() <= joined.max() <= 1
+    light, chroma, hue = lab(joined)
+    assert (light - lab(brightness.expand(shape))[0]).abs().max() < 0.02
+    _, before, wanted = lab(image)
+    coloured = (chroma > 3) & (before > 3)
+    assert (hue - wanted)[coloured].sin().abs().max() < 0.01
+    assert (chroma <= before + 0.05).all()
+
+
+def test_lab_keeps_colours_that_fit() -> None:
+    image = 0.4 + 0.2 * picture(3, 20, 30)
+    light = lab(image)[0]
+    grey = lab2rgb(torch.stack([light, 0 * light, 0 * light], -1).numpy())[..., :1]
+    found = in_lab(torch.from_numpy(grey).movedim(-1, 0), image)
+    torch.testing.assert_close(found, image, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_lab_black_and_white_take_no_colour(level: float) -> None:
+    brightness = torch.full((1, 4, 4), level, dtype=torch.float64)
+    found = in_lab(brightness, picture(3, 4, 4))
+    torch.testing.assert_close(found, brightness.expand(3, 4, 4), atol=2e-3, rtol=0)

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from cddfuse import colour, runtime
+from cddfuse import colour as colours
+from cddfuse import runtime
+from cddfuse.colour import Colour
 from cddfuse.errors import InputError
 from cddfuse.layers.history import History, current
 from cddfuse.models.base import FusionModel
@@ -18,6 +20,7 @@ def fuse(
     grey: bool = False,
     stretch: bool = False,
     limits: runtime.Limits | None = None,
+    colour: Colour = "ycbcr",
     covered: Tensor | None = None,
 ) -> Tensor:
     """Fuse a pair, or a batch of pairs, of any size and colour.
@@ -25,40 +28,82 @@ def fuse(
     Args:
         model: any `FusionModel`, of the zoo or your own, in evaluation mode. Its device is used.
         pair: images (C, H, W) or (B, C, H, W) in [0, 1], C being 1 or 3.
-        grey: leave the colour out of the result.
+        grey: leave the colour out of the result, short for `colour="grey"`.
         stretch: bring each result to the full range, as published tables have it.
         limits: tiles, memory and precision, if they are not to be chosen.
+        colour: where the colour comes from: the chroma of the colour source in YCbCr or CIELAB, or
+            the fusion of each channel, which takes three times as long.
         covered: the share of the second image in the result, (1, H, W) or (B, 1, H, W) in [0, 1],
             from `cddfuse.registration.draw`; where it is 0, the result is the first image.
 
     Returns:
         An image like `pair.first`, on its device: same size, in colour if that was, or in that of
-        `pair.second` if only that has any.
+        `pair.second` if only that has any. Where both have, the colour is that of `pair.first`, for
+        the colours of a second image are as a rule a palette; `per-channel` mixes both.
     """
     _check(pair)
-    device = next((weight.device for weight in model.parameters()), pair.first.device)
-    brightness, chroma = colour.split(pair.first)
-    other, of_other = colour.split(pair.second)
-    if colour.present(pair.second) and not colour.present(pair.first):
-        chroma = of_other
-    sources = (brightness, other)
-    first, second = (x.reshape(-1, *x.shape[-3:]).to(device) for x in sources)
+    source = None if grey or colour == "grey" else _colour_source(pair, covered)
+    by_channel = source is not None and colour == "per-channel"
     history = current()
     if history:
-        history.begin(first, second)
-    fused = runtime.run(model, first, second, limits).clamp(0, 1)
+        history.begin(*_lumas(model, pair))
+    sides = [[_channel(x, i) for x in pair[:2]] for i in range(3)] if by_channel else [pair[:2]]
+    fused = torch.cat([_fused(model, *side, limits) for side in sides], -3)
+    if history:
+        fused = history.settled(*_lumas(model, pair), fused)
+    fused = fused.reshape(*pair.first.shape[:-3], *fused.shape[-3:]).to(pair.first.device)
+    if covered is not None:
+        alone = pair.first if by_channel else colours.luma(pair.first)
+        fused = torch.lerp(alone.to(fused).expand_as(fused), fused, covered.to(fused))
+    if stretch:
+        fused = _stretched(fused, history)
+    if source is None or by_channel:
+        return fused
+    if colour == "lab":
+        return colours.in_lab(fused, source.to(fused))
+    chroma = colours.split(source)[1]
+    return colours.join(fused, None if chroma is None else chroma.to(fused))
+
+
+def _colour_source(pair: ImagePair, covered: Tensor | None) -> Tensor | None:
+    """The image that gives the colour, of three channels."""
+    if colours.present(pair.second) and not colours.present(pair.first):
+        if covered is None:
+            return pair.second
+        return torch.lerp(colours.luma(pair.second), pair.second, covered.to(pair.second))
+    return pair.first if pair.first.shape[-3] == 3 else None
+
+
+def _lumas(model: FusionModel, pair: ImagePair) -> tuple[Tensor, Tensor]:
+    """Both lumas, (B, 1, H, W), on the device of the network."""
+    return _given(model, pair.first), _given(model, pair.second)
+
+
+def _given(model: FusionModel, image: Tensor) -> Tensor:
+    device = next((weight.device for weight in model.parameters()), image.device)
+    grey = colours.luma(image)
+    return grey.reshape(-1, *grey.shape[-3:]).to(device)
+
+
+def _fused(
+    model: FusionModel, first: Tensor, second: Tensor, limits: runtime.Limits | None
+) -> Tensor:
+    """The fused luma (B, 1, H, W) of two images, on the device of the network."""
+    fused = runtime.run(model, _given(model, first), _given(model, second), limits).clamp(0, 1)
     if not torch.isfinite(fused).all():
         raise InputError("the network gives values that are not numbers: use other weights.")
-    if history:
-        fused = history.settled(first, second, fused)
-    fused = fused.reshape(brightness.shape).to(pair.first.device)
-    if covered is not None:
-        fused = torch.lerp(brightness.to(fused), fused, covered.to(fused))
-        if chroma is of_other and chroma is not None:
-            chroma = chroma * covered.to(chroma)
-    if stretch:
-        fused = full_range(fused) if history is None else _slowly_stretched(fused, history)
-    return colour.join(fused, None if grey or chroma is None else chroma.to(fused))
+    return fused
+
+
+def _channel(image: Tensor, index: int) -> Tensor:
+    return image if image.shape[-3] == 1 else image[..., index : index + 1, :, :]
+
+
+def _stretched(image: Tensor, history: History | None) -> Tensor:
+    """The image at its full range, in a clip by one that moves slowly; channels alike."""
+    rows = image.flatten(-3, -2)
+    rows = full_range(rows) if history is None else _slowly_stretched(rows, history)
+    return rows.reshape(image.shape)
 
 
 def full_range(image: Tensor, white: float = 1) -> Tensor:

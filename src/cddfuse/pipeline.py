@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from cddfuse.colour import Colour
 from cddfuse.errors import InputError, trouble
 from cddfuse.fuse import fuse
 from cddfuse.io.metadata import Metadata
@@ -44,8 +45,12 @@ class Options:
     limits: Limits | None = None
     """Tiles, memory and precision; None chooses them."""
 
+    colour: Colour = "ycbcr"
+    """Where the colour comes from."""
+
     check: bool = False
     """Look whether pairs are aligned; of many, at a quarter and at most 32, evenly spaced."""
+
     history: History | None = None
     """For the frames of a clip: keeps what the network and the stretch compute from whole images
     steady."""
@@ -96,6 +101,7 @@ def fuse_all(
                 grey=options.grey,
                 stretch=options.stretch,
                 limits=options.limits,
+                colour=options.colour,
                 covered=loaded.covered,
             )
         if check:

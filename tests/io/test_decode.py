@@ -19,6 +19,7 @@ import tifffile
 import torch
 from image_bytes import Array, chunk, encoded, exif, noise, png, segment, tensor, tiff
 from PIL import Image, ImageCms, PngImagePlugin, features
+from thermal_bytes import fff, raw_record
 
 from cddfuse.errors import InputError
 from cddfuse.io import (
@@ -157,6 +158,7 @@ FORMATS: dict[str, bytes] = {
     "pbm": b"P1\n# bits\n7 5\n" + b"\n".join(b"0 1 0 1 0 1 0" for _ in range(5)),
     "apng": png(COLOUR, 2),
     "btf": b"",
+    "fff": fff({1: raw_record(noise(5, 7, bits=16))}),
 }
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from cddfuse.cli import record
 from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
 from cddfuse.cli.flags.alignment import AlignmentFlags, warning
+from cddfuse.cli.flags.thermal import ThermalFlags
 from cddfuse.cli.flags.video import VideoFlags
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.cli.usage import peak_memory
@@ -19,6 +20,7 @@ from cddfuse.errors import InputError
 from cddfuse.io import expanded
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
 from cddfuse.io.source import Loaded, Sink, Source
+from cddfuse.io.tiff_clips import ClipPairs
 from cddfuse.io.video.clip import Clip
 from cddfuse.io.video.live import Live
 from cddfuse.io.video.writer import VideoFile
@@ -37,6 +39,8 @@ def fuse(
     resources: LimitFlags = LimitFlags(),  # noqa: B008
     alignment: AlignmentFlags = AlignmentFlags(),  # noqa: B008
     video: VideoFlags = VideoFlags(),  # noqa: B008
+    thermal: ThermalFlags = ThermalFlags(),  # noqa: B008
+    colour: Literal["ycbcr", "lab", "per-channel", "grey"] = "ycbcr",
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
@@ -61,9 +65,12 @@ def fuse(
         first: Visible (PET, SPECT, CT) image or folder; its colour is kept, or that of the second
             if only that has any. Or a folder that holds both sides, in subfolders (vi and ir) or by
             name (01_vi.png and 01_ir.png).
-        second: Infrared (MRI) image or folder. Files of two folders are paired by name.
+        second: Infrared (MRI) image or folder. Files of two folders are paired by name. Not needed
+            for radiometric files of FLIR that hold a visible photo.
         output: Output file or folder; for folders, a folder.
-        grey: Drop the colour.
+        colour: Chroma of the colour image, in YCbCr or as it is seen (lab); per-channel fuses red,
+            green and blue one by one, so that two colour images are mixed; grey drops it.
+        grey: Short for --colour grey.
         stretch: Stretch each result to the full range, as in published tables.
         resize: Resize the second image to the size of the first where they differ.
         overwrite: Replace results that exist.
@@ -72,10 +79,10 @@ def fuse(
         format: Output format for folders.
         bits: Bits per channel of the results; by default 16 where a source has more than 8 and
             the format holds them.
-        range: Values that become black and white: full, minmax, percentile[:P] or LOW:HIGH, for
-            both images or after first= or second=. By default auto: full for 8 bits and for
-            photographs of 16 bits, else percentiles 0.1 and 99.9 over the whole folder. A folder of
-            results keeps its range (fuse.json).
+        range: Values that become black and white: full, minmax, percentile[:P], LOW:HIGH or, in
+            degrees, LOW:HIGHC or LOW:HIGHK; for both images or after first= or second=. By default
+            auto: full for 8 bits and for photographs of 16 bits, else percentiles 0.1 and 99.9 over
+            the whole folder. A folder of results keeps its range (fuse.json).
         strip: Drop EXIF, resolution and georeference of the first image.
         json: Print a summary as JSON.
         quiet: Print nothing but errors.
@@ -86,21 +93,28 @@ def fuse(
         resize=resize,
         recursive=recursive,
         leave_out=(output,),
-        ranges=record.ranges_for(output, range, overwrite=overwrite),
         transform=alignment.read(),
         clip=video.reading(),
+        ranges=thermal.ranges(output, range, overwrite=overwrite),
+        thermal=thermal.reading(),
     )
     source = open_source(first, second, reading)
     writing = Writing(output, suffix, format, bits, overwrite, strip, video.writing())
     sink = open_sink(source, writing)
     model = network.load()
-    clip = isinstance(source, Clip | Live) or isinstance(sink, VideoFile)
-    limits, history = resources.limits(), video.history(clip=clip)
-    options = Options(grey, stretch, limits, check=not alignment.no_check, history=history)
+    clip = isinstance(source, Clip | Live | ClipPairs) or isinstance(sink, VideoFile)
+    options = Options(
+        grey,
+        stretch,
+        resources.limits(),
+        colour,
+        check=not alignment.no_check,
+        history=video.history(clip=clip),
+    )
     console = stderr(quiet)
     for note in (*source.notes, *sink.notes):
         console.print(note)
-    if not clip and not os.path.isdir(first):
+    if source.length == 1 and not clip and not os.path.isdir(first):
         return _fuse_one(model, source, sink, options, console, json)
     whole = sink.path("") == sink.path("0")  # one file for all
     if source.ranges and not whole:

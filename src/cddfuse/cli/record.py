@@ -1,46 +1,131 @@
-"""The value range of the results of a folder, stored beside them so that a rerun uses the same."""
+"""How the values of a run became [0, 1], stored beside its results so that a rerun does the same.
+
+A folder holds it as `fuse.json`, a clip that is one file has it beside it, as `NAME.fuse.json`.
+"""
 
 import json
 import os
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from cddfuse.errors import InputError
-from cddfuse.io import Ranges, replacing
+from cddfuse.io import Ranges, expanded, replacing
+from cddfuse.io.agc import Agc, Kind
 
 NAME = "fuse.json"
 
 
-def ranges_for(folder: Path, texts: Sequence[str], *, overwrite: bool) -> Ranges:
-    """The ranges of a run in a folder: those given, or else those its results have."""
-    stored = _stored(folder)
-    if stored is None or overwrite:
-        return Ranges.parse(texts)
-    if not texts:
+class Asked(NamedTuple):
+    """What a user said about the values of images."""
+
+    texts: tuple[str, ...] = ()
+    agc: Kind | None = None
+    kelvin_per_count: float | None = None
+    mapping: Path | None = None
+    """A folder of results, or what is stored there."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether all is left to the program."""
+        return self == Asked()
+
+
+def ranges_for(output: Path, asked: Asked, *, overwrite: bool) -> Ranges:
+    """The ranges of a run into a folder: those asked for, or else those its results have."""
+    stored = None if overwrite else _stored(output / NAME)
+    if stored is None:
+        return _given(asked)
+    if asked.nothing:
         return stored
-    given = Ranges.parse(texts)
+    given = _given(asked) if asked.mapping else _given(asked, stored)
     if given != stored:
         raise InputError(
-            f"the results in {folder} have the value range {' '.join(stored.texts)}: use the same, "
-            "another folder, or overwrite them.",
+            f"the results in {output} have the value range {' '.join(stored.texts)}"
+            f"{_others(stored)}: use the same, another folder, or overwrite them.",
             setting="overwrite",
         )
     return given
 
 
-def store(folder: Path, ranges: Ranges) -> None:
-    """Write the ranges of a run, if its images are not used as they are."""
+def store(output: Path, ranges: Ranges) -> None:
+    """Write the ranges of a run, if its images are not used as they are.
+
+    Args:
+        output: the folder of the results, or the file that they are parts of.
+        ranges: of all its images.
+    """
     if not any(rule.given for rule in ranges):
         return
-    with replacing(folder / NAME) as temporary:
-        temporary.write_text(json.dumps({"range": ranges.texts}) + "\n", encoding="utf-8")
+    content: dict[str, Any] = {"range": ranges.texts}
+    if ranges.second.kelvin_per_count is not None:
+        content["kelvin_per_count"] = ranges.second.kelvin_per_count
+    if ranges.second.agc != Agc():
+        content["agc"] = ranges.second.agc.kind
+        content["curves"] = [rule.agc.curve for rule in ranges]
+    with replacing(_path(output)) as temporary:
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def _stored(folder: Path) -> Ranges | None:
-    path = folder / NAME
+def _path(output: Path) -> Path:
+    return output.with_name(f"{output.name}.{NAME}") if output.suffix else output / NAME
+
+
+def _given(asked: Asked, stored: Ranges | None = None) -> Ranges:
+    """What was asked for, the rest as it is stored."""
+    if asked.mapping:
+        return _like(asked)
+    texts: Any = asked.texts
+    kind, kelvin = asked.agc or "none", asked.kelvin_per_count
+    if stored:
+        texts = texts or stored.texts
+        kind = asked.agc or stored.second.agc.kind
+        kelvin = asked.kelvin_per_count or stored.second.kelvin_per_count
+    ranges = Ranges.parse(texts, agc=kind, kelvin_per_count=kelvin)
+    if stored and kind == stored.second.agc.kind:
+        ranges = _with_curves(ranges, kind, [rule.agc.curve for rule in stored])
+    return ranges
+
+
+def _like(asked: Asked) -> Ranges:
+    """The ranges of an earlier run."""
+    assert asked.mapping is not None
+    place = expanded(asked.mapping)
+    if asked != Asked(mapping=asked.mapping):
+        raise InputError(
+            f"the mapping of {place} says how values become grey: give it or a range, not both.",
+            ("mapping", "range"),
+        )
+    found = _stored(place / NAME if os.path.isdir(place) else place)
+    if found is None:
+        raise InputError(
+            f"{place} is no mapping: name a {NAME}, or a folder of results that holds one.",
+            "mapping",
+        )
+    return found
+
+
+def _with_curves(ranges: Ranges, kind: Kind, curves: Any) -> Ranges:
+    gains = [Agc(kind, tuple(float(level) for level in curve)) for curve in curves]
+    return Ranges(*(replace(rule, agc=gain) for rule, gain in zip(ranges, gains, strict=True)))
+
+
+def _others(ranges: Ranges) -> str:
+    kind, kelvin = ranges.second.agc.kind, ranges.second.kelvin_per_count
+    contrast = f" with {kind}" if kind != "none" else ""
+    return contrast + (f" of {kelvin:g} kelvin a count" if kelvin else "")
+
+
+def _stored(path: Path) -> Ranges | None:
     if not os.path.isfile(path):
         return None
     try:
-        return Ranges.parse(json.loads(path.read_text(encoding="utf-8"))["range"])
+        content = json.loads(path.read_text(encoding="utf-8"))
+        kind = content.get("agc", "none")
+        if kind not in ("none", "plateau", "clahe"):
+            raise ValueError(kind)
+        kelvin = content.get("kelvin_per_count")
+        ranges = Ranges.parse(content["range"], agc=kind, kelvin_per_count=kelvin)
+        return _with_curves(ranges, kind, content.get("curves", [(), ()]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: remove it, or give the range.", "range") from error

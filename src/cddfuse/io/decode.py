@@ -20,14 +20,17 @@ from PIL import Image
 
 from cddfuse.errors import InputError
 from cddfuse.io import metadata
-from cddfuse.io.decoders import jpeg, jpeg2000, netpbm, pillow, png, tiff
+from cddfuse.io.decoders import jpeg2000, netpbm, pillow, png, tiff
 from cddfuse.io.decoders.base import Encoded, Pixels, UnreadableError
 from cddfuse.io.directories import Data
-from cddfuse.io.metadata import Metadata
+from cddfuse.io.metadata import Ancillary, Metadata
+from cddfuse.io.thermal import files as thermal
+from cddfuse.io.thermal.files import Box
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".avif", ".jp2"),
     *(".j2k", ".jpe", ".jfif", ".pgm", ".ppm", ".pnm", ".pbm", ".pfm", ".apng", ".btf"),
+    ".fff",
 )
 """What the names of readable images end with, in lower case. Only folders go by it, not files."""
 
@@ -35,7 +38,8 @@ _MOST_PIXELS = 10**9
 
 _FORMATS: tuple[tuple[bytes, Callable[[Data], Encoded]], ...] = (
     (rb"\x89PNG\r\n\x1a\n", png.png),
-    (rb"\xff\xd8\xff", jpeg.jpeg),
+    (rb"\xff\xd8\xff", thermal.radiometric_jpeg),
+    (rb"FFF\0|AFF\0", thermal.fff),
     (rb"II[*+]\0|MM\0[*+]", tiff.tiff),
     (rb"BM", pillow.bmp),
     (rb"RIFF....WEBP", pillow.webp),
@@ -52,7 +56,7 @@ _OTHERS = (
     (rb"v/1\x01", f"is an OpenEXR image: {_CONVERT}"),
     (rb".{128}DICM", f"is a DICOM image: {_CONVERT}"),
     (rb"%PDF|%!PS", f"is a document: {_CONVERT}"),
-    (rb"FGF\0|FFF\0", f"is a FLIR recording: {_CONVERT}"),
+    (rb"FGF\0", f"is a FLIR recording: {_CONVERT}"),
     (rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ", "is a video: save its frames as images first"),
     (rb"version https://git-lfs", "is a pointer of Git LFS: fetch its content with git lfs pull"),
     (rb"\s*<(!DOCTYPE html|html)", "is a web page, not an image: download the image again"),
@@ -77,6 +81,9 @@ class Decoded:
     nodata: float | None = None
     """The value of pixels that were not measured."""
 
+    unit: Literal["", "C"] = ""
+    """C if the values are degrees Celsius for certain, as those of radiometric files of FLIR."""
+
 
 def prepare_process() -> None:
     """Set up this process for image files of any size: call it once, at the start of a program.
@@ -91,15 +98,79 @@ def prepare_process() -> None:
 
 
 def decode(path: Path) -> Decoded:
-    """Pixels of a file, upright and without alpha, and what comes with them."""
-    with _file(path) as file, _named(str(path)):
-        data = file.read()
-    encoded = _encoded(data, str(path))
-    with _named(str(path)):
+    """Pixels of a file, upright and without alpha, and what comes with them.
+
+    Of a radiometric file these are what the sensor measured, not the picture drawn of it.
+    """
+    name = str(path)
+    data = _content(path)
+    encoded = _encoded(data, name)
+    return _decoded(encoded, encoded.ancillary, name)
+
+
+def decode_content(data: Data, name: str) -> Decoded:
+    """What `decode` gives for a file with this content.
+
+    Args:
+        data: all bytes of the file.
+        name: what errors call it.
+    """
+    encoded = _encoded(data, name)
+    return _decoded(encoded, encoded.ancillary, name)
+
+
+def decode_both(path: Path) -> tuple[Decoded, Decoded]:
+    """The visible and the thermal image of a radiometric file of FLIR, both of the same view.
+
+    They differ in size: each has the pixels of its camera.
+    """
+    name = str(path)
+    data = _content(path)
+    measured = _encoded(data, name)
+    with named(name):
+        photo = thermal.photo(data)
+        if photo is None:
+            raise UnreadableError("holds no visible photo: give the visible image too.")
+        _require_size(photo.image, name)
+        boxes = thermal.common_view(photo, measured)
+    one, other = (
+        _decoded(image, measured.ancillary, name, box)
+        for image, box in zip((photo.image, measured), boxes, strict=True)
+    )
+    return one, other
+
+
+def holds_photo(path: Path) -> bool:
+    """Whether a file is radiometric and holds a visible photo too. It may be damaged further on."""
+    if os.path.isdir(path):
+        return False
+    try:
+        return thermal.photo(_content(path)) is not None
+    except Exception:  # whatever is wrong with it shows when it is read
+        return False
+
+
+def is_thermal(path: Path) -> bool:
+    """Whether a file is radiometric; False if it cannot be read."""
+    try:
+        return thermal.is_radiometric(_content(path))
+    except Exception:
+        return False
+
+
+def _content(path: Path) -> bytes:
+    with opened(path) as file, named(str(path)):
+        return file.read()
+
+
+def _decoded(encoded: Encoded, beside: Ancillary, name: str, box: Box | None = None) -> Decoded:
+    with named(name):
         pixels = encoded.pixels()
-    turned = upright(pixels, metadata.orientation(encoded.ancillary))
-    inherited = metadata.inherited(encoded.ancillary, 16 if encoded.deep else 8)
-    return Decoded(turned, encoded.full, encoded.deep, inherited, encoded.nodata)
+        pixels = pixels[box.rows, box.columns] if box else pixels
+    turned = upright(pixels, metadata.orientation(beside))
+    inherited = metadata.inherited(beside, 16 if encoded.deep else 8)
+    facts = encoded.full, encoded.deep, inherited, encoded.nodata, encoded.unit
+    return Decoded(turned, *facts)
 
 
 def decode_picture(picture: Image.Image, name: str) -> Decoded:
@@ -109,7 +180,7 @@ def decode_picture(picture: Image.Image, name: str) -> Decoded:
         picture: opened from a file or made in memory.
         name: what errors call it.
     """
-    with _named(name):
+    with named(name):
         pixels = pillow.flattened(picture, pillow.ancillary_of(picture).icc)
     # Ask after loading: Pillow turns a TIFF itself, and then drops the entry.
     turned = upright(pixels, _orientation(picture))
@@ -120,7 +191,7 @@ def decode_picture(picture: Image.Image, name: str) -> Decoded:
 
 def read_header(path: Path) -> Encoded:
     """What the header of a file says, without decoding its pixels."""
-    with _file(path) as file:
+    with opened(path) as file:
         try:
             data: Data = mmap(file.fileno(), 0, access=ACCESS_READ)
         except (OSError, ValueError):  # a pipe
@@ -156,16 +227,20 @@ def _encoded(data: Data, name: str) -> Encoded:
     reader = next((read for magic, read in _FORMATS if re.match(magic, start, re.DOTALL)), None)
     if reader is None:
         raise _unknown(start, name)
-    with _named(name):
+    with named(name):
         encoded = reader(data)
-    if encoded.width <= 0 or encoded.height <= 0:
-        raise InputError(f"{name} has no pixels: make or copy it again.")
-    if encoded.width * encoded.height > _MOST_PIXELS:
-        raise _too_large(name, _MOST_PIXELS)
+    _require_size(encoded, name)
     if encoded.images > 1:
         count = encoded.images
         raise InputError(f"{name} holds {count} images: save the one you mean to its own file.")
     return encoded
+
+
+def _require_size(encoded: Encoded, name: str) -> None:
+    if encoded.width <= 0 or encoded.height <= 0:
+        raise InputError(f"{name} has no pixels: make or copy it again.")
+    if encoded.width * encoded.height > _MOST_PIXELS:
+        raise _too_large(name, _MOST_PIXELS)
 
 
 def _unknown(start: bytes, name: str) -> InputError:
@@ -189,7 +264,7 @@ def _too_large(name: str, most: int) -> InputError:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
     """Turn all that decoders raise of a file into one sentence; nobody can list it."""
     try:
         yield
@@ -207,7 +282,8 @@ def _named(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[BufferedReader]:
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """A file that has content."""
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder, not a file: name an image in it.")
     try:

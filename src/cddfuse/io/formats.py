@@ -2,24 +2,29 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from cddfuse.errors import InputError
+from cddfuse.io import decode
 from cddfuse.io.decode import SUFFIXES
 from cddfuse.io.folders import PairedPaths, pair_folders
 from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
 from cddfuse.io.ranges import Ranges, resolve
 from cddfuse.io.source import Loaded, Sink, Source
-from cddfuse.registration import Transform
+from cddfuse.io.thermal.reading import ThermalReading, pair_in, pairs_in
+from cddfuse.io.tiff_clips import Clip as TiffClip
+from cddfuse.io.tiff_clips import ClipPairs, tiff_file
+from cddfuse.io.tiff_clips import Mapping as PageMapping
 from cddfuse.io.video.clip import Clip
 from cddfuse.io.video.live import Live
 from cddfuse.io.video.opening import clip_file, names_clip, open_clip
 from cddfuse.io.video.settings import SUFFIXES as VIDEO_SUFFIXES
 from cddfuse.io.video.settings import ClipReading, ClipWriting
 from cddfuse.io.video.writer import VideoFile
+from cddfuse.registration import Transform
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,10 @@ class Reading:
 
     transform: Transform | None = None
     """Where the first images lie in the second ones, which may be of another size then."""
+
     clip: ClipReading = field(default_factory=ClipReading)
+    thermal: ThermalReading = field(default_factory=ThermalReading)
+    """What is done with temperatures."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,12 @@ def open_source(first: Path, second: Path | None, reading: Reading) -> Source[Lo
             "a transform brings the second image to the size of the first: leave out resizing it.",
             setting="resize",
         )
+    if reading.transform and reading.thermal.celsius:
+        raise InputError(
+            "temperatures are written on the grid of the second image, not on that of the first: "
+            "leave out the transform, or the temperatures.",
+            setting="celsius",
+        )
     return FORMATS[name].source(first, second, reading)
 
 
@@ -119,35 +133,66 @@ def _named(path: Path) -> str | None:
     return next((name for name, form in FORMATS.items() if suffix in form.suffixes), None)
 
 
-def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
+def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePairs | ClipPairs:
     if second is None:
-        raise InputError(f"{first} is one image: give the second one too.")
-    if os.path.isdir(second):
+        pair = pair_in(first)
+        if pair is None:
+            raise _one_image(first)
+    elif os.path.isdir(second):
         raise InputError(f"{first} is a file and {second} a folder: give two of one kind.")
-    pairs = [PairedPaths(first.stem, first, second)]
-    advice = swapped(first, second)
-    ranges, sentence = resolve(reading.ranges, pairs)
-    notes = [note for note in (advice, sentence) if note]
-    return ImagePairs(
-        pairs, notes=notes, resize=reading.resize, ranges=ranges, transform=reading.transform
-    )
+    elif clips := _two_clips(first, second, reading):
+        return clips
+    else:
+        pair = PairedPaths(first.stem, first, second)
+    advice = swapped(*pair[1:]) if second else None
+    return _image_pairs([pair], [advice] if advice else [], reading)
+
+
+def _one_image(path: Path) -> InputError:
+    if decode.is_thermal(path):
+        return InputError(f"{path} is thermal and holds no visible photo: give that too.")
+    return InputError(f"{path} is one image: give the second one too.")
+
+
+def _two_clips(first: Path, second: Path, reading: Reading) -> ClipPairs | None:
+    """Two TIFF files of which one has several pages at least."""
+    one, other = TiffClip.of(first), TiffClip.of(second)
+    if one.length == other.length == 1:
+        return None
+    mapping = PageMapping(reading.resize, reading.thermal.celsius, reading.ranges)
+    return ClipPairs.of(one, other, mapping)
 
 
 def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
-    pairing = pair_folders(first, second, recursive=reading.recursive, leave_out=reading.leave_out)
-    ranges, sentence = resolve(reading.ranges, pairing.pairs)
+    recursive, leave_out = reading.recursive, reading.leave_out
+    try:
+        pairing = pair_folders(first, second, recursive=recursive, leave_out=leave_out)
+    except InputError:
+        own = None if second else pairs_in(first, recursive=recursive, leave_out=leave_out)
+        if own is None:
+            raise
+        pairing = own
+    found = _image_pairs(pairing.pairs, pairing.notes, reading)
+    return replace(found, skipped=pairing.left_out, folder=True)
+
+
+def _image_pairs(
+    pairs: Sequence[PairedPaths], notes: Sequence[str], reading: Reading
+) -> ImagePairs:
+    ranges, sentence = resolve(reading.ranges, pairs)
     return ImagePairs(
-        pairing.pairs,
-        skipped=pairing.left_out,
-        notes=[*pairing.notes, *([sentence] if sentence else [])],
+        pairs,
+        notes=[*notes, *([sentence] if sentence else [])],
         resize=reading.resize,
         ranges=ranges,
         transform=reading.transform,
-        folder=True,
+        celsius=reading.thermal.celsius,
     )
 
 
-def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
+def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
+    if isinstance(source, ClipPairs) and writing.output.suffix.lower() in (".tif", ".tiff"):
+        return tiff_file(source, writing.output, writing.bits, overwrite=writing.overwrite)
     _check_frames(source, writing.output)
     output, many = writing.output, not isinstance(source, ImagePairs) or source.folder
     if many and os.path.isfile(output):
@@ -159,7 +204,13 @@ def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
             return output / f"{name}{writing.suffix}.{writing.form}"
         return output.with_stem(output.stem + writing.suffix)
 
-    sink = ImageFiles(path, bits=writing.bits, overwrite=writing.overwrite, strip=writing.strip)
+    sink = ImageFiles(
+        path,
+        bits=writing.bits,
+        overwrite=writing.overwrite,
+        strip=writing.strip,
+        celsius=isinstance(source, ImagePairs | ClipPairs) and source.celsius,
+    )
     sink.prepare(source.pairs if isinstance(source, ImagePairs) else [])
     return sink
 

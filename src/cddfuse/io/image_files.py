@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cddfuse.errors import InputError
 from cddfuse.io.encode import output_format
+from cddfuse.io.files import replacing
 from cddfuse.io.folders import PairedPaths
 from cddfuse.io.images import load_pair, write_image
 from cddfuse.io.listing import Skipped
@@ -42,6 +43,9 @@ class ImagePairs:
     transform: Transform | None = None
     """Where the first images lie in the second ones, the same for all pairs."""
 
+    celsius: bool = False
+    """Whether temperatures are written beside the results."""
+
     folder: bool = False
     """Whether they are the pairs of folders, and results go to a folder."""
 
@@ -53,7 +57,9 @@ class ImagePairs:
     def __iter__(self) -> Iterator[Entry[Loaded]]:
         """The pairs in order."""
         for pair in self.pairs:
-            yield Entry(pair.name, f"{pair.first} and {pair.second}", partial(self._read, pair))
+            both = f"{pair.first} and {pair.second}"
+            origin = str(pair.first) if pair.first == pair.second else both
+            yield Entry(pair.name, origin, partial(self._read, pair))
 
     def _read(self, pair: PairedPaths) -> Loaded:
         images, metadata = load_pair(
@@ -62,6 +68,7 @@ class ImagePairs:
             name=pair.name,
             resize=self.resize,
             ranges=self.ranges,
+            celsius=self.celsius,
             any_size=self.transform is not None,
         )
         if self.transform is None:
@@ -87,13 +94,15 @@ class ImageFiles:
     """Leave out the metadata of the first image."""
 
     notes: Sequence[str] = ()
+    celsius: bool = False
+    """Write the temperatures in the metadata to a file beside each image, see `beside`."""
 
     def prepare(self, pairs: Sequence[PairedPaths]) -> None:
         """Refuse what would replace a source, or go wrong with every pair."""
         sources = {source.resolve() for pair in pairs for source in (pair.first, pair.second)}
         paths = [self.path(pair.name) for pair in pairs]
         for path in paths:
-            if path.resolve() in sources:
+            if path.resolve() in sources or (self.celsius and beside(path).resolve() in sources):
                 raise InputError(
                     f"{path} is a source: choose another folder for the results, or a suffix.",
                     setting="output",
@@ -104,11 +113,21 @@ class ImageFiles:
 
     def has(self, name: str) -> bool:
         """Whether the file exists and is to be kept."""
-        return not self.overwrite and os.path.isfile(self.path(name))
+        path = self.path(name)
+        paths = [path, beside(path)] if self.celsius else [path]
+        return not self.overwrite and all(map(os.path.isfile, paths))
 
     def write(self, name: str, image: Tensor, metadata: Metadata) -> bool:
         """Write a fused image (C, H, W) in [0, 1]; False if another program has done so."""
         path = self.path(name)
+        if self.celsius and not self.overwrite:
+            if os.path.isfile(path) and not self.has(name):  # it lacks its temperatures only
+                return self._write_celsius(path, metadata)
+            if os.path.isfile(beside(path)) and not self.has(name):
+                raise InputError(
+                    f"{beside(path)} exists already: choose another name, or overwrite it.",
+                    "overwrite",
+                )
         deep = metadata.bits == 16 and path.suffix.lower() in _DEEP
         bits = self.bits or (16 if deep else 8)
         kept = None if self.strip else metadata
@@ -118,13 +137,26 @@ class ImageFiles:
             if self.has(name):
                 return False
             raise
-        return True
+        return self._write_celsius(path, metadata)
 
     def close(self) -> None:
         """Nothing is left to do."""
 
     def abandon(self) -> None:
         """Nothing is left to do: each image is whole."""
+
+    def _write_celsius(self, path: Path, metadata: Metadata) -> bool:
+        if self.celsius and metadata.celsius is not None:
+            import tifffile
+
+            with replacing(beside(path)) as temporary:
+                tifffile.imwrite(temporary, metadata.celsius, metadata=None, software=False)
+        return True
+
+
+def beside(path: Path) -> Path:
+    """The file of the temperatures of a result."""
+    return path.with_name(f"{path.stem}_celsius.tif")
 
 
 def require_writable(folder: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from cddfuse.errors import InputError, trouble
-from cddfuse.io.decode import Decoded, decode, decode_picture
+from cddfuse.io.decode import Decoded, decode, decode_both, decode_picture, holds_photo
 from cddfuse.io.encode import encoded, output_format
 from cddfuse.io.files import replacing
 from cddfuse.io.metadata import Metadata
@@ -85,18 +85,28 @@ def load_pair(
     name: str | None = None,
     resize: bool = False,
     ranges: Ranges | None = None,
+    celsius: bool = False,
     any_size: bool = False,
 ) -> tuple[ImagePair, Metadata]:
     """Read two files of one scene, and what a fused image inherits from them.
 
-    Arguments are those of `read_pair`; with `any_size` the images keep sizes that differ. The
-    metadata is that of the first file, with as many bits as the deeper of both needs.
+    Arguments are those of `read_pair`. The metadata is that of the first file, with as many bits
+    as the deeper of both needs.
+
+    Args:
+        first: if it is the second too and radiometric, the visible photo in it counts.
+        celsius: put the temperatures of the second image into the metadata, or those of the first
+            if only that has any.
+        any_size: let the images keep sizes that differ.
     """
     with trouble(f"read {first} and {second}"):
-        images = decode(first), decode(second)
+        if first == second and holds_photo(first):
+            images = decode_both(first)
+        else:
+            images = decode(first), decode(second)
     names = str(first), str(second)
     called = first.stem if name is None else name
-    return paired(images, names, called, resize, ranges, any_size)
+    return paired(images, names, called, resize, ranges, celsius, any_size)
 
 
 def paired(
@@ -105,24 +115,31 @@ def paired(
     name: str,
     resize: bool = False,
     ranges: Ranges | None = None,
+    celsius: bool = False,
     any_size: bool = False,
 ) -> tuple[ImagePair, Metadata]:
     """Two decoded images as a pair, see `load_pair`.
 
     Args:
-        names: what errors call the images.
+        names: what errors call the images. Those of one file, of the same name, are brought to the
+            size of the one with more pixels.
         name: of the pair.
     """
+    one_file = names[0] == names[1]
     with trouble(f"read {names[0]} and {names[1]}"):
         rules = ranges or (None, None)
+        images = (_measured(images[0], rules[0]), _measured(images[1], rules[1]))
         one, other = (
-            _from_decoded(image, called, rule.of(image) if rule else None)
+            _by_rule(image, called, rule)
             for image, called, rule in zip(images, names, rules, strict=True)
         )
+        if one_file and one.shape[-1] < other.shape[-1]:
+            one = _resized(one, other)
         if not any_size:
-            other = _matching(one, other, names, resize)
+            other = _matching(one, other, names, resize or one_file)
+        degrees = _temperatures(images, names, one) if celsius else None
     bits: Literal[8, 16] = 16 if any(image.deep for image in images) else 8
-    return ImagePair(one, other, name), replace(images[0].metadata, bits=bits)
+    return ImagePair(one, other, name), replace(images[0].metadata, bits=bits, celsius=degrees)
 
 
 def write_image(
@@ -198,9 +215,43 @@ def _ruled(source: ImageSource, rule: Rule | None) -> Tensor:
     if isinstance(source, Tensor):
         array = source.detach().cpu().numpy()
         pixels = array.transpose(1, 2, 0) if array.ndim == 3 else array
-        return read_image(source, range=rule.of(_decoded(pixels, _called(source))))
-    image = _decoded(source, _called(source))
-    return _from_decoded(image, _called(source), rule.of(image))
+        image = _decoded(pixels, _called(source))
+        range = rule.of(image, _called(source))
+        return rule.gained(read_image(source, range=range), image, range)
+    image = rule.measured(_decoded(source, _called(source)))
+    return _by_rule(image, _called(source), rule)
+
+
+def _measured(image: Decoded, rule: Rule | None) -> Decoded:
+    return rule.measured(image) if rule else image
+
+
+def _by_rule(image: Decoded, name: str, rule: Rule | None) -> Tensor:
+    if rule is None:
+        return _from_decoded(image, name, None)
+    range = rule.of(image, name)
+    return rule.gained(_from_decoded(image, name, range), image, range)
+
+
+def _temperatures(
+    images: tuple[Decoded, Decoded], names: tuple[str, str], grid: Tensor
+) -> NDArray[np.float32]:
+    """Degrees Celsius of the thermal image, with the pixels of the pair."""
+    known = [x for x in images[::-1] if x.unit == "C"]
+    known += [x for x in images[::-1] if x.pixels.dtype.kind == "f" and x.pixels.ndim == 2]
+    if not known:
+        raise InputError(
+            f"neither {names[0]} nor {names[1]} says what it holds in degrees: leave the "
+            "temperatures out, or give the kelvin of one count.",
+            ("celsius", "kelvin_per_count"),
+        )
+    degrees = np.ascontiguousarray(known[0].pixels, np.float32)
+    if degrees.shape == grid.shape[-2:]:
+        return degrees
+    size = (grid.shape[-2], grid.shape[-1])
+    # Bilinear, which makes no temperature that was not measured.
+    tensor = torch.from_numpy(degrees)[None, None]
+    return F.interpolate(tensor, size, mode="bilinear", antialias=True)[0, 0].numpy()
 
 
 def _from_decoded(image: Decoded, name: str, range: Range | None) -> Tensor:
@@ -208,7 +259,7 @@ def _from_decoded(image: Decoded, name: str, range: Range | None) -> Tensor:
     if min(native.strides) < 0:  # a single row that was turned counts as contiguous
         native = native.copy()
     if range is not None:
-        scaled = _scaled(native, _checked(range))
+        scaled = _checked(range).scaled(native)
         if image.nodata is not None:
             scaled[np.isnan(native) if math.isnan(image.nodata) else native == image.nodata] = 0
         tensor = _in_range(_nonempty(torch.from_numpy(scaled), name), name)
@@ -219,16 +270,6 @@ def _from_decoded(image: Decoded, name: str, range: Range | None) -> Tensor:
     else:
         raise InputError(f"{name} holds {native.dtype} values: {_TYPES}.", "range")
     return (tensor.permute(2, 0, 1) if tensor.ndim == 3 else tensor[None]).float().contiguous()
-
-
-def _scaled(values: NDArray[Any], range: Range) -> NDArray[Any]:
-    """The values with the range brought to [0, 1], the rest clipped; NaN stays."""
-    wide = values.dtype.itemsize > 2 and values.dtype != np.float32
-    scaled: NDArray[np.float64] = values.astype(np.float64 if wide else np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):
-        scaled -= range.low
-        scaled /= range.high - range.low
-        return scaled.clip(0, 1, out=scaled)
 
 
 def _checked(range: Range) -> Range:
@@ -287,5 +328,9 @@ def _matching(one: Tensor, other: Tensor, names: tuple[str, str], resize: bool) 
     if not resize:
         sizes = f"{names[0]} is {_size(one)} and {names[1]} is {_size(other)}"
         raise InputError(f"{sizes}: use images of one size, or resize the second.", "resize")
-    size = (one.shape[-2], one.shape[-1])
-    return F.interpolate(other[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+    return _resized(other, one)
+
+
+def _resized(image: Tensor, like: Tensor) -> Tensor:
+    size = (like.shape[-2], like.shape[-1])
+    return F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)

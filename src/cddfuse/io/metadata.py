@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cddfuse.io import directories
 from cddfuse.io.directories import EXIF_POINTER, GPS_POINTER, Data, Directory, Field, Fields
 
@@ -66,6 +69,9 @@ class Metadata:
 
     time: Fraction | None = None
     """Of a frame of a clip, in seconds from its start."""
+    celsius: NDArray[np.float32] | None = None
+    """Temperatures (H, W) of the thermal source in degrees Celsius, which go to a file of their own
+    beside the result."""
 
 
 def read_exif(block: bytes) -> Exif:

@@ -4,23 +4,30 @@
 and medical images do not: their values lie anywhere, so a range is chosen for a whole folder.
 
 A rule is text: `auto`, `full`, `minmax`, `percentile`, `percentile:P`, `LOW:HIGH` or
-`auto:LOW:HIGH`, and holds for both sides of all pairs, or for one after `first=` or `second=`.
+`auto:LOW:HIGH`, and holds for both sides of all pairs, or for one after `first=` or `second=`. With
+C or K after it, a range is in degrees Celsius or in kelvin, for files that say how counts become
+degrees, and for floats, which are taken as degrees Celsius.
 """
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cddfuse.errors import InputError
-from cddfuse.io.decode import Decoded, decode, read_header
+from cddfuse.io import agc as gain
+from cddfuse.io.agc import Agc
+from cddfuse.io.decode import Decoded, decode, decode_both, holds_photo, read_header
 from cddfuse.io.folders import PairedPaths
+from cddfuse.io.thermal.planck import KELVIN
 
 _PERCENT = 0.1  # cut off at both ends by default
 # 16-bit images that span a third of their range or more stay as they are. Photographs of TNO,
@@ -31,6 +38,7 @@ _MOST_SAMPLES = 2**22  # of values that have no histogram
 _LARGEST = 1e300
 _WORKERS = min(4, os.cpu_count() or 1)
 _KNOWN = "auto, full, minmax, percentile, percentile:P or LOW:HIGH"
+Unit = Literal["", "C", "K"]
 
 
 class Range(NamedTuple):
@@ -39,13 +47,22 @@ class Range(NamedTuple):
     low: float
     high: float
 
+    def scaled(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The values with the range brought to [0, 1], the rest clipped; NaN stays."""
+        wide = values.dtype.itemsize > 2 and values.dtype != np.float32
+        scaled: NDArray[np.float64] = values.astype(np.float64 if wide else np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled -= self.low
+            scaled /= self.high - self.low
+            return scaled.clip(0, 1, out=scaled)
+
     def __str__(self) -> str:
         return ":".join(_text(value) for value in self)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How the range of an image is found."""
+    """How the values of an image become [0, 1]."""
 
     kind: Literal["auto", "full", "minmax", "percentile", "range"] = "auto"
     """`auto` is full for 8 bits, for floats in [0, 1] and for 16-bit photographs, and percentiles
@@ -57,14 +74,24 @@ class Rule:
     given: Range | None = None
     """For `range` the range of all images, for `auto` that of images of more than 8 bits."""
 
+    unit: Unit = ""
+    """Of the range that is given; empty for the values of the files, whatever they are. A range
+    in degrees leaves images of 8 bits as they are."""
+
+    agc: Agc = field(default_factory=Agc)
+    """Gain control of images of more than 8 bits that a range was found for."""
+
+    kelvin_per_count: float | None = None
+    """What makes degrees of counts of files that do not say."""
+
     def __str__(self) -> str:
-        """The text that `parse` makes this rule of."""
+        """The text that `parse` makes the range of this rule of."""
         if self.kind == "percentile":
             return f"percentile:{_text(self.percent)}"
         words = ([] if self.kind == "range" else [self.kind]) + (
             [str(self.given)] if self.given else []
         )
-        return ":".join(words)
+        return ":".join(words) + self.unit
 
     @classmethod
     def parse(cls, text: str) -> "Rule":
@@ -73,7 +100,7 @@ class Rule:
         if word in ("full", "minmax") and not rest:
             return cls("full" if word == "full" else "minmax")
         if word == "auto":
-            return cls(given=_range(rest, text) if rest else None)
+            return cls("auto", _PERCENT, *(_range(rest, text) if rest else ()))
         if word == "percentile":
             percent = _number(rest, text) if rest else _PERCENT
             if not 0 <= percent < 50:
@@ -81,17 +108,37 @@ class Rule:
                     f"cannot cut off {percent:g} percent at both ends: use 0 to 49.", "range"
                 )
             return cls("percentile", percent)
-        return cls("range", given=_range(text, text))
+        return cls("range", _PERCENT, *_range(text, text))
 
     @property
     def resolved(self) -> bool:
         """Whether the range of an image follows without looking at its values."""
         return self.kind in ("full", "range") or self.given is not None
 
-    def of(self, image: Decoded) -> Range | None:
-        """The range of an image; None is that of its type."""
+    def of(self, image: Decoded, name: str = "the image") -> Range | None:
+        """The range of an image that is `measured`, in its values; None is that of its type."""
         rule = self if self.resolved else _estimated(self, [image], "the image")
-        return rule.given if rule.kind == "range" or image.deep else None
+        if not image.deep and (rule.kind != "range" or rule.unit):
+            return None
+        if rule.given is None or not rule.unit:
+            return rule.given
+        _require_degrees(image, name)
+        zero = KELVIN if rule.unit == "K" else 0.0
+        return Range(*(value - zero for value in rule.given))
+
+    def measured(self, image: Decoded) -> Decoded:
+        """The image with its counts as degrees Celsius, if the rule says what they mean."""
+        if self.kelvin_per_count is None or image.unit or not image.deep or image.pixels.ndim > 2:
+            return image
+        celsius = image.pixels * np.float64(self.kelvin_per_count) - KELVIN
+        if image.nodata is not None:
+            celsius[image.pixels == image.nodata] = math.nan
+        nodata = None if image.nodata is None else math.nan
+        return replace(image, pixels=celsius.astype(np.float32), unit="C", nodata=nodata)
+
+    def gained(self, image: Tensor, decoded: Decoded, range: Range | None) -> Tensor:
+        """An image (C, H, W) in [0, 1], brought there by a range, after gain control."""
+        return self.agc.apply(image) if range and decoded.deep else image
 
 
 class Ranges(NamedTuple):
@@ -101,8 +148,25 @@ class Ranges(NamedTuple):
     second: Rule = Rule()
 
     @classmethod
-    def parse(cls, texts: Iterable[str]) -> "Ranges":
-        """The rules of texts such as `second=29300:31000`; `auto` where nothing is said."""
+    def parse(
+        cls,
+        texts: Iterable[str],
+        *,
+        agc: gain.Kind = "none",
+        kelvin_per_count: float | None = None,
+    ) -> "Ranges":
+        """The rules of texts such as `second=29300:31000`; `auto` where nothing is said.
+
+        Args:
+            texts: one for both sides or one for each.
+            agc: gain control of thermal images.
+            kelvin_per_count: what the counts of second images mean that do not say it themselves.
+        """
+        if kelvin_per_count is not None and not 0 < kelvin_per_count <= 1000:
+            raise InputError(
+                f"one count cannot be {kelvin_per_count:g} kelvin: use 0.01 or 0.04, for example.",
+                "kelvin_per_count",
+            )
         found: dict[str, Rule] = {}
         for text in texts:
             side, _, rule = text.rpartition("=")
@@ -115,7 +179,8 @@ class Ranges(NamedTuple):
                 raise InputError(f"{images} two ranges: give one.", "range")
             found[side.strip()] = Rule.parse(rule)
         common = found.get("", Rule())
-        return cls(*(found.get(side, common) for side in cls._fields))
+        rules = [replace(found.get(side, common), agc=Agc(agc)) for side in cls._fields]
+        return cls(rules[0], replace(rules[1], kelvin_per_count=kelvin_per_count))
 
     @property
     def texts(self) -> list[str]:
@@ -147,7 +212,9 @@ def resolve(ranges: Ranges, pairs: Sequence[PairedPaths]) -> Resolved:
     maxima of all. Files that cannot be read are skipped: they fail when they are fused.
     """
     return resolve_images(
-        ranges, [_file(pair.first) for pair in pairs], [_file(pair.second) for pair in pairs]
+        ranges,
+        [_first(pair) for pair in pairs],
+        [_image(pair.second) for pair in pairs],
     )
 
 
@@ -157,37 +224,70 @@ def resolve_images(
     second: Sequence[Readable],
     noun: str = "file",
 ) -> Resolved:
-    """Fix the range of each side over all its images, see `resolve`."""
+    """Fix the range and the gain control of each side over all its images, see `resolve`."""
     rules, notes = [], []
     for side, rule, images in zip(Ranges._fields, ranges, (first, second), strict=True):
         resolved, count = _resolve_side(rule, images, side)
+        resolved = _resolve_gain(resolved, images)
         rules.append(resolved)
         if resolved.given:
             files = f"1 {noun}" if count == 1 else f"{count} {noun}s"
             source = f" from {files}" if count else ""
-            notes.append(f"{side}={resolved}{source}")
+            control = f" with {resolved.agc.kind}" if resolved.agc.kind != "none" else ""
+            notes.append(f"{side}={resolved}{control}{source}")
     sentence = f"value range: {', '.join(notes)}" if notes else ""
     return Resolved(Ranges(*rules), sentence)
 
 
-def _file(path: Path) -> Readable:
+def _image(path: Path) -> Readable:
     return Readable(lambda: decode(path), lambda: read_header(path).deep)
+
+
+def _first(pair: PairedPaths) -> Readable:
+    """The first image, which may be the visible photo in a radiometric file."""
+    if pair.first == pair.second and holds_photo(pair.first):
+        return Readable(lambda: decode_both(pair.first)[0], lambda: False)
+    return _image(pair.first)
 
 
 def _resolve_side(rule: Rule, images: Sequence[Readable], side: str) -> tuple[Rule, int]:
     """The fixed rule, and how many files it was found in."""
     if rule.resolved:
         return rule, 0
-    chosen = images if rule.kind == "minmax" else _spread(images)
+    chosen = list(images) if rule.kind == "minmax" else _spread(images)
     if rule.kind == "auto":
         chosen = [image for image in chosen if _is_deep(image)]
     statistics = _Statistics(f"the {side} images", max(1, len(chosen)))
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for start in range(0, len(chosen), _WORKERS):  # a few images in memory at a time
-            for image in pool.map(_readable, chosen[start : start + _WORKERS]):
-                if image is not None:
-                    statistics.add(image)
+    for image in _decoded(rule, chosen):
+        statistics.add(image)
     return statistics.rule(rule), statistics.count
+
+
+def _resolve_gain(rule: Rule, images: Sequence[Readable]) -> Rule:
+    """The rule with the curve of its gain control, from the same images."""
+    if rule.agc.resolved or rule.given is None:
+        return rule
+    counts: NDArray[np.int64] = np.zeros(0, np.int64)
+    for image in _decoded(rule, [image for image in _spread(images) if _is_deep(image)]):
+        try:
+            range = rule.of(image)
+        except InputError:  # which shows when the image is fused
+            continue
+        values = image.pixels if range is None else image.pixels[_is_data(image)]
+        if range is not None and values.size:
+            found = gain.histogram(torch.from_numpy(range.scaled(values)))
+            counts = found + counts if counts.size else found
+    curve = gain.plateau(counts) if counts.size else ()
+    return replace(rule, agc=Agc(rule.agc.kind, curve))
+
+
+def _decoded(rule: Rule, images: Sequence[Readable]) -> Iterator[Decoded]:
+    """Those that can be read, a few in memory at a time."""
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for start in range(0, len(images), _WORKERS):
+            for image in pool.map(_readable, images[start : start + _WORKERS]):
+                if image is not None:
+                    yield rule.measured(image)
 
 
 def _spread(images: Sequence[Readable]) -> list[Readable]:
@@ -216,6 +316,23 @@ def _estimated(rule: Rule, images: Iterable[Decoded], name: str) -> Rule:
     return statistics.rule(rule)
 
 
+def _is_data(image: Decoded) -> NDArray[np.bool_]:
+    """Where an image was measured."""
+    mask: NDArray[np.bool_] = np.ones(image.pixels.shape, bool)
+    if image.nodata is not None and image.deep:
+        mask = image.pixels != image.nodata
+    return mask & np.isfinite(image.pixels) if image.pixels.dtype.kind == "f" else mask
+
+
+def _require_degrees(image: Decoded, name: str) -> None:
+    if image.unit != "C" and image.pixels.dtype.kind != "f":
+        raise InputError(
+            f"{name} holds counts and does not say what they are in degrees: give the range in "
+            "counts, or the kelvin of one count.",
+            ("range", "kelvin_per_count"),
+        )
+
+
 @dataclass
 class _Statistics:
     """Values of many images in bounded memory: counts of up to 16 bits, a sample of others."""
@@ -236,18 +353,14 @@ class _Statistics:
 
     def add(self, image: Decoded) -> None:
         """Take up the values that were measured."""
-        values = image.pixels.reshape(-1)
-        if image.nodata is not None and image.deep:
-            values = values[values != image.nodata]
-        if values.dtype.kind == "f":
-            values = values[np.isfinite(values)]
+        values = image.pixels[_is_data(image)]
         if not values.size:
             return
         self.count += 1
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(values.max()))
-        kind = values.dtype.kind
-        short = kind in "ui" and values.dtype.itemsize <= 2
+        kind = values.dtype.kind + image.unit
+        short = kind in ("u", "i") and values.dtype.itemsize <= 2
         self.kinds.add("counts" if short else kind)
         self.white = max(self.white, image.full[1] if short and kind == "u" else math.inf)
         if short:
@@ -258,22 +371,25 @@ class _Statistics:
     def rule(self, rule: Rule) -> Rule:
         """The rule with its range fixed."""
         if not self.count:
-            return Rule("full")
-        if rule.kind == "minmax":
-            return Rule("range", given=_widened(self.low, self.high))
-        if len(self.kinds) > 1:
+            return replace(rule, kind="full")
+        if len(self.kinds) > 1 and (rule.kind != "minmax" or "fC" in self.kinds):
             raise InputError(
                 f"{self.name} hold values of different types, such as 16-bit integers and floats, "
                 "which no one range fits: give the range of their values.",
                 "range",
             )
+        unit: Unit = "C" if self.kinds == {"fC"} else ""
+        fixed = replace(rule, kind="range", percent=_PERCENT, unit=unit)
+        if rule.kind == "minmax":
+            return replace(fixed, given=_widened(self.low, self.high))
         if rule.kind == "percentile":
-            return Rule("range", given=self._percentiles(rule.percent))
+            return replace(fixed, given=self._percentiles(rule.percent))
         if self.kinds == {"f"} and self.low >= 0 and self.high <= 1:
-            return Rule("full")
+            return replace(rule, kind="full")
         found = self._percentiles(_PERCENT)
-        photographs = found.high - found.low >= _PHOTOGRAPH * self.white
-        return Rule("full") if photographs else Rule(given=found)
+        if found.high - found.low >= _PHOTOGRAPH * self.white:
+            return replace(rule, kind="full")
+        return replace(fixed, kind="auto", given=found)
 
     def _count(self, values: NDArray[Any]) -> None:
         if not self.counts.size:
@@ -314,14 +430,15 @@ def _widened(low: float, high: float) -> Range:
     return Range(round(low, digits), round(high, digits)) if digits > 0 else Range(low, high)
 
 
-def _range(text: str, whole: str) -> Range:
-    low, sign, high = text.partition(":")
+def _range(text: str, whole: str) -> tuple[Range, Unit]:
+    unit: Unit = "C" if text[-1:] in "cC" and text else "K" if text[-1:] in "kK" and text else ""
+    low, sign, high = text[: len(text) - len(unit)].partition(":")
     if not sign:
         raise InputError(f"there is no range {whole}: use {_KNOWN}.", "range")
     found = Range(_number(low, whole), _number(high, whole))
     if found.low >= found.high:
         raise InputError(f"the range {whole} is empty: give the lower value first.", "range")
-    return found
+    return found, unit
 
 
 def _number(text: str, whole: str) -> float:

@@ -45,6 +45,9 @@ class Encoded:
     nodata: float | None = None
     """The value of pixels that were not measured."""
 
+    unit: Literal["", "C"] = ""
+    """C if the values are degrees Celsius for certain."""
+
     @property
     def deep(self) -> bool:
         """Whether 8 bits do not hold the values."""

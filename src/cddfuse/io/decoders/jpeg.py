@@ -18,26 +18,26 @@ _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _PROFILE = b"ICC_PROFILE\0"
 
-_Segment = tuple[int, int, int]  # marker, start and end of the body
+Segment = tuple[int, int, int]  # marker, start and end of the body
 
 
 def jpeg(data: Data) -> Encoded:
     """A JPEG file. Of several images in it (MPO), the others are previews nobody means."""
-    segments = list(_segments(data))
-    frame = next((segment for segment in segments if segment[0] in _FRAMES), None)
+    parts = list(segments(data))
+    frame = next((part for part in parts if part[0] in _FRAMES), None)
     if frame is None or frame[2] - frame[1] < 6:
         raise ValueError("there is no header")
     bits, height, width, channels = struct.unpack_from(">BHHB", data, frame[1])
-    ancillary = _ancillary(data, segments)
+    ancillary = _ancillary(data, parts)
     if bits == 8 and frame[0] != 0xC3:
-        pixels = partial(_pixels, data, segments, ancillary.icc)
+        pixels = partial(_pixels, data, parts, ancillary.icc)
     else:
         pixels = partial(_deep_pixels, data, bits, channels)
     return Encoded(width, height, bits, "u", pixels, 1, ancillary)
 
 
-def _segments(data: Data) -> Iterator[_Segment]:
-    """All segments up to the first scan, whose end is that of the data."""
+def segments(data: Data) -> Iterator[Segment]:
+    """Marker, start and end of all segments up to the first scan, whose end is that of the data."""
     at = 2
     while True:
         at = data.find(b"\xff", at)
@@ -56,8 +56,8 @@ def _segments(data: Data) -> Iterator[_Segment]:
         at = max(end, at + 2)
 
 
-def _pixels(data: Data, segments: list[_Segment], profile: bytes) -> Pixels:
-    return flattened(JpegImagePlugin.JpegImageFile(BytesIO(_image_only(data, segments))), profile)
+def _pixels(data: Data, parts: list[Segment], profile: bytes) -> Pixels:
+    return flattened(JpegImagePlugin.JpegImageFile(BytesIO(_image_only(data, parts))), profile)
 
 
 def _deep_pixels(data: Data, bits: int, channels: int) -> Pixels:
@@ -69,24 +69,24 @@ def _deep_pixels(data: Data, bits: int, channels: int) -> Pixels:
     return array[..., 0] if array.shape[2:] == (1,) else array
 
 
-def _image_only(data: Data, segments: list[_Segment]) -> bytes:
+def _image_only(data: Data, parts: list[Segment]) -> bytes:
     """The file without comments and application data that do not say what its channels are."""
     view = memoryview(data)
-    parts: list[bytes | memoryview] = [b"\xff\xd8"]
-    for marker, start, end in segments:
+    kept: list[bytes | memoryview] = [b"\xff\xd8"]
+    for marker, start, end in parts:
         body = bytes(data[start : start + 12]) if 0xE0 <= marker <= 0xEF else b""
         if marker == 0xE0 and body.startswith(b"JFIF\0"):
-            parts.append(_JFIF)
+            kept.append(_JFIF)
         elif not 0xE0 <= marker <= 0xEF and marker != _COMMENT:
-            parts += [bytes((0xFF, marker)), view[start - 2 : end]]
+            kept += [bytes((0xFF, marker)), view[start - 2 : end]]
         elif marker == 0xEE and body.startswith(b"Adobe") and end - start >= 12:
-            parts += [b"\xff\xee\0\x0e", view[start : start + 12]]
-    return b"".join(parts)
+            kept += [b"\xff\xee\0\x0e", view[start : start + 12]]
+    return b"".join(kept)
 
 
-def _ancillary(data: Data, segments: list[_Segment]) -> Ancillary:
+def _ancillary(data: Data, parts: list[Segment]) -> Ancillary:
     exif, xmp, dpi, profile = NO_EXIF, b"", None, []
-    for marker, start, end in segments:
+    for marker, start, end in parts:
         if not 0xE0 <= marker <= 0xE2:
             continue
         body = bytes(data[start:end])

@@ -1,5 +1,6 @@
 """TIFF and BigTIFF: Pillow decodes 8 bits, tifffile the rest and what Pillow has no mode for."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,7 @@ _COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 33003, 33005, 34712, 3488
 _COMPRESSIONS |= {34933, 50000, 50001, 50002, 52546}
 _OPTIONAL = (34925, 50000, 50001)  # of libtiff: LZMA, Zstandard, WebP
 _MOST_PAGES = 10**5
+_BIG_KINDS = 16  # and up: numbers of 64 bits, of BigTIFF
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,48 @@ def tiff(data: Data) -> Encoded:
     size = (page.width, page.height)
     shown = 8 if by_pillow else bits
     return Encoded(*size, shown, kind, pixels, images, ancillary, nodata=_nodata(page))
+
+
+def pages(data: Data) -> list[Directory]:
+    """The directories of the images of a file, such as the frames of a clip."""
+    start = directories.header(data)
+    found = list(_chain(data, *start)) if start else []
+    if not found:
+        raise ValueError("there is no header")
+    main, count = _main(data, found)
+    kept = [page for page in found if not _is_reduced(page)]
+    if count == 1:
+        return [main.directory]
+    return [main.directory, *(x.directory for x in kept[1:] if x.compression in _COMPRESSIONS)]
+
+
+def extracted(data: Data, directory: Directory) -> bytes:
+    """A file of classic TIFF that holds one page of another, without copying the other pages."""
+    layout, fields = directory.layout, dict(directory.fields)
+    head = {"<": b"II*\0", ">": b"MM\0*"}[layout.order] + bytes(4)
+    body = bytearray(head)
+    for offsets, counts in _SEGMENTS[:2]:
+        parts = list(zip(directory.integers(offsets), directory.integers(counts), strict=False))
+        if not parts:
+            continue
+        if sum(count for _, count in parts) > len(data):
+            raise ValueError("its pixels overlap")
+        places = []
+        for at, count in parts:
+            if at + count > len(data):
+                raise ValueError("its pixels end too early")
+            places.append(len(body))
+            body += data[at : at + count]
+        fields[offsets] = _longs(places)
+        fields[counts] = _longs([count for _, count in parts])
+    body += bytes(len(body) % 2)
+    body[4:8] = directories.Layout(layout.order, False).offset.pack(len(body))
+    narrow = {tag: field for tag, field in fields.items() if field.kind < _BIG_KINDS}
+    return bytes(body) + directories.packed(narrow, len(body), layout.order)
+
+
+def _longs(values: list[int]) -> directories.Field:
+    return directories.Field(4, len(values), struct.pack(f"<{len(values)}I", *values))
 
 
 def with_fields(data: bytes, fields: dict[int, directories.Field | directories.Fields]) -> bytes:
