@@ -11,12 +11,14 @@ from rich.console import Console
 
 from cddfuse.cli import record
 from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
+from cddfuse.cli.flags.volumes import VolumeFlags
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError
 from cddfuse.io import expanded
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
 from cddfuse.io.source import Loaded, Sink, Source
+from cddfuse.io.volumes import VolumePair
 from cddfuse.models import FusionModel
 from cddfuse.pipeline import Options, Summary, fuse_all
 from cddfuse.runtime import Limits
@@ -30,13 +32,14 @@ def fuse(
     output: Annotated[Path, Parameter(alias="-o")],
     network: NetworkFlags = NetworkFlags(),  # noqa: B008
     resources: LimitFlags = LimitFlags(),  # noqa: B008
+    volumes: VolumeFlags = VolumeFlags(),  # noqa: B008
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
     overwrite: Flag = False,
     suffix: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
     recursive: Flag = False,
-    format: Literal["png", "jpg", "tif", "bmp", "webp"] = "png",
+    format: Literal["png", "jpg", "tif", "bmp", "webp", "dcm"] = "png",
     bits: Literal[8, 16] | None = None,
     range: Words = (),
     strip: Flag = False,
@@ -45,6 +48,9 @@ def fuse(
 ) -> int:
     """Fuse two images, or the pairs of two folders, or of one folder that holds both.
 
+    Or two medical volumes, NIfTI files or folders with DICOM series: PET, SPECT or CT first, MRI
+    second. Research use, not for diagnosis.
+
     Results that exist in the output folder are kept, so an interrupted run resumes.
 
     Args:
@@ -52,7 +58,8 @@ def fuse(
             if only that has any. Or a folder that holds both sides, in subfolders (vi and ir) or by
             name (01_vi.png and 01_ir.png).
         second: Infrared (MRI) image or folder. Files of two folders are paired by name.
-        output: Output file or folder; for folders, a folder.
+        output: Output file or folder; for folders, a folder. For volumes, .nii.gz, a picture (a
+            montage), or a folder of slices, which are DICOM by --format dcm.
         grey: Drop the colour.
         stretch: Stretch each result to the full range, as in published tables.
         resize: Resize the second image to the size of the first where they differ.
@@ -76,17 +83,23 @@ def fuse(
         recursive=recursive,
         leave_out=(output,),
         ranges=record.ranges_for(output, range, overwrite=overwrite),
+        volumes=volumes.reading(),
     )
     source = open_source(first, second, reading)
-    sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip))
-    model = network.load()
+    colours = volumes.writing(grey=grey)
+    sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip, colours))
+    medical = isinstance(source, VolumePair)
+    if medical and stretch:
+        raise InputError("slices of a volume have one range: leave the stretch out.", "stretch")
+    model = (network.preferring("mif") if medical else network).load()
     options = Options(grey, stretch, resources.limits())
     console = stderr(quiet)
     for note in source.notes:
         console.print(note)
-    if not os.path.isdir(first):
+    if not medical and not os.path.isdir(first):
         return _fuse_one(model, source, sink, options, console, json)
-    if source.ranges:
+    whole = sink.path("") == sink.path("0")  # one file for all
+    if source.ranges and not whole:
         record.store(output, source.ranges)
     with progress(console) as bar:
         shown = bar.add_task("fuse", total=source.length, rate="")
@@ -99,8 +112,9 @@ def fuse(
         try:
             summary = fuse_all(model, source, sink, options, after=after)
         except KeyboardInterrupt:
-            again = "starts again" if overwrite else "does the rest"
-            console.print(f"stopped: what is done is in {output}; the same command {again}")
+            again = "starts again" if overwrite or whole else "does the rest"
+            left = "nothing was written" if whole else f"what is done is in {output}"
+            console.print(f"stopped: {left}; the same command {again}")
             return 130
     _report(summary, source, output, console)
     if json:
@@ -158,7 +172,7 @@ def _report(summary: Summary, source: Source[Loaded], output: Path, console: Con
 def _as_json(summary: Summary, source: Source[Loaded], sink: Sink) -> str:
     return json_format.dumps(
         {
-            "done": [str(sink.path(name)) for name in summary.done],
+            "done": list(dict.fromkeys(str(sink.path(name)) for name in summary.done)),
             "kept": [str(sink.path(name)) for name in summary.kept],
             "failed": {name: sentence(reason) for name, reason in summary.failed.items()},
             "unpaired": [str(skipped.path) for skipped in source.skipped],

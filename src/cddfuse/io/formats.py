@@ -13,6 +13,14 @@ from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
 from cddfuse.io.ranges import Ranges, resolve
 from cddfuse.io.source import Loaded, Sink, Source
+from cddfuse.io.volumes import (
+    VolumePair,
+    VolumeReading,
+    VolumeWriting,
+    holds_dicom,
+    open_results,
+    open_volumes,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Reading:
 
     ranges: Ranges = field(default_factory=Ranges)
     """How values become [0, 1]; estimated once over all pairs."""
+
+    volumes: VolumeReading = field(default_factory=VolumeReading)
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,8 @@ class Writing:
     strip: bool = False
     """Leave out the metadata of the first image."""
 
+    volumes: VolumeWriting = field(default_factory=VolumeWriting)
+
 
 @dataclass(frozen=True)
 class Format:
@@ -77,18 +89,25 @@ def open_source(first: Path, second: Path | None, reading: Reading) -> Source[Lo
     if not os.path.exists(first):
         raise InputError(f"there is no file or folder {first}: check the name.")
     name = "folder" if os.path.isdir(first) else _named(first) or "image"
+    name = "volume" if holds_dicom(first) else name
+    if name != "volume" and reading.volumes != VolumeReading():
+        raise InputError(f"{first} is no medical volume: leave out the settings of volumes.")
     return FORMATS[name].source(first, second, reading)
 
 
 def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
     """Where the results of a source go: what the suffix of the output says, or files of images."""
+    if isinstance(source, VolumePair):
+        return _volume_results(source, writing)
+    if writing.form == "dcm" or _named(writing.output) == "volume":
+        raise InputError("images cannot become volumes: give volumes, or choose another format.")
     return FORMATS[_named(writing.output) or "image"].sink(source, writing)
 
 
 def _named(path: Path) -> str | None:
     """The format that the suffix of a file names."""
-    suffix = path.suffix.lower()
-    return next((name for name, form in FORMATS.items() if suffix in form.suffixes), None)
+    end = path.name.lower()
+    return next((name for name, form in FORMATS.items() if end.endswith(form.suffixes)), None)
 
 
 def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePairs:
@@ -132,7 +151,32 @@ def _image_files(source: Source[Loaded], writing: Writing) -> ImageFiles:
     return sink
 
 
+def _two_volumes(first: Path, second: Path | None, reading: Reading) -> VolumePair:
+    if reading.resize:
+        raise InputError("volumes are resampled by their positions, not resized.", "resize")
+    return open_volumes(first, second, reading.volumes, reading.ranges, reading.leave_out)
+
+
+def _volume_results(source: Source[Loaded], writing: Writing) -> Sink:
+    assert isinstance(source, VolumePair)
+    if writing.strip:
+        raise InputError(
+            "results of volumes inherit patient and study only: leave those out instead.",
+            "anonymous",
+        )
+    return open_results(
+        source,
+        writing.output,
+        writing.volumes,
+        suffix=writing.suffix,
+        form=writing.form,
+        bits=writing.bits,
+        overwrite=writing.overwrite,
+    )
+
+
 FORMATS: Mapping[str, Format] = {
     "image": Format(SUFFIXES, _two_images, _image_files),
     "folder": Format((), _image_folders, _image_files),
+    "volume": Format((".nii", ".nii.gz", ".dcm", ".dicom", ".ima"), _two_volumes, _volume_results),
 }

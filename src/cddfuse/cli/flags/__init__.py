@@ -1,0 +1,1 @@
+"""Groups of flags, one file for each part of the package."""
