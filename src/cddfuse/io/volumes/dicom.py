@@ -5,8 +5,9 @@ file in a folder, which are often those of patients.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -148,51 +149,74 @@ def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
 
 def read_series(series: Series, place: Path) -> Volume:
     """A series as one volume: slices sorted by position, values rescaled slice by slice."""
-    import pydicom
-
     name = f"{series.label} of {place}"
     with no_values_shown() as malformed:
-        series, dropped = _without_localizers(series)
-        _require_scalar(series, name)
-        frames = [
-            frame
-            for path, header in zip(series.files, series.headers, strict=True)
-            for frame in frames_of(path, header, name)
-        ]
-        frames, affine, tilt = _sorted(frames, series.headers[0], name)
-        head = series.headers[0]
-        require_memory((int(head.Columns), int(head.Rows), len(frames)), name)
-        whole = pydicom.dcmread(frames[0].file, stop_before_pixels=True, force=True)
-        values = _values(frames, whole, name)
-        header = pydicom.Dataset()
-        for keyword in INHERITED:
-            if keyword in whole:
-                header[keyword] = whole[keyword]
-        identity = tuple(
-            str(header.get(key, "") or "") for key in ("PatientID", "IssuerOfPatientID")
-        )
-        uptake = uptake_of(whole, series.headers)
-        window = _window(whole)
+        try:
+            volume = _read(series, name, malformed)
+        except InputError:
+            raise
+        except MemoryError:
+            raise InputError(f"{name} does not fit in memory: cut out the part you need.") from None
+        except Exception:  # what pydicom raises quotes values
+            raise InputError(
+                f"{name} has headers that are malformed: export the series again, or convert it to "
+                "NIfTI."
+            ) from None
+    if not malformed:
+        return volume
+    count, kinds = malformed.total(), ", ".join(sorted(malformed))
+    values = "1 malformed value" if count == 1 else f"{count} malformed values"
+    note = f"{name}: {values} in its headers (VR {kinds})"
+    return replace(volume, notes=(*volume.notes, note))
+
+
+def _read(series: Series, name: str, malformed: Counter[str]) -> Volume:
+    import pydicom
+
+    series, dropped = _without_localizers(series)
+    _require_scalar(series, name)
+    frames = [
+        frame
+        for path, header in zip(series.files, series.headers, strict=True)
+        for frame in frames_of(path, header, name)
+    ]
+    frames, affine, tilt = _sorted(frames, series.headers[0], name)
+    head = series.headers[0]
+    require_memory((int(head.Columns), int(head.Rows), len(frames)), name)
+    whole = pydicom.dcmread(frames[0].file, stop_before_pixels=True, force=True)
+    header = _inherited(whole, malformed)
+    patient, issuer = (str(header.get(key, "")) for key in ("PatientID", "IssuerOfPatientID"))
     notes = [f"{name}: {dropped} localizer images are left out"] if dropped else []
     if tilt:
         notes.append(f"{name}: the gantry is tilted by {tilt:.1f} degrees, which the grid keeps")
-    if malformed:
-        kinds = ", ".join(sorted(malformed))
-        notes.append(f"{name}: {malformed.total()} malformed values in its headers (VR {kinds})")
     return Volume(
-        values,
+        _values(frames, whole, name),
         affine,
         name,
         modality=series.modality,
         inverted=head.get("PhotometricInterpretation") == "MONOCHROME1",
-        window=window,
-        uptake=uptake,
+        window=_window(whole),
+        uptake=uptake_of(whole, series.headers),
         frame_of_reference=str(head.get("FrameOfReferenceUID", "") or ""),
-        patient=(identity[0], identity[1]) if identity[0] else None,
+        patient=(patient, issuer) if patient else None,
         header=header,
         instances=tuple(frame.instance for frame in frames),
         notes=tuple(notes),
     )
+
+
+def _inherited(whole: Any, malformed: Counter[str]) -> Any:
+    """Patient and study of a header, without what cannot be read."""
+    import pydicom
+
+    header = pydicom.Dataset()
+    for keyword in INHERITED:
+        if keyword in whole:
+            try:
+                header[keyword] = whole[keyword]
+            except Exception:  # such as a weight with its unit
+                malformed[pydicom.datadict.dictionary_VR(keyword)] += 1
+    return header
 
 
 def _files(folder: Path, leave_out: Sequence[Path]) -> Iterator[Path]:
