@@ -27,7 +27,7 @@ Values = NDArray[Any]
 
 
 def grid(spacing: Sequence[float], origin: Sequence[float], turn: float = 0.0) -> Values:
-    """Affine (RAS) of a scan whose columns run to the left and rows to the back, turned by degrees."""
+    """Affine (RAS) of a scan with columns to the left and rows to the back, turned by degrees."""
     angle = np.radians(turn)
     rotation = np.eye(3)
     rotation[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
@@ -92,7 +92,11 @@ def _slice(
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.SOPClassUID, dataset.SOPInstanceUID = CLASSES[modality], generate_uid()
-    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = SECRET, IDENTIFIER, "19600101"
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = (
+        SECRET,
+        IDENTIFIER,
+        "19600101",
+    )
     dataset.PatientSex, dataset.PatientWeight, dataset.InstitutionName = "F", 70, "Secret Hospital"
     dataset.StudyInstanceUID, dataset.FrameOfReferenceUID = STUDY, FRAME
     dataset.StudyDate, dataset.StudyTime, dataset.StudyID = "20250102", "101010", "1"
@@ -126,7 +130,11 @@ def inject(dataset: pydicom.Dataset, place: int = 0) -> None:
     dose.RadionuclideTotalDose, dose.RadionuclideHalfLife = 370e6, 6586.2
     dose.RadiopharmaceuticalStartTime = "090010"
     dataset.RadiopharmaceuticalInformationSequence = pydicom.Sequence([dose])
-    dataset.Units, dataset.DecayCorrection, dataset.CorrectedImage = "BQML", "START", ["ATTN", "DECY"]
+    dataset.Units, dataset.DecayCorrection, dataset.CorrectedImage = (
+        "BQML",
+        "START",
+        ["ATTN", "DECY"],
+    )
     dataset.SeriesDate = dataset.AcquisitionDate = "20250102"
     dataset.SeriesTime = "101010"
     dataset.AcquisitionTime = f"10{10 + place:02d}10"

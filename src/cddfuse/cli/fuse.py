@@ -86,9 +86,9 @@ def fuse(
         volumes=volumes.reading(),
     )
     source = open_source(first, second, reading)
-    colours = volumes.writing(grey=grey)
-    sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip, colours))
     medical = isinstance(source, VolumePair)
+    colours = volumes.writing(grey=grey and medical)
+    sink = open_sink(source, Writing(output, suffix, format, bits, overwrite, strip, colours))
     if medical and stretch:
         raise InputError("slices of a volume have one range: leave the stretch out.", "stretch")
     model = (network.preferring("mif") if medical else network).load()

@@ -101,6 +101,8 @@ def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
         return _volume_results(source, writing)
     if writing.form == "dcm" or _named(writing.output) == "volume":
         raise InputError("images cannot become volumes: give volumes, or choose another format.")
+    if writing.volumes != VolumeWriting():
+        raise InputError("colour maps are for medical volumes: leave out the map.", "colour_map")
     return FORMATS[_named(writing.output) or "image"].sink(source, writing)
 
 

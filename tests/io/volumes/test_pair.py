@@ -108,7 +108,14 @@ def test_placement_says_where_pixels_of_a_view_lie(codes: str, axis: Any) -> Non
 
 @pytest.mark.parametrize(
     ("text", "numbers"),
-    [("", range(9)), ("4", [4]), ("-1", [8]), ("2:8:3", [2, 5]), (":3", [0, 1, 2]), ("-2:", [7, 8])],
+    [
+        ("", range(9)),
+        ("4", [4]),
+        ("-1", [8]),
+        ("2:8:3", [2, 5]),
+        (":3", [0, 1, 2]),
+        ("-2:", [7, 8]),
+    ],
 )
 def test_slices_by_text(text: str, numbers: Any) -> None:
     assert list(numbers_of(text, 9)) == list(numbers)

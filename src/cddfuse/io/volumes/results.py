@@ -240,7 +240,7 @@ def _in_folder(
         return SecondaryCaptures.prepared(source, path, writing, overwrite=overwrite)
     files = ImageFiles(path, bits=bits, overwrite=overwrite)
     files.prepare([])
-    output_format(path(""), bits or 8)
+    output_format(path("0000"), bits or 8)
     return SliceFiles(source, files, writing)
 
 
