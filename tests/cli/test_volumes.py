@@ -64,7 +64,8 @@ def study(tmp_path: Path) -> list[Path]:
 
 
 def voxels(path: Path) -> Any:
-    return np.asarray(nibabel.load(path).dataobj)
+    image: Any = nibabel.load(path)
+    return np.asarray(image.dataobj)
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
@@ -264,6 +265,7 @@ def test_one_file_of_many_frames_and_one_folder_of_two_series(
         (["-o", "x.nii", "--resize"], "(--resize)"),
         (["-o", "x.nii", "--strip"], "(--anonymous)"),
         (["-o", "x.nii", "--bits", "16", "--colour-map", "pet"], "(--bits)"),
+        (["-o", "x.nii", "--grey", "--colour-map", "pet"], "(--grey, --colour-map)"),
         (["-o", "x.png", "--bits", "16"], "(--bits)"),
         (["-o", "x", "--format", "dcm", "--bits", "16"], "(--bits)"),
         (["-o", "x.nii", "--range", "full"], "(--range)"),

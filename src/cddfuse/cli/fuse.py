@@ -49,7 +49,7 @@ def fuse(
     """Fuse two images, or the pairs of two folders, or of one folder that holds both.
 
     Or two medical volumes, NIfTI files or folders with DICOM series: PET, SPECT or CT first, MRI
-    second. Research use, not for diagnosis.
+    second, by weights of the task mif where there are some. Research use, not for diagnosis.
 
     Results that exist in the output folder are kept, so an interrupted run resumes.
 

@@ -264,7 +264,7 @@ def test_malformed_values_are_counted_not_shown(
         volume = read(tmp_path)
     assert not shown
     assert "secret" not in caplog.text
-    assert any("malformed value in its headers (VR UI)" in note for note in volume.notes)
+    assert any("irregular entry in its files (VR UI)" in note for note in volume.notes)
     assert "secret" not in f"{volume} {volume.notes}".lower()
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from cddfuse.cli.common import Flag, Words
+from cddfuse.errors import InputError
 from cddfuse.io.volumes import VolumeReading, VolumeWriting
 
 
@@ -66,4 +67,7 @@ class VolumeFlags:
 
     def writing(self, *, grey: bool) -> VolumeWriting:
         """How results are coloured, as the library takes it."""
+        if grey and self.colour_map not in (None, "grey"):
+            text = f"grey leaves no colours of {self.colour_map}: drop one of both."
+            raise InputError(text, setting=("grey", "colour_map"))
         return VolumeWriting("grey" if grey else self.colour_map, self.colour_by)

@@ -140,10 +140,11 @@ def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
                 series = found.setdefault(key, Series())
                 series.files.append(file)
                 series.headers.append(header)
-            damaged += not pixels and "SOPClassUID" not in header and file.name != "DICOMDIR"
+            else:
+                damaged += "SOPClassUID" not in header and not _is_directory(header)
     if not found:
         why = f", and {damaged} damaged ones" if damaged else ""
-        raise InputError(f"{path} holds no DICOM images{why}: check the folder.")
+        raise InputError(f"{path} holds no DICOM images{why}: check what it is.")
     return Found(sorted(found.values(), key=_order), damaged)
 
 
@@ -164,9 +165,10 @@ def read_series(series: Series, place: Path) -> Volume:
             ) from None
     if not malformed:
         return volume
-    count, kinds = malformed.total(), ", ".join(sorted(malformed))
-    values = "1 malformed value" if count == 1 else f"{count} malformed values"
-    note = f"{name}: {values} in its headers (VR {kinds})"
+    count = malformed.total()
+    entries = "1 irregular entry" if count == 1 else f"{count} irregular entries"
+    kinds = ", ".join(sorted(kind for kind in malformed if kind))
+    note = f"{name}: {entries} in its files" + (f" (VR {kinds})" if kinds else "")
     return replace(volume, notes=(*volume.notes, note))
 
 
@@ -229,6 +231,11 @@ def _files(folder: Path, leave_out: Sequence[Path]) -> Iterator[Path]:
             if not name.startswith(".") and os.path.realpath(Path(root, name)) not in hidden
         )
         yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _is_directory(header: Any) -> bool:
+    """Whether a file is a DICOMDIR, a list of others."""
+    return str(header.file_meta.get("MediaStorageSOPClassUID", "")) == "1.2.840.10008.1.3.10"
 
 
 def _order(series: Series) -> tuple[int, str]:

@@ -78,7 +78,8 @@ def mappings(
             )
             found, unit = rule.of(decoded) or _full(volume), ""
         chosen[side] = Mapping(found, volume.inverted)
-        shown = f"{reading.suv} SUV" if unit == " (SUV)" else f"{found}{unit}"
+        uptake = reading.suv if ":" in reading.suv else f"0:{reading.suv}"
+        shown = f"{uptake} SUV" if unit == " (SUV)" else f"{found}{unit}"
         texts.append(f"{side}={shown}{', inverted (MONOCHROME1)' if volume.inverted else ''}")
     if reading.suv and not any(volume.modality == "PT" for volume in volumes.values()):
         raise InputError("neither volume is a PET series of DICOM: SUV needs one.", "suv")

@@ -14,7 +14,7 @@ _VR = re.compile(r"VR '?([A-Z]{2})\b")
 
 @contextmanager
 def no_values_shown() -> Iterator[Counter[str]]:
-    """Within, pydicom warns and logs nothing; yields the number of malformed values by their VR.
+    """Within, pydicom warns and logs nothing; yields the number of its warnings by VR, if any.
 
     Warning filters and loggers belong to the process, and are set here for the time of a read all
     the same: no application may find names of patients in its log because of this package.
@@ -34,4 +34,4 @@ def no_values_shown() -> Iterator[Counter[str]]:
             log.removeFilter(hide)
             for warning in caught:
                 match = _VR.search(str(warning.message))
-                found[match[1] if match else "unknown"] += 1
+                found[match[1] if match else ""] += 1
