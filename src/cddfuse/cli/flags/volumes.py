@@ -68,6 +68,6 @@ class VolumeFlags:
     def writing(self, *, grey: bool) -> VolumeWriting:
         """How results are coloured, as the library takes it."""
         if grey and self.colour_map not in (None, "grey"):
-            text = f"grey leaves no colours of {self.colour_map}: drop one of both."
+            text = f"grey leaves no colours of {self.colour_map}: leave one out."
             raise InputError(text, setting=("grey", "colour_map"))
         return VolumeWriting("grey" if grey else self.colour_map, self.colour_by)
