@@ -1,7 +1,7 @@
 """What verbs share: flags, progress bars, consoles."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cddfuse.errors import InputError
 from cddfuse.export import run_by
 from cddfuse.export.writers import quiet_exporters
-from cddfuse.models import FusionModel
-from cddfuse.models.load import load_network
+from cddfuse.models import MODELS, FusionModel
+from cddfuse.models.base import Task
+from cddfuse.models.load import DEFAULT, load_network
 from cddfuse.runtime import Limits
 
 Flag = Annotated[bool, Parameter(negative=())]
@@ -61,6 +62,14 @@ class NetworkFlags(WeightFlags):
     backend: Literal["torch", "onnxruntime", "openvino"] | None = None
     """Runtime: torch by default, or by the suffix of an exported file. For the other two the
     network is exported once, to the user's cache."""
+
+    def preferring(self, task: Task) -> "NetworkFlags":
+        """The same with a task, if none is named and the network has weights for it."""
+        known = MODELS.get(self.model or DEFAULT)
+        if self.task or self.weights or known is None:
+            return self
+        fits = any(weights.task == task for weights in known.card.weights.values())
+        return replace(self, task=task) if fits else self
 
     def load(self) -> FusionModel:
         """The network, ready to fuse."""

@@ -14,6 +14,7 @@ from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, 
 from cddfuse.cli.flags.alignment import AlignmentFlags, warning
 from cddfuse.cli.flags.thermal import ThermalFlags
 from cddfuse.cli.flags.video import VideoFlags
+from cddfuse.cli.flags.volumes import VolumeFlags
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError
@@ -24,6 +25,7 @@ from cddfuse.io.tiff_clips import ClipPairs
 from cddfuse.io.video.clip import Clip
 from cddfuse.io.video.live import Live
 from cddfuse.io.video.writer import VideoFile
+from cddfuse.io.volumes import VolumePair
 from cddfuse.models import FusionModel
 from cddfuse.pipeline import Options, Summary, fuse_all
 from cddfuse.runtime import Limits
@@ -41,13 +43,14 @@ def fuse(
     video: VideoFlags = VideoFlags(),  # noqa: B008
     thermal: ThermalFlags = ThermalFlags(),  # noqa: B008
     colour: Literal["ycbcr", "lab", "per-channel", "grey"] = "ycbcr",
+    volumes: VolumeFlags = VolumeFlags(),  # noqa: B008
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
     overwrite: Flag = False,
     suffix: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
     recursive: Flag = False,
-    format: Literal["png", "jpg", "tif", "bmp", "webp"] = "png",
+    format: Literal["png", "jpg", "tif", "bmp", "webp", "dcm"] = "png",
     bits: Literal[8, 16] | None = None,
     range: Words = (),
     strip: Flag = False,
@@ -59,6 +62,9 @@ def fuse(
     Or two clips: video files, image sequences, cameras. The result is a video file, or numbered
     frames in a folder.
 
+    Or two medical volumes, NIfTI files or folders with DICOM series: PET, SPECT or CT first, MRI
+    second, by weights of the task mif where there are some. Research use, not for diagnosis.
+
     Results that exist in the output folder are kept, so an interrupted run resumes.
 
     Args:
@@ -67,7 +73,8 @@ def fuse(
             name (01_vi.png and 01_ir.png).
         second: Infrared (MRI) image or folder. Files of two folders are paired by name. Not needed
             for radiometric files of FLIR that hold a visible photo.
-        output: Output file or folder; for folders, a folder.
+        output: Output file or folder; for folders, a folder. For volumes, .nii.gz, a picture (a
+            montage), or a folder of slices, which are DICOM by --format dcm.
         colour: Chroma of the colour image, in YCbCr or as it is seen (lab); per-channel fuses red,
             green and blue one by one, so that two colour images are mixed; grey drops it.
         grey: Short for --colour grey.
@@ -97,24 +104,37 @@ def fuse(
         clip=video.reading(),
         ranges=thermal.ranges(output, range, overwrite=overwrite),
         thermal=thermal.reading(),
+        volumes=volumes.reading(),
     )
     source = open_source(first, second, reading)
-    writing = Writing(output, suffix, format, bits, overwrite, strip, video.writing())
+    medical = isinstance(source, VolumePair)
+    if medical and stretch:
+        raise InputError("slices of a volume have one range: leave the stretch out.", "stretch")
+    writing = Writing(
+        output,
+        suffix,
+        format,
+        bits,
+        overwrite,
+        strip,
+        video.writing(),
+        volumes.writing(grey=medical and (grey or colour == "grey")),
+    )
     sink = open_sink(source, writing)
-    model = network.load()
+    model = (network.preferring("mif") if medical else network).load()
     clip = isinstance(source, Clip | Live | ClipPairs) or isinstance(sink, VideoFile)
     options = Options(
         grey,
         stretch,
         resources.limits(),
         colour,
-        check=not alignment.no_check,
+        check=not alignment.no_check and not medical,
         history=video.history(clip=clip),
     )
     console = stderr(quiet)
     for note in (*source.notes, *sink.notes):
         console.print(note)
-    if source.length == 1 and not clip and not os.path.isdir(first):
+    if source.length == 1 and not (clip or medical or os.path.isdir(first)):
         return _fuse_one(model, source, sink, options, console, json)
     whole = sink.path("") == sink.path("0")  # one file for all
     if source.ranges and not whole:

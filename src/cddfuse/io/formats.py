@@ -24,6 +24,14 @@ from cddfuse.io.video.opening import clip_file, names_clip, open_clip
 from cddfuse.io.video.settings import SUFFIXES as VIDEO_SUFFIXES
 from cddfuse.io.video.settings import ClipReading, ClipWriting
 from cddfuse.io.video.writer import VideoFile
+from cddfuse.io.volumes import (
+    VolumePair,
+    VolumeReading,
+    VolumeWriting,
+    holds_dicom,
+    open_results,
+    open_volumes,
+)
 from cddfuse.registration import Transform
 
 
@@ -49,6 +57,7 @@ class Reading:
     clip: ClipReading = field(default_factory=ClipReading)
     thermal: ThermalReading = field(default_factory=ThermalReading)
     """What is done with temperatures."""
+    volumes: VolumeReading = field(default_factory=VolumeReading)
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ class Writing:
     """Leave out the metadata of the first image."""
 
     clip: ClipWriting = field(default_factory=ClipWriting)
+    volumes: VolumeWriting = field(default_factory=VolumeWriting)
 
 
 @dataclass(frozen=True)
@@ -98,11 +108,26 @@ def open_source(first: Path, second: Path | None, reading: Reading) -> Source[Lo
         second: its partner, of the same kind.
         reading: how.
     """
+    name = _kind(first, second)
+    _check(name, first, reading)
+    return FORMATS[name].source(first, second, reading)
+
+
+def _kind(first: Path, second: Path | None) -> str:
+    """The format of two sources."""
     if names_clip(first) or (second and names_clip(second)):
-        return FORMATS["video"].source(first, second, reading)
+        return "video"
     if not os.path.exists(first):
         raise InputError(f"there is no file or folder {first}: check the name.")
-    name = "folder" if os.path.isdir(first) else _named(first) or "image"
+    if holds_dicom(first):
+        return "volume"
+    return "folder" if os.path.isdir(first) else _named(first) or "image"
+
+
+def _check(name: str, first: Path, reading: Reading) -> None:
+    """Refuse settings that do not go with a format, or with each other."""
+    if name != "volume" and reading.volumes != VolumeReading():
+        raise InputError(f"{first} is no medical volume: leave out the settings of volumes.")
     if reading.transform and not FORMATS[name].transforms:
         raise InputError(
             f"{first} cannot be read with a transform: only images and folders of images can.",
@@ -119,18 +144,23 @@ def open_source(first: Path, second: Path | None, reading: Reading) -> Source[Lo
             "leave out the transform, or the temperatures.",
             setting="celsius",
         )
-    return FORMATS[name].source(first, second, reading)
 
 
 def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
     """Where the results of a source go: what the suffix of the output says, or files of images."""
+    if isinstance(source, VolumePair):
+        return _volume_results(source, writing)
+    if writing.form == "dcm" or _named(writing.output) == "volume":
+        raise InputError("images cannot become volumes: give volumes, or choose another format.")
+    if writing.volumes != VolumeWriting():
+        raise InputError("colour maps are for medical volumes: leave out the map.", "colour_map")
     return FORMATS[_named(writing.output) or "image"].sink(source, writing)
 
 
 def _named(path: Path) -> str | None:
     """The format that the suffix of a file names."""
-    suffix = path.suffix.lower()
-    return next((name for name, form in FORMATS.items() if suffix in form.suffixes), None)
+    end = path.name.lower()
+    return next((name for name, form in FORMATS.items() if end.endswith(form.suffixes)), None)
 
 
 def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePairs | ClipPairs:
@@ -242,8 +272,33 @@ def _video_file(source: Source[Loaded], writing: Writing) -> VideoFile:
     return clip_file(source, output, writing.clip, bits=writing.bits, overwrite=writing.overwrite)
 
 
+def _two_volumes(first: Path, second: Path | None, reading: Reading) -> VolumePair:
+    if reading.resize:
+        raise InputError("volumes are resampled by their positions, not resized.", "resize")
+    return open_volumes(first, second, reading.volumes, reading.ranges, reading.leave_out)
+
+
+def _volume_results(source: Source[Loaded], writing: Writing) -> Sink:
+    assert isinstance(source, VolumePair)
+    if writing.strip:
+        raise InputError(
+            "results of volumes inherit patient and study only: leave those out instead.",
+            "anonymous",
+        )
+    return open_results(
+        source,
+        writing.output,
+        writing.volumes,
+        suffix=writing.suffix,
+        form=writing.form,
+        bits=writing.bits,
+        overwrite=writing.overwrite,
+    )
+
+
 FORMATS: Mapping[str, Format] = {
     "image": Format(SUFFIXES, _two_images, _image_files, transforms=True),
     "folder": Format((), _image_folders, _image_files, transforms=True),
     "video": Format(VIDEO_SUFFIXES, _clips, _video_file),
+    "volume": Format((".nii", ".nii.gz", ".dcm", ".dicom", ".ima"), _two_volumes, _volume_results),
 }
