@@ -32,6 +32,7 @@ VERBS = {
     "evaluate": Verb(
         "cddfuse.cli.evaluate:evaluate", "Score the results of any tool, or a network."
     ),
+    "explain": Verb("cddfuse.cli.explain:explain", "Show how a network decomposes pairs."),
     "export": Verb(
         "cddfuse.cli.export:export", "Export a network to ONNX, OpenVINO or TorchScript."
     ),

@@ -46,6 +46,17 @@ def contact_sheet(
     return sheet
 
 
+def stacked(*sheets: Image.Image) -> Image.Image:
+    """Sheets one above the other."""
+    size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
+    whole = Image.new("RGB", size, _DARK)
+    top = 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, top))
+        top += sheet.height
+    return whole
+
+
 def _require_table(
     rows: Sequence[Sequence[Tensor]], headings: Sequence[str], names: Sequence[str]
 ) -> None:
