@@ -135,7 +135,6 @@ def test_correlation_is_that_of_the_loss() -> None:
 def test_the_border_is_left_out_of_the_inner_correlation() -> None:
     class Framed(Weighted):
         def decomposed(self, first: Tensor, second: Tensor) -> Decomposed:
-            found = super().decomposed(first, second)
             one, two = (nn.functional.pad(x, (2,) * 4, value=50.0) for x in (first, second))
             part = Part(one[..., 2:-2, 2:-2], two[..., 2:-2, 2:-2], first)
             framed = [x.clone() for x in part]
@@ -157,14 +156,14 @@ def test_large_images_are_reduced_and_too_large_ones_refused(
     assert found.fused.shape == (1, 20, 40)
     assert found.original == (60, 120)
     monkeypatch.setattr("cddfuse.explain.memory.budget", lambda device: 1000)
-    with pytest.raises(InputError, match="takes about .* use a smaller size"):
+    with pytest.raises(InputError, match=r"takes about .* use a smaller size"):
         explain(create_model("guided"), pair(), QUICK)
     with pytest.raises(InputError, match="too small for defusion"):
         explain(create_model("defusion"), pair(12, 40), QUICK)
 
 
 def test_networks_that_do_not_decompose_are_refused() -> None:
-    with pytest.raises(InputError, match="u2fusion does not take images apart.*cddfuse") as error:
+    with pytest.raises(InputError, match=r"u2fusion does not take images apart.*cddfuse") as error:
         explain(create_model("u2fusion"), pair(), QUICK)
     assert error.value.setting == "model"
 

@@ -12,9 +12,9 @@ from cddfuse.cli.common import Flag, NetworkFlags, Words, progress, stderr
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.explain import Settings, require_decomposing
 from cddfuse.explain.files import explain_all, read_record, require_place, write_summary
-from cddfuse.explain.histogram import require_matplotlib
 from cddfuse.io import Ranges, expanded
 from cddfuse.io.formats import Reading, open_source
+from cddfuse.io.sheet import require_matplotlib
 from cddfuse.io.source import Loaded, Source
 from cddfuse.pipeline import Summary
 

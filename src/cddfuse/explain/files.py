@@ -11,10 +11,11 @@ import numpy as np
 
 from cddfuse.errors import InputError
 from cddfuse.explain import Explanation, Settings, explain, report, require_decomposing
-from cddfuse.explain.histogram import draw_histogram, require_matplotlib
+from cddfuse.explain.histogram import draw_histogram
 from cddfuse.explain.pictures import maps, sheet
 from cddfuse.io.files import replacing, replacing_folder
 from cddfuse.io.images import write_image
+from cddfuse.io.sheet import require_matplotlib
 from cddfuse.io.source import Loaded, Source
 from cddfuse.models.base import FusionModel
 from cddfuse.pipeline import Summary, process

@@ -1,19 +1,12 @@
 """Histograms of the correlation between the modalities."""
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 
-from cddfuse.errors import InputError
+from cddfuse.io.sheet import require_matplotlib
 
 _BINS = 40  # of [-1, 1]
-
-
-def require_matplotlib() -> None:
-    """Refuse early where no figure can be drawn."""
-    if find_spec("matplotlib") is None:
-        raise InputError("figures need one more package: pip install 'cddfuse[figures]'.")
 
 
 _Values = Mapping[str, Sequence[float]]
