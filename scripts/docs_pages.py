@@ -89,7 +89,15 @@ def zoo_table() -> str:
             row["licence"],
         ))  # fmt: skip
     return _table(
-        ("network", "tasks", "parameters", "GMAC", "weights", "looks so far", "authors' licence"),
+        (
+            "network",
+            "tasks",
+            "parameters",
+            "GMAC",
+            "weights",
+            "receptive radius",
+            "authors' licence",
+        ),
         rows,
     )
 
@@ -109,50 +117,66 @@ def conventions_table() -> str:
 
 
 def metrics_table() -> str:
-    """The metrics, from their records: of the profile `paper`, then those that only others have."""
-    from cddfuse.metrics import PROFILES
-
-    records = {
-        name: metric for known in reversed(PROFILES.values()) for name, metric in known.items()
-    }
-    order = list(dict.fromkeys(name for profile in PROFILES.values() for name in profile))
+    """The metrics, from their records."""
     rows = []
-    for name in order:
-        metric = records[name]
-        low, high = ("" if abs(bound) == float("inf") else f"{bound:g}" for bound in metric.range)
-        profiles = [f"`{profile}`" for profile, known in PROFILES.items() if name in known]
+    for name, metric in _metrics().items():
+        low, high = metric.range
         rows.append((
-            f"`{name}`",
+            f"[`{name}`](#{name.lower()})",
             metric.title,
-            _first_sentence(metric.formula),
-            {"fused": "the result", "each": "the result and each source", "both": "all three"}[
-                metric.over
-            ],
-            f"{low or '-inf'} to {high or 'inf'}",
+            _COMPARES[metric.over],
+            f"{low:g} to {high:g}",
             metric.unit,
             metric.better,
-            ", ".join(profiles),
-            metric.source,
         ))  # fmt: skip
-    headings = (
-        "metric",
-        "title",
-        "computes",
-        "compares",
-        "range",
-        "unit",
-        "better",
-        "profiles",
-        "source",
-    )
-    return _table(headings, rows)
+    return _table(("metric", "title", "compares", "range", "unit", "better"), rows)
 
 
-def _first_sentence(formula: Callable[..., Any]) -> str:
-    """What a formula says about itself."""
+def definitions() -> str:
+    """A paragraph for each metric: what it computes, its source, and the profiles it is in."""
+    from cddfuse.metrics import PROFILES
+
+    paragraphs = []
+    for name, metric in _metrics().items():
+        profiles = ", ".join(f"`{profile}`" for profile, known in PROFILES.items() if name in known)
+        size = (
+            f" At least {metric.smallest} x {metric.smallest} pixels."
+            if metric.smallest > 1
+            else ""
+        )
+        paragraphs.append(
+            f"### `{name}` {{#{name.lower()}}}\n\n{_described(metric.formula)}{size}\n\n"
+            f"Source: {metric.source or 'none'}. Profiles: {profiles}."
+        )
+    return "\n\n".join(paragraphs)
+
+
+_COMPARES = {
+    "fused": "the result",
+    "each": "the result and each source",
+    "both": "the result and both sources",
+}
+
+
+def _metrics() -> dict[str, Any]:
+    """Records by name: those of the first profile that has the name."""
+    from cddfuse.metrics import PROFILES
+
+    found: dict[str, Any] = {}
+    for known in PROFILES.values():
+        for name, metric in known.items():
+            found.setdefault(name, metric)
+    return found
+
+
+def _described(formula: Callable[..., Any]) -> str:
+    """What a formula says about itself, without the shapes of its arguments."""
     while isinstance(formula, partial):
         formula = formula.func
-    return (inspect.getdoc(formula) or "").split("\n\n")[0].replace("\n", " ")
+    text = (inspect.getdoc(formula) or "").split("\n\n")[0].replace("\n", " ")
+    text = re.sub(r"( to|:)? \((\.{3}, |2, )?B\b[^)]*\)", "", text)
+    text = re.sub(r",? of images(?: and)?(?=[,.])|, at least \d+ x \d+", "", text)
+    return re.sub(r",+\.", ".", text)
 
 
 def profiles_table() -> str:
@@ -172,6 +196,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "zoo": zoo_table,
     "conventions": conventions_table,
     "metrics": metrics_table,
+    "definitions": definitions,
     "profiles": profiles_table,
 }
 

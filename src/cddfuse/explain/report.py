@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cddfuse.explain import Explanation, PartView, Settings
@@ -157,5 +158,5 @@ def _digest(model: FusionModel) -> str:
     sha = hashlib.sha256()
     for name, tensor in sorted(model.weights().items()):
         sha.update(name.encode())
-        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        sha.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()
