@@ -34,6 +34,8 @@ VERBS = {
     "evaluate": Verb(
         "cddfuse.cli.evaluate:evaluate", "Score the results of any tool, or a network."
     ),
+    "explain": Verb("cddfuse.cli.explain:explain", "Show how a network decomposes pairs."),
+    "sheet": Verb("cddfuse.cli.sheet:sheet", "Draw a comparison of methods for a paper."),
     "export": Verb(
         "cddfuse.cli.export:export", "Export a network to ONNX, OpenVINO or TorchScript."
     ),

@@ -46,10 +46,17 @@ app = App(name="train", help="Train a network on your own pairs.", help_flags=[]
 @app.default
 def train(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]) -> int:
     """Train a network on your own pairs."""
+    result = verb_for(tokens)(
+        tokens, exit_on_error=False, print_error=False, result_action="return_value"
+    )
+    return result if isinstance(result, int) else 0
+
+
+def verb_for(tokens: Sequence[str]) -> App:
+    """The verb with the flags of the method and the preset that a command line chooses."""
     verb = App(name="cddfuse train", version_flags=[])
     verb.default(_verb(*_chosen(tokens)))
-    result = verb(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    return result if isinstance(result, int) else 0
+    return verb
 
 
 def _chosen(tokens: Sequence[str]) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from cddfuse.io.decode import SUFFIXES, bit_depth, image_size, prepare_process
 from cddfuse.io.encode import output_format
-from cddfuse.io.files import expanded, replacing
+from cddfuse.io.files import expanded, replacing, replacing_folder
 from cddfuse.io.folders import PairedPaths, Pairing, match_folder, match_folders, pair_folders
 from cddfuse.io.images import ImageSource, load_pair, read_image, read_pair, write_image
 from cddfuse.io.listing import Skipped
@@ -33,6 +33,7 @@ __all__ = [
     "read_image",
     "read_pair",
     "replacing",
+    "replacing_folder",
     "resolve",
     "swapped",
     "write_image",

@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,20 +35,54 @@ def replacing(path: Path) -> Iterator[Path]:
     Missing parent folders are created. If the block fails, an older file at `path` is left
     untouched and the unfinished one is removed.
     """
-    unique = f".cddfuse-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(unique + _suffix(path))
+    temporary = path.with_name(_unique() + _suffix(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `path`, which takes the place of `path` on success.
+
+    Missing parent folders are created. If the block fails, an older folder at `path` is left
+    untouched and the unfinished one is removed.
+    """
+    temporary, old = (path.with_name(_unique()) for _ in range(2))
+    try:
+        with _explained(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():  # folders that hold something cannot be replaced in one step
+                os.rename(path, old)
+            os.rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not path.exists():
+            os.rename(old, path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn errors that a user can mend into an `InputError`."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in _ERRORS:
             raise
         text = f"cannot write {path}: {_ERRORS[error.errno]}."
         raise InputError(text, setting="output") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+
+
+def _unique() -> str:
+    """A hidden name."""
+    return f".cddfuse-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _suffix(path: Path) -> str:

@@ -17,7 +17,7 @@ from cddfuse.io.images import load_pair, write_image
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges
-from cddfuse.io.source import Entry, Loaded
+from cddfuse.io.source import Entry, Loaded, PlainSink
 from cddfuse.registration import Transform, draw
 
 _DEEP = (".png", ".tif", ".tiff")
@@ -78,7 +78,7 @@ class ImagePairs:
 
 
 @dataclass(frozen=True)
-class ImageFiles:
+class ImageFiles(PlainSink):
     """Fused images as files, one for each pair."""
 
     path: Callable[[str], Path]
@@ -93,7 +93,6 @@ class ImageFiles:
     strip: bool = False
     """Leave out the metadata of the first image."""
 
-    notes: Sequence[str] = ()
     celsius: bool = False
     """Write the temperatures in the metadata to a file beside each image, see `beside`."""
 
@@ -138,12 +137,6 @@ class ImageFiles:
                 return False
             raise
         return self._write_celsius(path, metadata)
-
-    def close(self) -> None:
-        """Nothing is left to do."""
-
-    def abandon(self) -> None:
-        """Nothing is left to do: each image is whole."""
 
     def _write_celsius(self, path: Path, metadata: Metadata) -> bool:
         if self.celsius and metadata.celsius is not None:

@@ -101,3 +101,15 @@ class Sink(Protocol):
     def abandon(self) -> None:
         """Leave nothing unfinished behind: the last image will not come."""
         ...
+
+
+class PlainSink:
+    """A sink with nothing to say and nothing to finish, as its images do not belong together."""
+
+    notes: Sequence[str] = ()
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def abandon(self) -> None:
+        """Nothing is left to do."""

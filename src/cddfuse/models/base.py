@@ -1,8 +1,8 @@
 """The contract of all fusion networks, and the facts that their files declare."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
@@ -114,6 +114,36 @@ class Card:
     """Shipped weights by name; the first is the default."""
 
 
+class Part(NamedTuple):
+    """Features of one kind, of both sources and after fusion; each (B, C, H, W).
+
+    The size may be smaller than that of the images.
+    """
+
+    first: Tensor | None
+    """None where the kind is not computed for each source alone."""
+
+    second: Tensor | None
+    fused: Tensor
+
+
+@dataclass(frozen=True)
+class Decomposed:
+    """A pair in the parts that a network takes it apart into, and how they become an image."""
+
+    parts: Mapping[str, Part]
+    """By kind, in the words of the paper."""
+
+    join: Callable[[Mapping[str, Tensor], Tensor | None], Tensor]
+    """Fused features by kind, and the residual or None, to the fused image (B, 1, H, W)."""
+
+    residual: Tensor | None = None
+    """The image (B, 1, H, W) that the decoder's output is added to, if there is one."""
+
+    border: int = 0
+    """Pixels that the features have around the image, on every side."""
+
+
 class FusionModel(
     nn.Module,
     PyTorchModelHubMixin,
@@ -136,6 +166,13 @@ class FusionModel(
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse a batch. Networks override this; nothing else is required."""
         raise NotImplementedError
+
+    def decomposed(self, first: Tensor, second: Tensor) -> Decomposed | None:
+        """The pair in parts, for `cddfuse.explain`: joined again, they are what `forward` gives.
+
+        None if the network has no such parts. Those without leave this alone.
+        """
+        return None
 
     def add_helper(self, name: str, module: nn.Module) -> None:
         """Add a child that only training needs, such as a discriminator.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cddfuse.errors import InputError
 from cddfuse.filters import full, unmixed
 from cddfuse.layers.attention import channel_attention, composed_kernel
-from cddfuse.models.base import Card, FusionModel, Published
+from cddfuse.models.base import Card, Decomposed, FusionModel, Part, Published
 from cddfuse.models.shipped import harvard, roadscene
 
 Residual = Literal["first", "sum", "none"]
@@ -309,6 +309,16 @@ class CDDFuse(FusionModel):
             self.base_fusion(one.base + two.base), self.detail_fusion(one.detail + two.detail)
         )
         return Decomposition(one, two, fused)
+
+    def decomposed(self, first: Tensor, second: Tensor) -> Decomposed:
+        """Base and detail features, and the residual image."""
+        features = self.decompose(first, second)
+        parts = {kind: Part(*(getattr(x, kind) for x in features)) for kind in Features._fields}
+
+        def join(fused: Mapping[str, Tensor], residual: Tensor | None) -> Tensor:
+            return self.decoder(Features(**fused), residual)
+
+        return Decomposed(parts, join, self.residual_image(first, second))
 
     def encode(self, first: Tensor, second: Tensor) -> tuple[Features, Features]:
         """Features of both sources, in one pass."""

@@ -3,7 +3,7 @@
 They have no parameters and take images of any size. Results are clipped to [0, 1].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cddfuse.errors import InputError
 from cddfuse.filters import gaussian_window
-from cddfuse.models.base import Card, FusionModel
+from cddfuse.models.base import Card, Decomposed, FusionModel, Part
 
 Array = np.ndarray
 _LEVELS = 4  # of pyramids and wavelets; fewer for small images
@@ -86,6 +86,17 @@ class Laplacian(FusionModel):
             fused = _larger(fused, one) + _stronger(one, two)
         return fused
 
+    def decomposed(self, first: Tensor, second: Tensor) -> Decomposed:
+        """The base at the size of the image, and all scales of detail added up."""
+        return _in_two(self._base, self._fused, first, second)
+
+    @staticmethod
+    def _base(image: Array) -> Array:
+        *details, base = _pyramid(image)
+        for detail in reversed(details):
+            base = _larger(base, detail)
+        return base
+
 
 class Wavelets(FusionModel):
     """Discrete wavelet transform: the larger detail coefficient, the mean of the approximation.
@@ -124,6 +135,19 @@ class Wavelets(FusionModel):
         fused = pywt.waverec2([(base1 + base2) / 2, *details], wavelet)
         return fused[: first.shape[0], : first.shape[1]]  # odd sides come back larger by one
 
+    def decomposed(self, first: Tensor, second: Tensor) -> Decomposed:
+        """The approximation at the size of the image, and all scales of detail added up."""
+        return _in_two(self._base, self._fused, first, second)
+
+    @staticmethod
+    def _base(image: Array) -> Array:
+        pywt = _package("pywt")
+        wavelet = pywt.Wavelet("db2")
+        levels = min(_LEVELS, pywt.dwt_max_level(min(image.shape), wavelet))
+        base, *details = pywt.wavedec2(image, wavelet, level=levels)
+        flat = [tuple(map(np.zeros_like, detail)) for detail in details]
+        return pywt.waverec2([base, *flat], wavelet)[: image.shape[0], : image.shape[1]]
+
 
 class GuidedFilter(FusionModel):
     """Base and detail layers, with weight maps that follow the edges of the sources.
@@ -141,15 +165,25 @@ class GuidedFilter(FusionModel):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
-        sources = [image.double() for image in (first, second)]
+        parts = self._parts(first.double(), second.double())
+        return _sum({kind: part.fused for kind, part in parts.items()}).to(first.dtype)
+
+    def decomposed(self, first: Tensor, second: Tensor) -> Decomposed:
+        """Base and detail layers, in double precision."""
+        parts = self._parts(first.double(), second.double())
+        return Decomposed(parts, lambda fused, _: _sum(fused).to(first.dtype))
+
+    @staticmethod
+    def _parts(first: Tensor, second: Tensor) -> dict[str, Part]:
+        sources = [first, second]
         bases = [_box(image, 15) for image in sources]
         details = [image - base for image, base in zip(sources, bases, strict=True)]
-        chosen = (_saliency(sources[0]) >= _saliency(sources[1])).double()
+        chosen = (_saliency(first) >= _saliency(second)).double()
         maps = (chosen, 1 - chosen)
-        fused = _weighted(bases, maps, sources, 45, 0.3) + _weighted(
-            details, maps, sources, 7, 1e-6
-        )
-        return fused.clamp(0, 1).to(first.dtype)
+        return {
+            "base": Part(*bases, _weighted(bases, maps, sources, 45, 0.3)),
+            "detail": Part(*details, _weighted(details, maps, sources, 7, 1e-6)),
+        }
 
 
 def _weighted(
@@ -209,6 +243,36 @@ def _larger(image: Array, target: Array) -> Array:
 
 def _stronger(one: Array, two: Array) -> Array:
     return np.where(np.abs(one) >= np.abs(two), one, two)
+
+
+def _in_two(
+    base: Callable[[Array], Array],
+    fuse: Callable[[Array, Array], Array],
+    first: Tensor,
+    second: Tensor,
+) -> Decomposed:
+    """Base and detail of a linear transform: both images, and the fused one before it is clipped.
+
+    Args:
+        base: of an image (H, W), by the transform. That of the fused image is the mean of both.
+        fuse: what the method computes.
+        first: (B, 1, H, W).
+        second: likewise.
+    """
+    images = [x.detach().double().cpu().numpy()[:, 0] for x in (first, second)]
+    bases = [np.stack([base(image) for image in batch]) for batch in images]
+    bases.append((bases[0] + bases[1]) / 2)
+    images.append(np.stack([fuse(one, two) for one, two in zip(*images, strict=True)]))
+    details = [image - low for image, low in zip(images, bases, strict=True)]
+    parts = {
+        kind: Part(*(torch.from_numpy(layer)[:, None].to(first.device) for layer in layers))
+        for kind, layers in (("base", bases), ("detail", details))
+    }
+    return Decomposed(parts, lambda fused, _: _sum(fused).to(first))
+
+
+def _sum(layers: Mapping[str, Tensor]) -> Tensor:
+    return layers["base"].add(layers["detail"]).clamp(0, 1)
 
 
 def _one_by_one(fuse: Callable[[Array, Array], Array], first: Tensor, second: Tensor) -> Tensor:

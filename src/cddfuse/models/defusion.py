@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cddfuse import colour
 from cddfuse.layers import conv
-from cddfuse.models.base import Card, FusionModel, Published
+from cddfuse.models.base import Card, Decomposed, FusionModel, Part, Published
 from cddfuse.models.foreign import inner, translated
 
 _BORDER = 16  # reflection padding of the authors' test program, cropped from the result
@@ -188,12 +188,17 @@ class DeFusion(FusionModel):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
-        sources = (
-            F.pad(image.expand(-1, 3, -1, -1), (_BORDER,) * 4, mode="reflect")
-            for image in (first, second)
-        )
-        fused = self.join(self.decompose(*sources))[..., _BORDER:-_BORDER, _BORDER:-_BORDER]
-        return colour.luma(fused.clamp(0, 1))
+        return _finished(self.join(self.decompose(*map(_bordered, (first, second)))))
+
+    def decomposed(self, first: Tensor, second: Tensor) -> Decomposed:
+        """Embeddings of the common and the unique content, which are added up."""
+        common, one, two = self.decompose(*map(_bordered, (first, second)))
+        parts = {"common": Part(None, None, common), "unique": Part(one, two, one + two)}
+
+        def join(fused: Mapping[str, Tensor], _: Tensor | None) -> Tensor:
+            return _finished(self.fusion(fused["common"] + fused["unique"]))
+
+        return Decomposed(parts, join, border=_BORDER)
 
     def decompose(self, first: Tensor, second: Tensor) -> Parts:
         """Images (B, 3, H, W) to embeddings of their common and their unique content."""
@@ -231,6 +236,16 @@ class DeFusion(FusionModel):
             )
         ]
         return {"blocks": tuple(counts)}
+
+
+def _bordered(image: Tensor) -> Tensor:
+    """(B, 1, H, W) to three channels with a border."""
+    return F.pad(image.expand(-1, 3, -1, -1), (_BORDER,) * 4, mode="reflect")
+
+
+def _finished(fused: Tensor) -> Tensor:
+    """What `join` gives, without the border, as a grey image in [0, 1]."""
+    return colour.luma(fused[..., _BORDER:-_BORDER, _BORDER:-_BORDER].clamp(0, 1))
 
 
 def _like(x: Tensor, target: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cddfuse.errors import InputError
 from cddfuse.layers import conv
 from cddfuse.layers.convolutions import Border
-from cddfuse.models.base import Card, FusionModel, Published
+from cddfuse.models.base import Card, Decomposed, FusionModel, Part, Published
 from cddfuse.models.foreign import inner, translated
 from cddfuse.models.shipped import roadscene
 
@@ -121,6 +121,15 @@ class DIDFuse(FusionModel):
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
         one, two = self.encoder(first), self.encoder(second)
         return self.decoder(Features(*map(self.merged, one, two)))
+
+    def decomposed(self, first: Tensor, second: Tensor) -> Decomposed:
+        """Background and detail features, and the skip connections."""
+        one, two = self.encoder(first), self.encoder(second)
+        parts = {
+            kind: Part(a, b, self.merged(a, b))
+            for kind, a, b in zip(Features._fields, one, two, strict=True)
+        }
+        return Decomposed(parts, lambda fused, _: self.decoder(Features(**fused)))
 
     def merged(self, one: Tensor, two: Tensor) -> Tensor:
         """Fused features, from those of both images; all (B, C, H, W)."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cddfuse.layers import conv
-from cddfuse.models.base import Card, FusionModel, Published
+from cddfuse.models.base import Card, Decomposed, FusionModel, Part, Published
 from cddfuse.models.foreign import translated
 
 WIDTHS = (64, 112, 160, 208)
@@ -131,7 +131,18 @@ class RFNNest(FusionModel):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W)."""
-        image = self.decoder(self.fused(self.encode(first), self.encode(second)))
+        return self.decode(self.fused(self.encode(first), self.encode(second)))
+
+    def decomposed(self, first: Tensor, second: Tensor) -> Decomposed:
+        """Features at four scales, scale 1 being the finest."""
+        one, two = self.encode(first), self.encode(second)
+        scales = zip(one, two, self.fused(one, two), strict=True)
+        parts = {f"scale {number}": Part(*scale) for number, scale in enumerate(scales, 1)}
+        return Decomposed(parts, lambda fused, _: self.decode(list(fused.values())))
+
+    def decode(self, features: Sequence[Tensor]) -> Tensor:
+        """Fused features at four scales to the fused image (B, 1, H, W)."""
+        image = self.decoder(features)
         low, high = image.amin((1, 2, 3), True), image.amax((1, 2, 3), True)
         return (image - low) / (high - low + 1e-5)
 

@@ -18,6 +18,7 @@ from cddfuse.io.image_files import ImageFiles
 from cddfuse.io.images import quantize
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.sheet import contact_sheet
+from cddfuse.io.source import PlainSink
 from cddfuse.io.volumes.nifti import SUFFIXES, write_nifti
 from cddfuse.io.volumes.options import VolumeWriting
 from cddfuse.io.volumes.pair import VolumePair
@@ -30,7 +31,7 @@ Bits = Literal[8, 16] | None
 
 
 @dataclass
-class WholeFile:
+class WholeFile(PlainSink):
     """A result in one file, which is written when all slices are there."""
 
     source: VolumePair
@@ -145,7 +146,7 @@ class Montage(WholeFile):
 
 
 @dataclass(frozen=True)
-class SliceFiles:
+class SliceFiles(PlainSink):
     """Slices as numbered image files, which resume."""
 
     source: VolumePair
@@ -165,9 +166,6 @@ class SliceFiles:
         finished = self.source.finished(int(name), image, self.writing)
         bits = replace(metadata, bits=16 if len(finished) == 1 else 8)
         return self.files.write(name, finished, bits)
-
-    def close(self) -> None:
-        """Nothing is left to do."""
 
 
 def open_results(

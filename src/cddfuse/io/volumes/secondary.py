@@ -14,6 +14,7 @@ from cddfuse.errors import InputError
 from cddfuse.io.files import replacing
 from cddfuse.io.images import quantize
 from cddfuse.io.metadata import Metadata
+from cddfuse.io.source import PlainSink
 from cddfuse.io.volumes.options import VolumeWriting
 from cddfuse.io.volumes.pair import VolumePair
 from cddfuse.io.volumes.quiet import no_values_shown
@@ -28,7 +29,7 @@ _EMPTY = (
 
 
 @dataclass(frozen=True)
-class SecondaryCaptures:
+class SecondaryCaptures(PlainSink):
     """A new series: RGB of 8 bits, or MONOCHROME2 of 8 bits where there is no colour.
 
     A folder that was left unfinished is completed as the same series.
@@ -78,9 +79,6 @@ class SecondaryCaptures:
             with replacing(self.path(name)) as temporary:
                 dataset.save_as(temporary, enforce_file_format=True)
         return True
-
-    def close(self) -> None:
-        """Nothing is left to do."""
 
     def _dataset(self, number: int, pixels: Any) -> Any:
         import pydicom
