@@ -32,6 +32,9 @@ VERBS = {
     "evaluate": Verb(
         "cddfuse.cli.evaluate:evaluate", "Score the results of any tool, or a network."
     ),
+    "benchmark": Verb(
+        "cddfuse.cli.benchmark:benchmark", "Score methods on data sets: tables and a report."
+    ),
     "export": Verb(
         "cddfuse.cli.export:export", "Export a network to ONNX, OpenVINO or TorchScript."
     ),
