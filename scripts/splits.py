@@ -34,12 +34,20 @@ def main(data: Path) -> None:
     """All lists."""
     OUT.mkdir(exist_ok=True)
     for name, split in (("tno", "test"), ("roadscene", "test")):
-        write(f"{name}_{split}", pair_folders(data / name / split / "vi", data / name / split / "ir").pairs)
-    pairs = sorted(pair_folders(data / "roadscene/train/vi", data / "roadscene/train/ir").pairs, key=lambda p: p.first)
+        write(
+            f"{name}_{split}",
+            pair_folders(data / name / split / "vi", data / name / split / "ir").pairs,
+        )
+    pairs = sorted(
+        pair_folders(data / "roadscene/train/vi", data / "roadscene/train/ir").pairs,
+        key=lambda p: p.first,
+    )
     write("roadscene_train", [p for i, p in enumerate(pairs) if i % 17])
     write("roadscene_val", pairs[::17])
     for name in ("msrs", "llvip"):
-        write(f"{name}_sample", pair_folders(data / name / "train/vi", data / name / "train/ir").pairs)
+        write(
+            f"{name}_sample", pair_folders(data / name / "train/vi", data / name / "train/ir").pairs
+        )
     for kind in ("ct", "pet", "spect"):
         folder = data / f"mri_{kind}"
         write(f"mri_{kind}_test", pair_folders(folder / "test" / kind, folder / "test/mri").pairs)

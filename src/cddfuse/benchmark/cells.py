@@ -32,7 +32,15 @@ BASELINE = Method("baselines", model="mean")
 
 TABLES = ("stretched", "plain")
 _PACKAGE = Path(__file__).parents[1]
-_SHARED_CODE = ("fuse.py", "pipeline.py", "colour.py", "filters.py", "pair.py", "layers", "io")
+_SHARED_CODE: tuple[str, ...] = (
+    "fuse.py",
+    "pipeline.py",
+    "colour.py",
+    "filters.py",
+    "pair.py",
+    "layers",
+    "io",
+)
 _SHARED_CODE += ("metrics", "evaluate", "runtime", "threads.py", "benchmark/cells.py")
 
 Table = dict[str, dict[str, list[float]]]
@@ -128,7 +136,9 @@ def results_of(method: Method, data: DataSet, alone: bool) -> Path:
     )
 
 
-def require_complete(method: Method, data: DataSet, folder: Path, pairs: Sequence[PairedPaths]) -> None:
+def require_complete(
+    method: Method, data: DataSet, folder: Path, pairs: Sequence[PairedPaths]
+) -> None:
     """Refuse results that lack some pairs: means over other images cannot be compared."""
     found = match_fused(folder, pairs)
     if found.missing:
@@ -154,10 +164,7 @@ def weights_for(method: Method, data: DataSet) -> tuple[str | None, Task | None]
     """
     if method.weights:
         return method.weights, data.task
-    if method.model not in MODELS:
-        raise InputError(
-            f"there is no network {method.model}: known are {', '.join(MODELS)}.", "models"
-        )
+    assert method.model is not None
     card = MODELS[method.model].card
     if not card.parameters:
         return None, None
@@ -172,14 +179,18 @@ def weights_for(method: Method, data: DataSet) -> tuple[str | None, Task | None]
 
 def trained_for(method: Method, data: DataSet) -> str:
     """The task that the weights of a cell were trained for; empty where it is not known."""
-    if method.model not in MODELS:
+    if method.model is None or method.model not in MODELS:
         return ""
     shipped = MODELS[method.model].card.weights.get(weights_for(method, data)[0] or "")
     return shipped.task if shipped else ""
 
 
 def describe(
-    method: Method, data: DataSet, settings: Settings, folder: Path | None, network: FusionModel | None
+    method: Method,
+    data: DataSet,
+    settings: Settings,
+    folder: Path | None,
+    network: FusionModel | None,
 ) -> dict[str, Any]:
     """All that the scores of a cell depend on."""
     chosen = columns(settings.metrics, settings.profile, data.task)
@@ -192,7 +203,9 @@ def describe(
     }
     if network is None:
         assert folder is not None
-        facts["results"] = hash_files(match_fused(folder, pair_names(data, settings)).files.values())
+        facts["results"] = hash_files(
+            match_fused(folder, pair_names(data, settings)).files.values()
+        )
         facts["code"] = code_version()
         return facts
     weights = weights_for(method, data)[0]
@@ -247,14 +260,18 @@ def _hash_file(path: Path, changed: int) -> bytes:
         return hashlib.sha256(path.read_bytes()).digest()
 
 
-@cache
 def code_version(kind: type[FusionModel] | None = None) -> str:
     """A hash of the code that scores depend on: fusing, reading, scoring, and the network's own."""
-    files = [path for part in _SHARED_CODE for path in _sources(_PACKAGE / part)]
     own = {getsourcefile(base) for base in kind.__mro__[:-1]} if kind else set()
-    files += sorted(Path(path) for path in own if path and _PACKAGE in Path(path).parents)
+    mine = sorted(path for path in own if path and _PACKAGE in Path(path).parents)
+    return _hash_code(tuple(mine))
+
+
+@cache
+def _hash_code(own: tuple[str, ...]) -> str:
+    files = [path for part in _SHARED_CODE for path in _sources(_PACKAGE / part)]
     digest = hashlib.sha256()
-    for path in files:
+    for path in (*files, *map(Path, own)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

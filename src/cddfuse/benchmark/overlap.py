@@ -11,15 +11,18 @@ from cddfuse.datasets.fingerprints import find_copies, fingerprint
 from cddfuse.errors import InputError
 from cddfuse.evaluate.sources import GreyImages
 from cddfuse.io import replacing
+from cddfuse.models import MODELS
 
 
 def training_splits(method: Method, data: DataSet) -> tuple[str, ...] | None:
     """The splits that the weights of a method were trained on; None if that is not known."""
     if method.results is not None:
         return None
-    from cddfuse.models import MODELS
-
-    if method.model in MODELS and not MODELS[method.model].card.parameters:
+    if (
+        method.model is not None
+        and method.model in MODELS
+        and not MODELS[method.model].card.parameters
+    ):
         return ()
     return TRAINED_ON.get(f"{method.model}/{weights_for(method, data)[0]}")
 
@@ -63,9 +66,7 @@ def require_unseen(method: Method, data: DataSet, settings: Settings, out: Path,
         )
 
 
-def _fingerprints(
-    data: DataSet, settings: Settings, out: Path, key: str
-) -> dict[str, Fingerprint]:
+def _fingerprints(data: DataSet, settings: Settings, out: Path, key: str) -> dict[str, Fingerprint]:
     path = out / "fingerprints" / f"{key[:24]}.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))

@@ -89,7 +89,12 @@ def choose(table: Table, count: int, crops: Crops) -> list[int]:
     worst = list(worst_images(table).values())
     even = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
     half = max(count // 2, 1)
-    order = [*wanted, *list(dict.fromkeys(order[0] for order in worst))[:half], *even, *range(total)]
+    order = [
+        *wanted,
+        *list(dict.fromkeys(order[0] for order in worst))[:half],
+        *even,
+        *range(total),
+    ]
     return sorted(list(dict.fromkeys(order))[:count])
 
 

@@ -11,7 +11,7 @@ from cddfuse.datasets.catalog import Card, find_card, locate
 from cddfuse.errors import InputError, trouble
 from cddfuse.evaluate import BASELINES
 from cddfuse.io import expanded
-from cddfuse.metrics import METRICS, PAPER_EIGHT, PROFILES, Metric
+from cddfuse.metrics import PAPER_EIGHT, PROFILES, Metric
 from cddfuse.models.base import Task
 
 TARGETS: Mapping[Task, str] = {"ivf": "TC", "mif": "TC_first"}
@@ -190,7 +190,9 @@ def _data_set(name: str, entry: Any, base: Path) -> DataSet:
             raise InputError(f"the task of data set {name} is ivf or mif.")
         task = cast(Literal["ivf", "mif"], entry.get("task", task))
         first = base / expanded(Path(str(entry["first"])))
-        return DataSet(name, first, base / expanded(Path(str(second))) if second else None, task, card)
+        return DataSet(
+            name, first, base / expanded(Path(str(second))) if second else None, task, card
+        )
     first_text, _, second_text = str(entry).partition(",")
     first = base / expanded(Path(first_text))
     if second_text:
@@ -206,5 +208,3 @@ def _require_unique(names: Iterable[str], what: str, setting: str) -> None:
         if name in seen:
             raise InputError(f"two {what} are called {name}: rename one.", setting=setting)
         seen.add(name)
-
-

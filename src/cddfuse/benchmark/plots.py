@@ -15,7 +15,7 @@ from cddfuse.benchmark.tables import Column, Table
 from cddfuse.benchmark.timing import Cost
 from cddfuse.evaluate import BASELINES
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.hashsalt": "cddfuse",
     "svg.fonttype": "none",
     "text.parse_math": False,  # names of methods may hold a dollar sign
@@ -61,7 +61,9 @@ def _boxes(axes: Any, table: Table, column: Column, labels: Sequence[str], *, na
         axes.barh(place, right - left, 0.56, left, color="none", edgecolor=colour, lw=0.9)
         axes.plot((middle, middle), (place - 0.28, place + 0.28), color=colour, lw=1.6)
     axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_yticks(range(len(labels)), [_short(x) for x in labels] if named else [""] * len(labels))
+    axes.set_yticks(
+        range(len(labels)), [_short(x) for x in labels] if named else [""] * len(labels)
+    )
     axes.tick_params(length=0, axis="y")
     axes.set_title(f"{column.name} {column.arrow}  ({column.profile})", loc="left", fontsize=8)
 
@@ -111,8 +113,19 @@ def _diagram(axes: Any, column: Column, ranks: Ranks, height: float) -> None:
         x = place(ranks.mean[name])
         axes.plot((x, x, edge), (top, level, level), color="black", lw=0.5)
         colour = _BASELINE if name in BASELINES else _METHOD
-        text = f"{_short(name)} {ranks.mean[name]:.2f}" if left else f"{ranks.mean[name]:.2f} {_short(name)}"
-        axes.text(edge - 0.05 if left else edge + 0.05, level, text, ha="right" if left else "left", va="center", color=colour)
+        text = (
+            f"{_short(name)} {ranks.mean[name]:.2f}"
+            if left
+            else f"{ranks.mean[name]:.2f} {_short(name)}"
+        )
+        axes.text(
+            edge - 0.05 if left else edge + 0.05,
+            level,
+            text,
+            ha="right" if left else "left",
+            va="center",
+            color=colour,
+        )
     if math.isfinite(ranks.critical):
         for index, (low, high) in enumerate(cliques(ranks.mean, ranks.critical)):
             level = top + 0.05 + 0.045 * (index % 4)
@@ -138,15 +151,33 @@ def score_against_cost(table: Table, costs: Mapping[str, Cost]) -> str:
                 if math.isfinite(summary.low):
                     axes.plot((seconds,) * 2, (summary.low, summary.high), color=_METHOD, lw=0.8)
                 axes.plot(seconds, summary.mean, "o", ms=4, color=_METHOD)
-                axes.annotate(_short(label), (seconds, summary.mean), (4, 3), textcoords="offset points", fontsize=7)
+                axes.annotate(
+                    _short(label),
+                    (seconds, summary.mean),
+                    (4, 3),
+                    textcoords="offset points",
+                    fontsize=7,
+                )
             for name in ("mean", "max"):
-                level = table.summaries[name][column.name].mean if name in table.values else math.nan
+                level = (
+                    table.summaries[name][column.name].mean if name in table.values else math.nan
+                )
                 if math.isfinite(level):
                     axes.axhline(level, color=_BASELINE, lw=0.7, ls="--")
-                    axes.annotate(name, (0, level), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points", color=_BASELINE, fontsize=6)
+                    axes.annotate(
+                        name,
+                        (0, level),
+                        (2, 2),
+                        xycoords=("axes fraction", "data"),
+                        textcoords="offset points",
+                        color=_BASELINE,
+                        fontsize=6,
+                    )
             axes.set_xscale("log")
             axes.margins(x=0.35)
-            axes.set_title(f"{column.name} {column.arrow}  ({column.profile})", loc="left", fontsize=8)
+            axes.set_title(
+                f"{column.name} {column.arrow}  ({column.profile})", loc="left", fontsize=8
+            )
             if place >= len(table.columns) - across:
                 axes.set_xlabel("seconds for 640 x 480")
         return _svg(figure)

@@ -71,9 +71,7 @@ BEST_OF_OTHERS: dict[str, dict[str, tuple[float, ...]]] = {
 of them. By data set, and by the task that the methods were trained for ("" is the only one)."""
 
 
-def published_rows(
-    models: Iterable[str], data: str
-) -> dict[str, tuple[float, ...]]:
+def published_rows(models: Iterable[str], data: str) -> dict[str, tuple[float, ...]]:
     """Rows for a data set by what a table calls them: of these models, and the best of others."""
     rows = {
         f"{model} ({who})": values

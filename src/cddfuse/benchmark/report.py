@@ -65,15 +65,23 @@ def about(results: Results, reference: str | None) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Commit of the checkout that runs, marked if files differ from it; empty if it is installed."""
+    """Commit of the checkout that runs, marked if files differ; empty for an installed package."""
     folder = Path(__file__).parent
     git = ("git", "-C", str(folder))
     try:
-        inside = subprocess.run((*git, "ls-files", "--error-unmatch", Path(__file__).name), capture_output=True, check=False)
+        inside = subprocess.run(
+            (*git, "ls-files", "--error-unmatch", Path(__file__).name),
+            capture_output=True,
+            check=False,
+        )
         if inside.returncode:
             return ""
-        found = subprocess.run((*git, "rev-parse", "HEAD"), capture_output=True, text=True, check=True)
-        changed = subprocess.run((*git, "status", "--porcelain", "-uno"), capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            (*git, "rev-parse", "HEAD"), capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run(
+            (*git, "status", "--porcelain", "-uno"), capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return found.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
@@ -113,9 +121,7 @@ def write_report(
     return [out / name for name in texts]
 
 
-def page(
-    results: Results, facts: Mapping[str, Any], out: Path, *, shown: int, crops: Crops
-) -> str:
+def page(results: Results, facts: Mapping[str, Any], out: Path, *, shown: int, crops: Crops) -> str:
     """The page, with style, script, plots and images in it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -179,7 +185,7 @@ def _provenance(results: Results) -> list[dict[str, str]]:
             "method": label,
             "weights": str(record.facts.get("weights") or ""),
             "trained": str(record.facts.get("trained") or ""),
-            "sha": str(record.facts.get("weights_sha256") or record.facts.get("results") or "")[:12],
+            "sha": _weights_hash(record.facts),
             "data_sha": str(record.facts["data"])[:12],
             "code": str(record.facts["code"]),
             "key": record.key,
@@ -187,6 +193,12 @@ def _provenance(results: Results) -> list[dict[str, str]]:
         for (data, label), record in results.records.items()
         if label != BASELINE.label
     ]
+
+
+def _weights_hash(facts: Mapping[str, Any]) -> str:
+    if facts.get("as_saved"):
+        return str(facts["results"])[:12]
+    return str(facts["weights_sha256"])[:12] if facts.get("weights") else "none"
 
 
 def _sets(
@@ -225,6 +237,7 @@ def _variant(table: Table, results: Results, reference: str | None) -> dict[str,
     return {
         "name": table.variant,
         "caption": tables.caption(table),
+        "expected": table.expected(),
         "columns": [_head(column) for column in table.columns],
         "rows": [_row(row, table) for row in [*table.rows, *table.published]],
         "tests": [
@@ -236,7 +249,9 @@ def _variant(table: Table, results: Results, reference: str | None) -> dict[str,
             (label, [table.images[index] for index in order[:_WORST]])
             for label, order in worst_images(table).items()
         ],
-        "left_out": {c.name: ranks[c.name].left_out for c in table.columns if ranks[c.name].left_out},
+        "left_out": {
+            c.name: ranks[c.name].left_out for c in table.columns if ranks[c.name].left_out
+        },
         "distributions": plots.distributions(table),
         "ranks": plots.rank_diagrams(table.columns, ranks),
         "against_cost": plots.score_against_cost(table, results.costs),
@@ -265,7 +280,7 @@ def _row(row: Row, table: Table) -> dict[str, Any]:
 
 def _cell(cell: Cell | None, table: Table) -> dict[str, Any]:
     if cell is None or math.isnan(cell.summary.mean):
-        return {"text": "–", "sort": "", "place": 0, "beaten": "", "by": "", "range": "", "n": ""}
+        return {"text": "-", "sort": "", "place": 0, "beaten": "", "by": "", "range": "", "n": ""}
     summary = cell.summary
     known = not math.isnan(summary.low)
     return {
@@ -283,7 +298,7 @@ def _test(test: Paired, column: Column) -> dict[str, str]:
     if test.identical:
         return {"text": "identical", "p": "", "kind": "alike"}
     if not test.images:
-        return {"text": "–", "p": "", "kind": "alike"}
+        return {"text": "-", "p": "", "kind": "alike"}
     sign = test.difference if column.metric.better == "higher" else -test.difference
     clear = test.adjusted < _ALPHA
     return {
@@ -321,4 +336,3 @@ def _digits(value: float) -> float | str | None:
     if math.isnan(value):
         return None
     return float(f"{value:.5g}") if math.isfinite(value) else str(value)
-

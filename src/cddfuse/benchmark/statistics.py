@@ -144,7 +144,7 @@ def critical_difference(methods: int, images: int, level: float = 0.05) -> float
 def cliques(ranks: Mapping[str, float], critical: float) -> list[tuple[float, float]]:
     """Spans of mean ranks within which no two methods are told apart, the widest only."""
     ordered = sorted(ranks.values())
-    spans = []
+    spans: list[tuple[float, float]] = []
     for low in ordered:
         high = max(value for value in ordered if value - low < critical)
         if high > low and not any(a <= low and high <= b for a, b in spans):

@@ -29,7 +29,9 @@ from cddfuse.benchmark.overlap import require_unseen
 from cddfuse.benchmark.plan import DataSet, Method, Plan
 from cddfuse.benchmark.timing import Cost, measure
 from cddfuse.errors import InputError
+from cddfuse.models import MODELS
 from cddfuse.models.base import FusionModel
+from cddfuse.models.exported import is_exported
 
 _KILLED = "the process ended while it ran: is there memory enough?"
 
@@ -101,6 +103,7 @@ def run_plan(
         after: called after each pair, or each cell if there are several jobs.
     """
     results = Results(plan, settings)
+    _require_known(plan)
     cells = _prepared(plan, settings, out, results)
     todo = []
     for cell in cells:
@@ -124,6 +127,17 @@ def run_plan(
     if turns:
         _measure(plan, settings, out, results, turns, after)
     return results
+
+
+def _require_known(plan: Plan) -> None:
+    """Refuse names of networks that do not exist: a slip of the pen, not a failure."""
+    for method in plan.methods:
+        file = method.weights and is_exported(method.weights)
+        if method.results is None and method.model not in MODELS and not file:
+            raise InputError(
+                f"there is no network {method.model}: known are {', '.join(MODELS)}.",
+                setting="models",
+            )
 
 
 def _prepared(plan: Plan, settings: Settings, out: Path, results: Results) -> list[_Cell]:
@@ -264,7 +278,13 @@ def _measure(
         if method.results is not None or not found:
             continue
         weights, task = weights_for(method, found[0])
-        networks[method.label] = (method.model, task, weights, dict(method.options), settings.device)
+        networks[method.label] = (
+            method.model,
+            task,
+            weights,
+            dict(method.options),
+            settings.device,
+        )
         facts = results.records[found[0].name, method.label].facts
         keys[method.label] = f"{facts['weights_sha256']} {facts['code']} {facts['options']}"
     done = 0
@@ -276,4 +296,3 @@ def _measure(
 
     results.costs, failed = measure(networks, keys, out / "costs", turns=turns, after=step)
     results.failures += [Failure("cost", label, reason) for label, reason in failed.items()]
-

@@ -112,7 +112,9 @@ class Table:
     @cached_property
     def rows(self) -> list[Row]:
         """Methods, trained for this task first, then baselines."""
-        order = sorted(self.methods, key=lambda label: self._trained(label) not in ("", self.data.task))
+        order = sorted(
+            self.methods, key=lambda label: self._trained(label) not in ("", self.data.task)
+        )
         methods = [self._row(label, "method") for label in order]
         methods += [self._row(label, "baseline") for label in BASELINES if label in self.values]
         return methods
@@ -166,9 +168,7 @@ class Table:
     def summaries(self) -> dict[str, dict[str, Summary]]:
         """Statistics by row and metric."""
         return {
-            label: {
-                name: statistics.summary(column, self.scenes) for name, column in of.items()
-            }
+            label: {name: statistics.summary(column, self.scenes) for name, column in of.items()}
             for label, of in self.values.items()
         }
 
@@ -257,9 +257,7 @@ class Table:
         count = next(iter(self.data.card.splits.values())).pairs
         if len(self.images) == count:
             return ""
-        return (
-            f"{len(self.images)} pairs here, {count} in published tables: the two are not comparable."
-        )
+        return f"{len(self.images)} pairs here, {count} in published tables: not comparable."
 
 
 def tables(results: Results) -> list[Table]:
@@ -315,7 +313,9 @@ def caption(table: Table) -> str:
     ]
     count = f"{len(table.images)} pair" + ("s" if len(table.images) != 1 else "")
     words = "profile " if len(profiles) == 1 else "profiles "
-    return f"{table.data.title}, {count}, {VARIANTS[table.variant]}; metric {words}{', '.join(named)}"
+    return (
+        f"{table.data.title}, {count}, {VARIANTS[table.variant]}; metric {words}{', '.join(named)}"
+    )
 
 
 def legend(found: Sequence[Table]) -> list[str]:
@@ -332,7 +332,10 @@ def legend(found: Sequence[Table]) -> list[str]:
         if any(cell.beaten_by for cell in cells)
         else "",
         "n: number of images that a mean is over, where the metric is undefined for the others."
-        if any(cell.summary.undefined for cell in cells)
+        if any(cell.summary.undefined and cell.summary.mean == cell.summary.mean for cell in cells)
+        else "",
+        "-: undefined, as SCD is for unchanged sources, or not published."
+        if any(cell.summary.mean != cell.summary.mean for cell in cells)
         else "",
         "Published: figures of others, over all pairs of the published set, not measured here."
         if any(table.published for table in found)
@@ -360,12 +363,12 @@ def notes(results: Results, found: Sequence[Table]) -> list[str]:
     ]
     for (data, label), record in results.records.items():
         lines += [f"{data}: {note}" for note in record.notes]
-        if "model" in record.facts and label != BASELINE.label and not record.facts.get("trained"):
-            if record.facts.get("weights"):
-                lines.append(
-                    f"{label}: its training images are not known, so it was not checked whether "
-                    "the pairs here are among them."
-                )
+        known = label == BASELINE.label or record.facts.get("trained")
+        if record.facts.get("weights") and not known:
+            lines.append(
+                f"{label}: its training images are not known, so it was not checked whether "
+                "the pairs here are among them."
+            )
     return list(dict.fromkeys(lines))
 
 
@@ -373,8 +376,7 @@ def _cell_text(cell: Cell | None, bold: str, line: str, escape: Any) -> str:
     if cell is None or math.isnan(cell.summary.mean):
         return "-"
     text = escape(number(cell.summary.mean))
-    text = {1: bold, 2: line}.get(cell.place, "{}").format(text)
-    return text
+    return {1: bold, 2: line}.get(cell.place, "{}").format(text)
 
 
 def as_markdown(results: Results) -> str:
@@ -410,7 +412,11 @@ def row_label(row: Row, table: Table) -> str:
     extra = {"published": "published", "baseline": "baseline"}.get(row.kind, "")
     if row.as_saved:
         extra = "as saved"
-    if row.kind == "method" and row.trained and (row.trained != table.data.task or table.data.task == "mif"):
+    if (
+        row.kind == "method"
+        and row.trained
+        and (row.trained != table.data.task or table.data.task == "mif")
+    ):
         extra = f"trained on {row.trained.upper()}"
     return f"{row.label}, {extra}" if extra else row.label
 
@@ -427,7 +433,14 @@ def _markdown_cell(cell: Cell | None, total: int) -> str:
 def _plain(text: str) -> str:
     """Text that Markdown and HTML leave as it is."""
     plain = " ".join(text.split()).replace("\\", "\\\\")
-    for sign, other in {"&": "&amp;", "<": "&lt;", "|": r"\|", "*": r"\*", "`": r"\`", "[": r"\["}.items():
+    for sign, other in {
+        "&": "&amp;",
+        "<": "&lt;",
+        "|": r"\|",
+        "*": r"\*",
+        "`": r"\`",
+        "[": r"\[",
+    }.items():
         plain = plain.replace(sign, other)
     return plain
 
@@ -462,7 +475,12 @@ def _tex(text: str) -> str:
         f"\\{letter}" if letter in "&%$#_{}" else _SPECIAL.get(letter, letter)
         for letter in " ".join(text.split())
     )
-    return plain.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("<", r"\textless{}").replace(">", r"\textgreater{}")
+    return (
+        plain.replace("↑", r"$\uparrow$")
+        .replace("↓", r"$\downarrow$")
+        .replace("<", r"\textless{}")
+        .replace(">", r"\textgreater{}")
+    )
 
 
 def as_latex(results: Results) -> str:
@@ -485,7 +503,9 @@ def as_latex(results: Results) -> str:
                 lines.append(r"    \midrule")
                 last = row.kind
             cells = [_latex_cell(row.cells.get(c.name), len(table.images)) for c in table.columns]
-            lines.append(f"    {' & '.join([_tex(row_label(row, table)), str(row.images), *cells])} \\\\")
+            lines.append(
+                f"    {' & '.join([_tex(row_label(row, table)), str(row.images), *cells])} \\\\"
+            )
         lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
@@ -539,7 +559,9 @@ def _json_table(table: Table, reference: Any) -> dict[str, Any]:
         "task": table.data.task,
         "variant": table.variant,
         "pairs": len(table.images),
-        "metrics": {c.name: {"profile": c.profile, "better": c.metric.better} for c in table.columns},
+        "metrics": {
+            c.name: {"profile": c.profile, "better": c.metric.better} for c in table.columns
+        },
         "rows": [
             {
                 "label": row.label,

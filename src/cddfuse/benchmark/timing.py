@@ -70,7 +70,9 @@ def machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return {
         "cpu": cpu,
-        "cores": len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else os.cpu_count(),
+        "cores": len(psutil.Process().cpu_affinity())
+        if sys.platform == "linux"
+        else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
@@ -153,7 +155,8 @@ def _one_turn(arguments: Sequence[Any]) -> dict[str, Any]:
 def _turn(network: FusionModel) -> dict[str, Any]:
     device = next((x.device for x in network.parameters()), torch.device("cpu"))
     rng = torch.Generator().manual_seed(0)
-    pair = ImagePair(*torch.rand(2, 1, HEIGHT, WIDTH, generator=rng).unbind())
+    first, second = torch.rand(2, 1, HEIGHT, WIDTH, generator=rng).unbind()
+    pair = ImagePair(first, second)
     resident = psutil.Process().memory_info().rss
     reset_peak()
     fuse(network, pair)
@@ -173,7 +176,9 @@ def _turn(network: FusionModel) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "multiply_adds": work,
         "seconds": min(seconds),
-        "peak_bytes": torch.cuda.max_memory_allocated() if cuda else max(peak_bytes() - resident, 0),
+        "peak_bytes": torch.cuda.max_memory_allocated()
+        if cuda
+        else max(peak_bytes() - resident, 0),
         "device": device.type,
     }
 

@@ -38,6 +38,7 @@ VERBS = {
     "export": Verb(
         "cddfuse.cli.export:export", "Export a network to ONNX, OpenVINO or TorchScript."
     ),
+    "data": Verb("cddfuse.cli.data:app", "List data sets, or check a folder against one."),
     "models": Verb("cddfuse.cli.models:models", "List the networks and their weights."),
     "weights": Verb("cddfuse.cli.weights:weights", "Import weights that authors publish."),
 }

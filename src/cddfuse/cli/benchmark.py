@@ -44,7 +44,8 @@ def benchmark(
     resources: LimitFlags = LimitFlags(),  # noqa: B008
     jobs: int = 1,
     turns: int = 0,
-    report: ReportFlags = ReportFlags(),  # noqa: B008
+    report: ReportFlags = ReportFlags(),
+    json: Flag = False,
     quiet: Flag = False,
 ) -> int:
     """Score several methods on several data sets, and write the tables and one report.
@@ -71,6 +72,7 @@ def benchmark(
         jobs: Methods at a time, each in a process of its own. Images are scored in parallel anyway.
         turns: Measure the cost of each network (multiply-adds, seconds, memory) so many times;
             0 leaves it out.
+        json: Print benchmark.json instead of the tables.
         quiet: Print nothing but errors.
     """
     from cddfuse.benchmark.report import require_extra
@@ -91,7 +93,9 @@ def benchmark(
     if report.against is not None and report.against not in labels:
         known = ", ".join(labels) or "none"
         raise InputError(f"there is no method {report.against} here: known are {known}.", "against")
-    settings = Settings(tuple(metrics), profile, limit, resize, recursive, device, resources.limits())
+    settings = Settings(
+        tuple(metrics), profile, limit, resize, recursive, device, resources.limits()
+    )
     output, console = expanded(output), stderr(quiet)
     with progress(console) as bar:
         shown = bar.add_task("benchmark", total=None, rate="")
@@ -99,15 +103,23 @@ def benchmark(
         def after(state: Progress) -> None:
             speed = bar.tasks[0].speed
             rate = f"{speed:.2f} pairs/s" if speed else ""
-            bar.update(shown, completed=state.done, total=state.total, description=state.doing, rate=rate)
+            bar.update(
+                shown, completed=state.done, total=state.total, description=state.doing, rate=rate
+            )
 
         results = run_plan(plan, settings, output, jobs=jobs, turns=turns, after=after)
     if results.reused:
-        console.print(f"kept from an earlier run: {results.reused} of {results.reused + results.computed} results")
+        console.print(
+            f"kept from an earlier run: {results.reused} results; new: {results.computed}"
+        )
     if not results.records:
         raise InputError(f"nothing could be scored: {results.failures[0].reason}")
-    written = write_report(results, output, reference=report.against, shown=report.pictures, crops=regions)
-    if not quiet:
+    written = write_report(
+        results, output, reference=report.against, shown=report.pictures, crops=regions
+    )
+    if json:
+        print((output / "benchmark.json").read_text(encoding="utf-8"))
+    elif not quiet:
         print(as_markdown(results))
     for path in written:
         console.print(Text(f"written: {path}"))

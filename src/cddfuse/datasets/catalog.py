@@ -100,7 +100,7 @@ _VI_IR: tuple[Sides, ...] = (
 )
 _ASK = "none stated: research use, ask the authors"
 _AANLIB = "https://www.med.harvard.edu/AANLIB/home.html"
-_ATLAS = "copyright Keith A. Johnson and J. Alex Becker: ask them before any use but study"
+_ATLAS = "its authors' (K. A. Johnson, J. A. Becker): ask them"
 _CASE = r"(\d+)\d{3}$"
 
 
@@ -245,7 +245,9 @@ CATALOG: Mapping[str, Card] = {
 }
 
 _ROADSCENE = ("roadscene/train", "roadscene/val")
-_PATIENTS = tuple(f"mri_{kind}/{split}" for kind in ("ct", "pet", "spect") for split in ("train", "val"))
+_PATIENTS = tuple(
+    f"mri_{kind}/{split}" for kind in ("ct", "pet", "spect") for split in ("train", "val")
+)
 
 TRAINED_ON: Mapping[str, tuple[str, ...]] = {
     "cddfuse/ivf": _ROADSCENE,
@@ -288,7 +290,10 @@ def locate(card: Card, path: Path, split: str | None = None) -> tuple[Path, Path
     below = dict.fromkeys(["", *(part.folder for part in wanted if part.folder), *names])
     for part in below:
         for first, second in card.layouts:
-            for sides in ((path / part / first, path / part / second), (path / first / part, path / second / part)):
+            for sides in (
+                (path / part / first, path / part / second),
+                (path / first / part, path / second / part),
+            ):
                 if all(_has_files(side) for side in sides):
                     return sides
     known = ", ".join(f"{first}/ and {second}/" for first, second in card.layouts)

@@ -96,7 +96,7 @@ function comparison(set, picture, chosen) {
 
 function sheet(images) {
   return make("div", { className: "sheet" }, ...Object.entries(images).map(([label, source]) =>
-    make("figure", {}, make("img", { src: source, alt: label, loading: "lazy" }), make("figcaption", { textContent: label }))));
+    make("figure", {}, make("img", { src: source, alt: label }), make("figcaption", { textContent: label }))));
 }
 
 function drill(set, name, place, chosen) {
