@@ -113,7 +113,9 @@ def rank(values: Mapping[str, Sequence[float]], better: str) -> Ranks:
     table = {name: np.array(column, np.float64) for name, column in values.items()}
     sparse = tuple(name for name, x in table.items() if np.isnan(x).mean() > 0.5)
     names = [name for name in table if name not in sparse]
-    every = np.array([table[name] for name in names]).reshape(len(names), -1).T
+    if not names:
+        return Ranks(0, {}, math.nan, math.nan, sparse)
+    every = np.stack([table[name] for name in names], axis=1)
     every = every[~np.isnan(every).any(1)]
     if not every.size:
         return Ranks(0, {}, math.nan, math.nan, sparse)
