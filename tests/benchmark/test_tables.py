@@ -26,6 +26,20 @@ def test_best_is_bold_and_second_underlined() -> None:
     assert markdown_row(text, "c")[1] == "1.167"
 
 
+def test_of_two_methods_none_is_second() -> None:
+    text = tables.as_markdown(made_up({"a": [1, 2, 3], "b": [2, 3, 4]}, LOW))
+    assert markdown_row(text, "a")[1] == "2.000"
+
+
+def test_a_sentence_for_each_method() -> None:
+    low = LOW | {"max": [2.5, 2.5, 2.5]}
+    brief = tables.tables(made_up({"a": [1, 2, 3], "b": [2, 3, 4]}, low))[0].brief()
+    assert brief == [
+        "a: in 3 of 3 metrics a baseline is better.",
+        "b: best in EN, SSIM, TC; no baseline is better in any of 3 metrics.",
+    ]
+
+
 def test_equal_methods_share_a_place_and_one_method_has_none() -> None:
     text = tables.as_markdown(made_up({"a": [1, 2, 3], "b": [1, 2, 3]}, LOW))
     assert markdown_row(text, "a")[1] == markdown_row(text, "b")[1] == "**2.000**"

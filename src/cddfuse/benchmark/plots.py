@@ -55,7 +55,7 @@ def _boxes(axes: Any, table: Table, column: Column, labels: Sequence[str], *, na
         colour = _BASELINE if label in BASELINES else _METHOD
         if len(values) <= _FEW:
             spread = place + rng.uniform(-0.22, 0.22, len(values))
-            axes.plot(values, spread, ".", ms=2.5, color=colour, alpha=0.45, mew=0)
+            axes.plot(values, spread, ".", ms=3.5, color=colour, alpha=0.45, mew=0)
         low, left, middle, right, high = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
         axes.plot((low, high), (place, place), color=colour, lw=0.8)
         axes.barh(place, right - left, 0.56, left, color="none", edgecolor=colour, lw=0.9)
@@ -174,6 +174,8 @@ def score_against_cost(table: Table, costs: Mapping[str, Cost]) -> str:
                         fontsize=6,
                     )
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(_plain)
+            axes.xaxis.set_minor_formatter(_nothing)
             axes.margins(x=0.35)
             axes.set_title(
                 f"{column.name} {column.arrow}  ({column.profile})", loc="left", fontsize=8
@@ -181,6 +183,14 @@ def score_against_cost(table: Table, costs: Mapping[str, Cost]) -> str:
             if place >= len(table.columns) - across:
                 axes.set_xlabel("seconds for 640 x 480")
         return _svg(figure)
+
+
+def _plain(value: float, place: int | None = None) -> str:
+    return f"{value:g}"
+
+
+def _nothing(value: float, place: int | None = None) -> str:
+    return ""
 
 
 def _short(text: str) -> str:

@@ -148,7 +148,6 @@ def page(results: Results, facts: Mapping[str, Any], out: Path, *, shown: int, c
         "failures": results.failures,
         "costs": {label: tables.cost_cells(cost) for label, cost in results.costs.items()},
         "cost_headings": tables.COST_HEADINGS,
-        "loads": _busy(results),
         "cells": _provenance(results),
         "style": (folder / "style.css").read_text(encoding="utf-8"),
         "script": (folder / "script.js").read_text(encoding="utf-8"),
@@ -165,17 +164,6 @@ def _script_safe(content: Any) -> str:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
-
-
-def _busy(results: Results) -> list[str]:
-    cores = machine()["cores"] or 1
-    loads = [cost.load for cost in results.costs.values()]
-    if loads and max(loads) > cores:
-        return [
-            f"The machine was busy while costs were measured (load {max(loads):.1f} on {cores} "
-            "cores): seconds are too high, and comparable only roughly."
-        ]
-    return []
 
 
 def _provenance(results: Results) -> list[dict[str, str]]:
@@ -234,17 +222,20 @@ def _variant(table: Table, results: Results, reference: str | None) -> dict[str,
 
     tests = table.against(reference) if reference else {}
     ranks = table.ranks
+    count = sum(test.p == test.p for of in tests.values() for test in of.values())
     return {
         "name": table.variant,
         "caption": tables.caption(table),
         "expected": table.expected(),
+        "brief": table.brief(),
         "columns": [_head(column) for column in table.columns],
         "rows": [_row(row, table) for row in [*table.rows, *table.published]],
         "tests": [
             (label, [_test(of[column.name], column) for column in table.columns])
             for label, of in tests.items()
         ],
-        "test_count": sum(test.p == test.p for of in tests.values() for test in of.values()),
+        "test_count": count,
+        "powerless": 2 * count / 2 ** len(table.images) >= _ALPHA,
         "worst": [
             (label, [table.images[index] for index in order[:_WORST]])
             for label, order in worst_images(table).items()

@@ -17,6 +17,7 @@ from cddfuse.benchmark.plan import DataSet, columns
 from cddfuse.benchmark.published import published_rows
 from cddfuse.benchmark.statistics import Paired, Ranks
 from cddfuse.benchmark.suite import Results
+from cddfuse.benchmark.timing import machine
 from cddfuse.evaluate import BASELINES, Summary
 from cddfuse.metrics import PAPER_EIGHT, PROFILES, Metric
 
@@ -161,7 +162,9 @@ class Table:
         place = 0
         if label in self.methods:
             ranked = self._places.get(column.name, [])
-            place = next((i + 1 for i, names in enumerate(ranked[:2]) if label in names), 0)
+            # Of two methods, nothing is second that is not also last.
+            shown = 2 if sum(map(len, ranked)) > 2 else 1
+            place = next((i + 1 for i, names in enumerate(ranked[:shown]) if label in names), 0)
         return Cell(summary, place, self._beaten(label, column))
 
     @cached_property
@@ -211,7 +214,7 @@ class Table:
                 continue
             theirs = np.array(self.values[name][column.name])
             both = np.isfinite(mine) & np.isfinite(theirs)
-            if both.any():
+            if both.sum() > len(both) / 2:  # SCD of stretched sources is defined for some
                 lead = (theirs[both] - mine[both]).mean()
                 lead = lead if column.metric.better == "higher" else -lead
                 if lead > _EQUAL * abs(mine[both].mean()):
@@ -249,6 +252,20 @@ class Table:
             )
             for column in self.columns
         }
+
+    def brief(self) -> list[str]:
+        """Each method in a sentence: where it is best, and where a baseline is better."""
+        lines = []
+        for row in self.rows:
+            if row.kind == "method":
+                count = sum(not math.isnan(cell.summary.mean) for cell in row.cells.values())
+                best = [name for name, cell in row.cells.items() if cell.place == 1]
+                beaten = [name for name, cell in row.cells.items() if cell.beaten_by]
+                words = [f"best in {', '.join(best)}"] if best else []
+                some = f"in {len(beaten)} of {count} metrics a baseline is better"
+                words.append(some if beaten else f"no baseline is better in any of {count} metrics")
+                lines.append(f"{row.label}: {'; '.join(words)}.")
+        return lines
 
     def expected(self) -> str:
         """How the pairs compare with those of published tables; empty if that is not known."""
@@ -353,6 +370,17 @@ def compares(found: Sequence[Table]) -> list[str]:
     return [f"Profile {name}: {PROFILES[name].compares}" for name in names]
 
 
+def _busy(results: Results) -> list[str]:
+    cores = machine()["cores"] or 1
+    loads = [cost.load for cost in results.costs.values()]
+    if loads and max(loads) > cores:
+        return [
+            f"The machine was busy while costs were measured (load {max(loads):.1f} on {cores} "
+            "cores): seconds are too high, and comparable only roughly."
+        ]
+    return []
+
+
 def notes(results: Results, found: Sequence[Table]) -> list[str]:
     """What a reader has to know beside the numbers: sentences, each once."""
     lines = [f"{t.data.title}: {t.expected()}" for t in found if t.expected()]
@@ -369,7 +397,7 @@ def notes(results: Results, found: Sequence[Table]) -> list[str]:
                 f"{label}: its training images are not known, so it was not checked whether "
                 "the pairs here are among them."
             )
-    return list(dict.fromkeys(lines))
+    return list(dict.fromkeys([*lines, *_busy(results)]))
 
 
 def _cell_text(cell: Cell | None, bold: str, line: str, escape: Any) -> str:

@@ -40,6 +40,8 @@ class Cost:
     """What fusing one pair takes."""
 
     parameters: int
+    """Of the parts that fusing uses."""
+
     multiply_adds: int | None
     """None where they cannot be counted without data."""
 
@@ -173,7 +175,11 @@ def _turn(network: FusionModel) -> dict[str, Any]:
     except Exception:  # exported graphs and methods that do not compute with PyTorch
         work = None
     return {
-        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "parameters": sum(
+            weight.numel()
+            for name, weight in network.named_parameters()
+            if name.partition(".")[0] not in network.card.training_only
+        ),
         "multiply_adds": work,
         "seconds": min(seconds),
         "peak_bytes": torch.cuda.max_memory_allocated()
