@@ -12,7 +12,7 @@ import sys
 import psutil
 import torch
 
-from benchmarks.peak import peak_bytes, reset_peak
+from cddfuse.runtime.peak import peak_bytes, reset_peak
 from cddfuse.models import MODELS, create_model
 from cddfuse.runtime import memory, prepare_process
 

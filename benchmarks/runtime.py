@@ -28,7 +28,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from benchmarks.peak import peak_bytes
+from cddfuse.runtime.peak import peak_bytes
 from benchmarks.plain import plain
 from cddfuse import create_model
 from cddfuse.export import run_by

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from rich import print
 
-from benchmarks.peak import peak_bytes
+from cddfuse.runtime.peak import peak_bytes
 from benchmarks.plain import plain
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.pair import ImagePair

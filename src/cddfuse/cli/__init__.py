@@ -34,11 +34,15 @@ VERBS = {
     "evaluate": Verb(
         "cddfuse.cli.evaluate:evaluate", "Score the results of any tool, or a network."
     ),
+    "benchmark": Verb(
+        "cddfuse.cli.benchmark:benchmark", "Score methods on data sets: tables and a report."
+    ),
     "explain": Verb("cddfuse.cli.explain:explain", "Show how a network decomposes pairs."),
     "sheet": Verb("cddfuse.cli.sheet:sheet", "Draw a comparison of methods for a paper."),
     "export": Verb(
         "cddfuse.cli.export:export", "Export a network to ONNX, OpenVINO or TorchScript."
     ),
+    "data": Verb("cddfuse.cli.data:app", "List data sets, or check a folder against one."),
     "models": Verb("cddfuse.cli.models:models", "List the networks and their weights."),
     "weights": Verb("cddfuse.cli.weights:weights", "Import weights that authors publish."),
 }

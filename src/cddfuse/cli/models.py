@@ -8,12 +8,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from torch.utils.flop_counter import FlopCounterMode
 
 from cddfuse.cli.common import Flag
 from cddfuse.models import MODELS, FusionModel
 from cddfuse.models.options import described, known_options
 from cddfuse.models.weights import imported
+from cddfuse.runtime import work
 
 _HEIGHT, _WIDTH = 480, 640
 _WIDE = 160  # columns of a table that goes to a file
@@ -78,7 +78,4 @@ def multiply_adds(kind: type[FusionModel]) -> int:
     """Multiply-adds for one pair of 640 x 480 pixels, counted without data."""
     with torch.device("meta"):
         model = kind().eval()
-        pair = torch.rand(2, 1, 1, _HEIGHT, _WIDTH)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(pair[0], pair[1])
-    return counter.get_total_flops() // 2
+    return work.multiply_adds(model, _HEIGHT, _WIDTH)

@@ -19,12 +19,13 @@ from cddfuse.models.base import FusionModel
 from cddfuse.pipeline import process
 from cddfuse.runtime import Limits
 
-__all__ = ["BASELINES", "Scores", "Summary", "evaluate", "published_grey"]
+__all__ = ["BASELINES", "Images", "Scores", "Summary", "evaluate", "published_grey"]
 
 _Tables = Mapping[str, Callable[[Tensor, Tensor, Tensor], Rows]]
 
 _OF_NETWORKS: _Tables = {"stretched": stretched_rows, "plain": rows}
 _OF_FILES: _Tables = {"saved": rows}
+_OF_FILES_TWICE: _Tables = {"stretched": stretched_rows, "saved": rows}
 
 
 def evaluate(
@@ -37,6 +38,9 @@ def evaluate(
     crop: bool = False,
     limit: int | None = None,
     limits: Limits | None = None,
+    baselines: bool = True,
+    stretch: bool = False,
+    results: Callable[[Images], None] = lambda images: None,
     after: Callable[[str, int | None], None] = lambda name, total: None,
 ) -> Scores:
     """Score a method by the protocol of the published tables, beside the baselines.
@@ -58,6 +62,9 @@ def evaluate(
         crop: crop sources centrally to the size of the result.
         limit: stop after so many pairs.
         limits: tiles, memory and precision of the network; None chooses them.
+        baselines: score them too; without, a table has the row "fused" only.
+        stretch: score results of other tools a second time, each stretched to the full range.
+        results: called with each fused image and its grey sources, in several threads.
         after: called with the name of each pair that is done or has failed, and the number of all,
             or None if the source does not know it.
     """
@@ -86,11 +93,13 @@ def evaluate(
             skipped=found.skipped,
         )
         fit: Fit | None = "crop" if crop else "resize" if resize else None
-        images, tables = GreyImages(source, found.files, fit, limit), _OF_FILES
+        images = GreyImages(source, found.files, fit, limit)
+        tables = _OF_FILES_TWICE if stretch else _OF_FILES
         work = _as_saved
     scores.notes += source.notes
     scores.skipped[:0] = source.skipped
-    _score(scores, images, work, tables, after)
+    wanted = None if baselines else ("fused",)
+    _score(scores, images, work, partial(_scored, tables, wanted, scores.metrics), results, after)
     return scores
 
 
@@ -106,7 +115,8 @@ def _score(
     scores: Scores,
     images: GreyImages,
     work: Callable[[Images], Images],
-    tables: _Tables,
+    score: Callable[[Images], PairScores],
+    results: Callable[[Images], None],
     after: Callable[[str, int | None], None],
 ) -> None:
     """Compute the metrics of pairs in threads while the next ones are read and fused."""
@@ -114,7 +124,8 @@ def _score(
 
     def finish(name: str, images: Images) -> bool:
         with trouble(f"score {name}"):
-            found[name] = _scored(images, tables, scores.metrics)
+            results(images)
+            found[name] = score(images)
         return True
 
     summary = process(
@@ -136,7 +147,9 @@ def _score(
         )
 
 
-def _scored(images: Images, tables: _Tables, metrics: list[Metric]) -> PairScores:
+def _scored(
+    tables: _Tables, wanted: tuple[str, ...] | None, metrics: list[Metric], images: Images
+) -> PairScores:
     first, second, _ = images.pair
     fused = images.fused
     assert fused is not None
@@ -144,6 +157,7 @@ def _scored(images: Images, tables: _Tables, metrics: list[Metric]) -> PairScore
         table: {
             row: _values(image, first, second, metrics)
             for row, image in make(fused, first, second).items()
+            if wanted is None or row in wanted
         }
         for table, make in tables.items()
     }

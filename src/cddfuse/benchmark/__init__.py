@@ -1,0 +1,1 @@
+"""The published tables in one run: methods x data sets x metrics, cost, statistics, one report."""

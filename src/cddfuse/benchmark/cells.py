@@ -1,0 +1,336 @@
+"""A cell: one method on one data set, scored by `evaluate`, and kept under a key."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import version
+from inspect import getsourcefile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from cddfuse.benchmark.plan import DataSet, Method, columns
+from cddfuse.errors import InputError, trouble
+from cddfuse.evaluate import BASELINES, Images, evaluate
+from cddfuse.evaluate.matching import match_fused
+from cddfuse.evaluate.sources import listed
+from cddfuse.io import PairedPaths, replacing, write_image
+from cddfuse.io.formats import Reading, open_source
+from cddfuse.io.source import Loaded, Source
+from cddfuse.models import MODELS
+from cddfuse.models.base import FusionModel, Task
+from cddfuse.models.exported import is_exported
+from cddfuse.models.load import default_weights, load_network
+from cddfuse.models.weights import constructor_options
+from cddfuse.runtime import Limits
+
+BASELINE = Method("baselines", model="mean")
+"""Scored with its rows `first`, `second`, `mean` and `max`, once for each data set."""
+
+TABLES = ("stretched", "plain")
+_PACKAGE = Path(__file__).parents[1]
+_SHARED_CODE: tuple[str, ...] = (
+    "fuse.py",
+    "pipeline.py",
+    "colour.py",
+    "filters.py",
+    "pair.py",
+    "layers",
+    "io",
+)
+_SHARED_CODE += ("metrics", "evaluate", "runtime", "threads.py", "benchmark/cells.py")
+
+Table = dict[str, dict[str, list[float]]]
+"""Row, metric, value per image; NaN where undefined."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all cells have in common."""
+
+    metrics: tuple[str, ...] = ()
+    """Names, see `plan.columns`; empty is the eight and target contrast."""
+
+    profile: str = "paper"
+    limit: int | None = None
+    resize: bool = False
+    recursive: bool = False
+    device: str = "auto"
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass
+class Record:
+    """The scores of a cell."""
+
+    method: str
+    data: str
+    key: str
+    facts: dict[str, Any]
+    """Hashes, options, versions: what the key is made of, and what the report says."""
+
+    images: list[str]
+    tables: dict[str, Table]
+    failed: dict[str, str]
+    notes: list[str]
+
+    def write(self, path: Path) -> None:
+        """Keep it as JSON; undefined values are null."""
+        text = json.dumps(_finite(asdict(self)), allow_nan=False)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+    @classmethod
+    def read(cls, path: Path) -> "Record | None":
+        """A record that was kept; None if there is none, or it is damaged."""
+        try:
+            record = cls(**json.loads(path.read_text(encoding="utf-8")))
+            for table in record.tables.values():
+                for values in table.values():
+                    values.update({m: [_number(x) for x in xs] for m, xs in values.items()})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+        return record
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def _number(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def open_pairs(data: DataSet, settings: Settings) -> Source[Loaded]:
+    """The pairs of a data set."""
+    reading = Reading(resize=settings.resize, recursive=settings.recursive)
+    return open_source(data.first, data.second, reading)
+
+
+def pair_names(data: DataSet, settings: Settings) -> list[PairedPaths]:
+    """The pairs that are scored."""
+    return list(listed(open_pairs(data, settings)))[: settings.limit]
+
+
+def results_of(method: Method, data: DataSet, alone: bool) -> Path:
+    """Where another tool's results for a data set are: in its folder, or right there."""
+    assert method.results is not None
+    place = method.results / data.name
+    if place.is_dir():
+        return place
+    if alone or not method.results.is_dir():
+        return method.results
+    raise InputError(
+        f"{method.results} has no folder {data.name}: with several data sets, the results for each "
+        "are in a folder of its name.",
+        setting="fused",
+    )
+
+
+def require_complete(
+    method: Method, data: DataSet, folder: Path, pairs: Sequence[PairedPaths]
+) -> None:
+    """Refuse results that lack some pairs: means over other images cannot be compared."""
+    found = match_fused(folder, pairs)
+    if found.missing:
+        names = ", ".join([*found.missing[:5], *(["..."] if len(found.missing) > 5 else [])])
+        raise InputError(
+            f"{folder} lacks {len(found.missing)} of {len(pairs)} pairs of {data.name} ({names}), "
+            f"so the means of {method.label} would be over other images: complete it, or leave it "
+            "out.",
+            setting="fused",
+        )
+
+
+def load(method: Method, data: DataSet, device: str = "auto") -> FusionModel:
+    """The network of a cell."""
+    weights, task = weights_for(method, data)
+    return load_network(method.model, task, weights, method.options, device)
+
+
+def weights_for(method: Method, data: DataSet) -> tuple[str | None, Task | None]:
+    """Name of the weights for a data set, and the task that they are loaded for.
+
+    Those for the task of the data set; where there are none, those that the network has.
+    """
+    if method.weights:
+        return method.weights, data.task
+    assert method.model is not None
+    card = MODELS[method.model].card
+    if not card.parameters:
+        return None, None
+    try:
+        return default_weights(method.model, data.task), data.task
+    except InputError:
+        shipped = next(iter(card.weights), None)
+        if shipped is None:
+            raise
+        return shipped, card.weights[shipped].task
+
+
+def trained_for(method: Method, data: DataSet) -> str:
+    """The task that the weights of a cell were trained for; empty where it is not known."""
+    if method.model is None or method.model not in MODELS:
+        return ""
+    shipped = MODELS[method.model].card.weights.get(weights_for(method, data)[0] or "")
+    return shipped.task if shipped else ""
+
+
+def describe(
+    method: Method,
+    data: DataSet,
+    settings: Settings,
+    folder: Path | None,
+    network: FusionModel | None,
+) -> dict[str, Any]:
+    """All that the scores of a cell depend on."""
+    chosen = columns(settings.metrics, settings.profile, data.task)
+    facts: dict[str, Any] = {
+        "metrics": [f"{metric.name}@{profile}" for metric, profile in chosen],
+        "limit": settings.limit,
+        "resize": settings.resize,
+        "data": hash_pairs(pair_names(data, settings)),
+        "torch": version("torch"),
+    }
+    if network is None:
+        assert folder is not None
+        facts["results"] = hash_files(
+            match_fused(folder, pair_names(data, settings)).files.values()
+        )
+        facts["code"] = code_version()
+        return facts
+    weights = weights_for(method, data)[0]
+    device = next((str(x.device.type) for x in network.parameters()), "cpu")
+    return {
+        **facts,
+        "model": network.card.name,
+        "weights": weights or "",
+        "weights_sha256": _weights_hash(network, weights),
+        "options": {k: repr(v) for k, v in constructor_options(network).items()},
+        "device": device,
+        "limits": repr(settings.limits),
+        "code": code_version(type(network)),
+    }
+
+
+def key_of(facts: Mapping[str, Any], method: Method, data: DataSet) -> str:
+    """The name under which a cell is kept."""
+    text = json.dumps([method.label, data.name, data.task, dict(facts)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _weights_hash(network: FusionModel, weights: str | None) -> str:
+    if weights and is_exported(weights):
+        return hash_files([Path(weights)])
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def hash_pairs(pairs: Iterable[PairedPaths]) -> str:
+    """A hash of names and content of all files."""
+    every = list(pairs)
+    names = hashlib.sha256("\n".join(pair.name for pair in every).encode(errors="replace"))
+    files = [path for pair in every for path in (pair.first, pair.second)]
+    return hashlib.sha256(f"{names.hexdigest()} {hash_files(files)}".encode()).hexdigest()
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """A hash of the content of files, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(_hash_file(path, path.stat().st_mtime_ns if path.exists() else 0))
+    return digest.hexdigest()
+
+
+@cache
+def _hash_file(path: Path, changed: int) -> bytes:
+    with trouble(f"read {path}"):
+        return hashlib.sha256(path.read_bytes()).digest()
+
+
+def code_version(kind: type[FusionModel] | None = None) -> str:
+    """A hash of the code that scores depend on: fusing, reading, scoring, and the network's own."""
+    own = {getsourcefile(base) for base in kind.__mro__[:-1]} if kind else set()
+    mine = sorted(path for path in own if path and _PACKAGE in Path(path).parents)
+    return _hash_code(tuple(mine))
+
+
+@cache
+def _hash_code(own: tuple[str, ...]) -> str:
+    files = [path for part in _SHARED_CODE for path in _sources(_PACKAGE / part)]
+    digest = hashlib.sha256()
+    for path in (*files, *map(Path, own)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _sources(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+def picture_path(out: Path, data: str, method: str, image: str) -> Path:
+    """Where the fused image of a pair is kept for the report, in 8 bits without the stretch."""
+    return out / "images" / _file_name(data) / _file_name(method) / f"{_file_name(image)}.png"
+
+
+def _file_name(text: str) -> str:
+    name = quote(text, safe=" ()[],+=@~", errors="replace").removeprefix(".")
+    return name if 0 < len(name) < 200 else hashlib.sha256(name.encode()).hexdigest()
+
+
+def run_cell(
+    method: Method,
+    data: DataSet,
+    settings: Settings,
+    out: Path,
+    facts: dict[str, Any],
+    scored: FusionModel | Path,
+    after: Callable[[str], None] = lambda name: None,
+) -> Record:
+    """Fuse, or read results, and score."""
+    chosen = [metric for metric, _ in columns(settings.metrics, settings.profile, data.task)]
+
+    def keep(images: Images) -> None:
+        assert images.fused is not None
+        path = picture_path(out, data.name, method.label, images.pair.name)
+        write_image(path, images.fused, overwrite=True)
+
+    baseline = method.label == BASELINE.label
+    scores = evaluate(
+        scored,
+        open_pairs(data, settings),
+        chosen,
+        settings.profile,
+        resize=settings.resize,
+        limit=settings.limit,
+        limits=settings.limits,
+        baselines=baseline,
+        stretch=True,
+        results=(lambda images: None) if baseline else keep,
+        after=lambda name, total: after(name),
+    )
+    tables = {("plain" if name == "saved" else name): rows for name, rows in scores.tables.items()}
+    if baseline:
+        tables = {table: {row: rows[row] for row in BASELINES} for table, rows in tables.items()}
+    return Record(
+        method.label,
+        data.name,
+        key_of(facts, method, data),
+        facts | {"trained": trained_for(method, data), "as_saved": isinstance(scored, Path)},
+        scores.images,
+        tables,
+        {name: str(error) for name, error in scores.failed.items()},
+        [*scores.notes, *(f"{skipped.reason}: {skipped.path}" for skipped in scores.skipped)],
+    )

@@ -1,0 +1,69 @@
+"""Check a folder against the card of a data set: pairs, counts, sizes, and which pairs they are."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cddfuse.datasets.catalog import CATALOG, Card, locate
+from cddfuse.errors import InputError
+from cddfuse.io import image_size, pair_folders
+
+
+@dataclass
+class Found:
+    """What a folder holds of a data set."""
+
+    card: Card
+    first: Path
+    second: Path
+    names: list[str]
+    sizes: Counter[str]
+    """Number of pairs by width x height of the first image."""
+
+    problems: list[str] = field(default_factory=list)
+    """What is wrong with single files: sentences."""
+
+    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By split: how many of its pairs are here by name, and how many pairs it has."""
+
+
+def recognise(path: Path) -> Card:
+    """The card whose name is in the path, as in `data/tno/test`."""
+    parts = [part.lower().replace("-", "_") for part in reversed(path.resolve().parts)]
+    for part in parts:
+        if part in CATALOG:
+            return CATALOG[part]
+    raise InputError(
+        f"{path} names no known data set: say which of {', '.join(CATALOG)} it is.", setting="name"
+    )
+
+
+def check(path: Path, card: Card, split: str | None = None) -> Found:
+    """Find the pairs of a data set and compare them with its card."""
+    if split is not None and split not in card.splits:
+        raise InputError(
+            f"{card.title} has no split {split}: known are {', '.join(card.splits)}.",
+            setting="split",
+        )
+    first, second = locate(card, path, split)
+    pairing = pair_folders(first, second)
+    found = Found(card, first, second, [pair.name for pair in pairing.pairs], Counter())
+    found.problems += [f"{left.path}: {left.reason}" for left in pairing.left_out]
+    for pair in pairing.pairs:
+        try:
+            (height, width), other = image_size(pair.first), image_size(pair.second)
+        except Exception as error:  # decoders raise exceptions of many kinds
+            found.problems.append(f"{pair.name} cannot be read ({error}).")
+            continue
+        found.sizes[f"{width}x{height}"] += 1
+        if (height, width) != other:
+            text = f"{pair.name}: the images are {width}x{height} and {other[1]}x{other[0]}."
+            found.problems.append(text)
+    here = set(found.names)
+    for name, part in card.splits.items():
+        listed = part.fingerprints()
+        if listed:
+            found.splits[name] = sum(pair in here for pair in listed), part.pairs
+        elif part.pairs == len(here):
+            found.splits[name] = part.pairs, part.pairs
+    return found

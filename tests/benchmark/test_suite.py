@@ -1,0 +1,289 @@
+"""Runs on small images with methods that have no weights, or those that are shipped."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cddfuse import write_image
+from cddfuse.benchmark import cells, suite
+from cddfuse.benchmark.cells import BASELINE, Record, Settings
+from cddfuse.benchmark.plan import Plan, columns, parse
+from cddfuse.benchmark.suite import Progress, Results, run_plan
+from cddfuse.datasets import catalog
+from cddfuse.datasets.catalog import Split
+from cddfuse.datasets.fingerprints import fingerprint
+from cddfuse.errors import InputError
+from cddfuse.evaluate import evaluate
+from cddfuse.evaluate.sources import GreyImages
+from cddfuse.io import pair_folders
+from cddfuse.models import create_model
+
+SOME = Settings(("EN", "SSIM"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three pairs."""
+    rng = torch.Generator().manual_seed(0)
+    for name in ("1", "2", "3"):
+        write_image(tmp_path / "data" / "vi" / f"{name}.png", torch.rand(3, 24, 32, generator=rng))
+        write_image(tmp_path / "data" / "ir" / f"{name}.png", torch.rand(1, 24, 32, generator=rng))
+    return tmp_path / "data"
+
+
+def plan(data: Path, *models: str, fused: tuple[str, ...] = ()) -> Plan:
+    return parse(models, [f"mine={data}"], fused)
+
+
+def ran(made: Plan, out: Path, **options: Any) -> tuple[Results, list[str]]:
+    """Results, and what was computed for them."""
+    seen: list[str] = []
+
+    def after(state: Progress) -> None:
+        if state.doing != "start":
+            seen.append(state.doing)
+
+    return run_plan(made, SOME, out, after=after, **options), seen
+
+
+def test_cells_are_what_evaluate_gives(data: Path, tmp_path: Path) -> None:
+    results, _ = ran(plan(data, "laplacian"), tmp_path / "out")
+    pairs = pair_folders(data / "vi", data / "ir").pairs
+    scores = evaluate(create_model("laplacian"), pairs, SOME.metrics)
+    for table in ("stretched", "plain"):
+        mine = results.records["mine", "laplacian"].tables[table]["fused"]
+        assert mine == scores.tables[table]["fused"]
+        baselines = results.records["mine", BASELINE.label].tables[table]
+        assert baselines == {row: scores.tables[table][row] for row in baselines}
+        assert list(baselines) == ["first", "second", "mean", "max"]
+
+
+def test_finished_cells_are_kept(data: Path, tmp_path: Path) -> None:
+    _, first = ran(plan(data, "laplacian"), tmp_path / "out")
+    results, second = ran(plan(data, "laplacian", "guided"), tmp_path / "out")
+    assert set(first) == {"mine, baselines", "mine, laplacian"}
+    assert second == ["mine, guided"] * 3
+    assert results.reused == 2
+
+
+def changed_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    write_image(data / "ir" / "2.png", torch.rand(1, 24, 32), overwrite=True)
+    return SOME
+
+
+def changed_code(data: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(cells, "_hash_code", lambda own: "other")
+    return SOME
+
+
+def changed_metrics(data: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    return Settings(("EN",))
+
+
+def changed_limit(data: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    return Settings(SOME.metrics, limit=2)
+
+
+@pytest.mark.parametrize("change", [changed_data, changed_code, changed_metrics, changed_limit])
+def test_what_scores_depend_on_is_in_the_key(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path, pytest.MonkeyPatch], Settings],
+) -> None:
+    ran(plan(data, "laplacian"), tmp_path / "out")
+    settings = change(data, monkeypatch)
+    assert run_plan(plan(data, "laplacian"), settings, tmp_path / "out").reused == 0
+
+
+def test_weights_and_options_are_in_the_key(data: Path) -> None:
+    made = plan(data, "sdnet", "cddfuse")
+    place = made.data[0]
+    models = [create_model("sdnet", "ivf"), create_model("sdnet", "ivf", leading="first")]
+    with torch.no_grad():
+        changed = create_model("sdnet", "ivf")
+        next(changed.parameters()).view(-1)[0] += 1e-6
+    every = [
+        cells.key_of(cells.describe(made.methods[0], place, SOME, None, x), made.methods[0], place)
+        for x in (*models, changed)
+    ]
+    assert len(set(every)) == 3
+
+
+def test_a_run_that_was_stopped_goes_on(data: Path, tmp_path: Path) -> None:
+    def stop(state: Progress) -> None:
+        if state.doing == "mine, guided":
+            raise KeyboardInterrupt
+
+    made = plan(data, "laplacian", "guided")
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(made, SOME, tmp_path / "out", after=stop)
+    results, seen = ran(made, tmp_path / "out")
+    assert set(seen) == {"mine, guided"}
+    assert set(results.records) == {("mine", x) for x in ("baselines", "laplacian", "guided")}
+
+
+def test_a_damaged_record_is_computed_again(data: Path, tmp_path: Path) -> None:
+    ran(plan(data), tmp_path / "out")
+    (path,) = (tmp_path / "out" / "cells").iterdir()
+    path.write_text(path.read_text()[:50])
+    assert ran(plan(data), tmp_path / "out")[0].reused == 0
+
+
+def test_undefined_values_survive_on_disk(tmp_path: Path) -> None:
+    values = [1.0, float("nan"), float("inf")]
+    tables = {"stretched": {"fused": {"EN": values}}}
+    Record("a", "b", "k", {}, ["1", "2", "3"], tables, {}, []).write(tmp_path / "x.json")
+    json.loads((tmp_path / "x.json").read_text(), parse_constant=lambda x: pytest.fail(x))
+    read = Record.read(tmp_path / "x.json")
+    assert read is not None
+    assert str(read.tables) == str(tables)
+
+
+def test_one_bad_pair_does_not_stop_a_cell_nor_one_cell_the_others(
+    data: Path, tmp_path: Path
+) -> None:
+    (data / "ir" / "2.png").write_bytes(b"no image")
+    results, _ = ran(plan(data, "laplacian", "rfnnest"), tmp_path / "out")
+    assert results.records["mine", "laplacian"].images == ["1", "3"]
+    reasons = {(x.method, x.reason.partition(":")[0]) for x in results.failures}
+    assert ("laplacian", "2") in reasons
+    assert any(x.method == "rfnnest" and "weights" in x.reason for x in results.failures)
+
+
+def results_folder(data: Path, names: tuple[str, ...]) -> Path:
+    folder = data.parent / "tool"
+    for name in names:
+        write_image(folder / f"{name}_fused.png", torch.rand(1, 24, 32))
+    return folder
+
+
+def test_results_of_a_tool_are_scored_twice(data: Path, tmp_path: Path) -> None:
+    folder = results_folder(data, ("1", "2", "3"))
+    results, _ = ran(plan(data, fused=(f"tool={folder}",)), tmp_path / "out")
+    record = results.records["mine", "tool"]
+    assert set(record.tables) == {"stretched", "plain"}
+    assert record.facts["as_saved"]
+    assert len(list((tmp_path / "out" / "images" / "mine" / "tool").iterdir())) == 3
+
+
+def test_results_that_lack_pairs_are_refused(data: Path, tmp_path: Path) -> None:
+    folder = results_folder(data, ("1", "3"))
+    with pytest.raises(InputError, match=r"lacks 1 of 3 pairs of mine \(2\)"):
+        ran(plan(data, fused=(f"tool={folder}",)), tmp_path / "out")
+
+
+def fake_split(monkeypatch: pytest.MonkeyPatch, data: Path, *, name: str) -> None:
+    """As if the second pair were in the training data of the shipped weights."""
+    entry = list(GreyImages(cells.open_pairs(plan(data).data[0], SOME)))[1]
+    marks = {name: fingerprint(entry.read().pair)}
+    monkeypatch.setattr(Split, "fingerprints", lambda self: marks)
+
+
+def test_images_of_the_training_data_are_refused_under_any_name(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_split(monkeypatch, data, name="FLIR_1")
+    with pytest.raises(InputError, match=r"1 of 3 pairs of mine \(2\) are in the training data"):
+        ran(plan(data, "sdnet"), tmp_path / "out")
+    ran(plan(data, "laplacian"), tmp_path / "out")
+
+
+def test_names_of_the_training_data_are_refused_in_its_data_set(data: Path, tmp_path: Path) -> None:
+    name = next(iter(catalog.split_of("roadscene/train").fingerprints()))
+    for side in ("vi", "ir"):
+        os.rename(data / side / "1.png", data / side / f"{name}.png")
+    with pytest.raises(InputError, match=name):
+        ran(parse(["sdnet"], [f"roadscene={data}"], ()), tmp_path / "out")
+
+
+def test_several_processes_give_the_same(data: Path, tmp_path: Path) -> None:
+    made = plan(data, "laplacian")
+    alone, _ = ran(made, tmp_path / "one")
+    both, _ = ran(made, tmp_path / "two", jobs=2)
+    for key, record in alone.records.items():
+        assert both.records[key].tables == record.tables
+
+
+def test_a_process_that_is_killed_is_a_failure_of_its_cell(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "_alone", die)
+    results, _ = ran(plan(data), tmp_path / "out", jobs=2)
+    assert [x.reason for x in results.failures] == [suite._KILLED]
+
+
+def die(*_: object) -> None:
+    os._exit(9)
+
+
+def test_columns_name_profiles() -> None:
+    def named(*words: str, task: Any = "ivf") -> list[tuple[str, str]]:
+        return [(metric.name, where) for metric, where in columns(words, "paper", task)]
+
+    assert named()[-2:] == [("SSIM", "paper"), ("TC", "corrected")]
+    assert named(task="mif")[-1] == ("TC_first", "corrected")
+    assert named("SSIM", "SSIM@corrected") == [("SSIM", "paper"), ("SSIM@corrected", "corrected")]
+    for bad in ("nothing", "EN@nowhere", "TC@paper"):
+        with pytest.raises(InputError, match="no metric"):
+            named(bad)
+
+
+def test_yaml_lists_models_and_data(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        "models: [laplacian, {model: sdnet, label: SDNet, options: {leading: first}}]\n"
+        "data: {mine: {first: data/vi, second: data/ir, task: mif}}\n"
+        "fused: {tool: results}\n"
+    )
+    made = parse((), (), (), file)
+    assert [method.label for method in made.methods] == ["laplacian", "SDNet", "tool"]
+    assert made.methods[1].options == {"leading": "first"}
+    assert made.data[0].first == tmp_path / "data/vi"
+    assert made.data[0].task == "mif"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: laplacian", "must be a list"),
+        ("modells: [a]", "keys models, data and fused"),
+        ("data: [a]", "table from names"),
+        ("data: {a: {second: x}}", "needs first"),
+        ("[", "no YAML"),
+        ("models: [{weights: x}]", "no model"),
+        ("data: {a: {first: x, task: car}}", "ivf or mif"),
+        ("", "keys models, data and fused"),
+    ],
+)
+def test_bad_yaml_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        parse((), (), (), file)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"data": ["mine"]}, "names no path"),
+        ({"data": ()}, "no data sets"),
+        ({"models": ["sdnet", "sdnet"]}, "two methods are called sdnet"),
+        ({"data": ["a=x", "a=y"]}, "two data sets are called a"),
+    ],
+)
+def test_bad_words_are_named(words: dict[str, Any], message: str) -> None:
+    given = {"models": (), "data": ["mine=x"], "fused": (), **words}
+    with pytest.raises(InputError, match=message):
+        parse(**given)
+
+
+def test_unknown_networks_and_empty_folders_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no network cdfuse"):
+        ran(plan(data, "cdfuse"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
