@@ -127,7 +127,7 @@ def test_saved_and_loaded_it_is_the_same(learner: FusionModel, tmp_path: Path) -
 
 def test_card_is_filed_under_its_own_name(model: FusionModel) -> None:
     assert MODELS[model.card.name] is type(model)
-    assert model.card.paper.startswith("https://" if model.card.parameters else "")
+    assert model.card.paper.startswith("https://" if model.card.published else "")
     assert model.card.multiple_of >= 1
     assert model.card.smallest >= 1
     assert model.card.tasks

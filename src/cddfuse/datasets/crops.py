@@ -90,6 +90,7 @@ class Crops:
         jitter: largest share by which contrast and brightness of an image change at random.
         darken: largest share by which an image is darkened at random; black stays black.
         haze: share of the crops whose first image is veiled, as by smoke.
+        cycle: epochs after which batches recur exactly; 0 is never.
         seed: of all that is random.
         kept: which crops of the grid have the contrast (see `with_contrast`), where that is known
             already; otherwise all pairs are looked through.
@@ -108,6 +109,7 @@ class Crops:
         jitter: float = 0.0,
         darken: float = 0.0,
         haze: float = 0.0,
+        cycle: int = 0,
         seed: int = 0,
         kept: NDArray[np.bool_] | None = None,
     ) -> None:
@@ -121,6 +123,7 @@ class Crops:
         self._jitter = jitter
         self._darken = darken
         self._haze = haze
+        self._cycle = cycle
         self._seed = seed
         self._epoch: tuple[int, NDArray[np.int64]] | None = None
         self._sizes = [_size(pairs, index) for index in range(len(pairs))]
@@ -142,18 +145,23 @@ class Crops:
 
     def batch(self, step: int, share: Share = WHOLE) -> ImagePair:
         """A process' share of the batch of a step: images (B / count, 1, size, size)."""
+        step = self._recurring(step)
         chosen = self._chosen(step)
         mine = range(share.rank, len(chosen), share.count)
         cuts, failure = self._cuts([chosen[position].pair for position in mine])
         drawn = self._drawn(step, chosen, dict(zip(mine, cuts, strict=False)), share, failure)
         if isinstance(self._pairs, OnDisk):
-            ahead = self._chosen(step + 1)
+            ahead = self._chosen(self._recurring(step + 1))
             self._pairs.request([ahead[position].pair for position in mine])
         crops = [
             self._changed(cut(drawn[position].corner, self._size), drawn[position])
             for position, cut in zip(mine, cuts, strict=True)
         ]
         return default_collate(crops)
+
+    def _recurring(self, step: int) -> int:
+        """The step whose batch is that of a step."""
+        return step % (self._cycle * self.steps_per_epoch) if self._cycle else step
 
     def _cuts(self, indices: list[int]) -> tuple[list[Cut], InputError | None]:
         """What cuts crops out of pairs; or nothing, and why one of them cannot be read."""

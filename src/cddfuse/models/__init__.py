@@ -7,6 +7,7 @@ from typing import Any
 from cddfuse.errors import InputError
 from cddfuse.models.base import Card, FusionModel, Weights
 from cddfuse.models.cddfuse import CDDFuse
+from cddfuse.models.cddfuse_small import CDDFuseSmall
 from cddfuse.models.classical import (
     First,
     GuidedFilter,
@@ -29,6 +30,7 @@ from cddfuse.models.weights import load_weights, save_weights
 
 MODELS: Mapping[str, type[FusionModel]] = {
     "cddfuse": CDDFuse,
+    "cddfuse_small": CDDFuseSmall,
     "didfuse": DIDFuse,
     "u2fusion": U2Fusion,
     "sdnet": SDNet,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from cddfuse.recipes import (
     cddfuse,
+    cddfuse_small,
     defusion,
     didfuse,
     emfusion,
@@ -17,6 +18,7 @@ from cddfuse.recipes.base import Recipe, Stage, learning_rate
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "cddfuse": cddfuse.PRESETS,
+    "cddfuse_small": cddfuse_small.PRESETS,
     "didfuse": didfuse.PRESETS,
     "u2fusion": u2fusion.PRESETS,
     "sdnet": sdnet.PRESETS,

@@ -123,6 +123,9 @@ class Recipe:
     haze: float = setting(0.0, "Data", most=1)
     """Share of the crops whose first image is veiled at random, as by smoke or glare."""
 
+    cycle: int = setting(0, "Data")
+    """Epochs after which crops recur exactly, as a teacher needs that fuses each once; 0 never."""
+
     batch: int = setting(8, "Data", least=1)
     """Pairs per step, over all devices together."""
 

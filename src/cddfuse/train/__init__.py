@@ -57,6 +57,7 @@ def batches(
         jitter=recipe.jitter,
         darken=recipe.darken,
         haze=recipe.haze,
+        cycle=recipe.cycle,
         seed=recipe.seed,
         kept=kept,
     )

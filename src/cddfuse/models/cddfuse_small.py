@@ -1,0 +1,110 @@
+"""CDDFuseSmall: the picture of CDDFuse for a three-hundredth of the arithmetic.
+
+A student of this package, not of a paper: plain 3x3 convolutions at half resolution decide for
+every pixel how much of each source to take, and what to add. What CDDFuse gets from attention over
+the whole image, the student gets from *tokens*: mean and standard deviation of its features over
+the whole image decide how each block's channels are scaled and shifted. It is trained by
+distillation (`recipes/cddfuse_small.py`), from any network of the zoo.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cddfuse.models.base import Card, FusionModel
+
+_UNSHUFFLE = 2  # features are at half resolution
+
+
+class Token(nn.Module):
+    """Scale and shift of features, by their statistics over the whole image."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(2 * channels, channels)
+        self.excite = nn.Linear(channels, 2 * channels)
+        nn.init.normal_(self.excite.weight, std=1e-3)  # at first, features stay as they are
+        nn.init.zeros_(self.excite.bias)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift, (B, C, 1, 1) each, for features (B, C, H, W)."""
+        mean = features.mean((2, 3))
+        deviation = (features.square().mean((2, 3)) - mean.square()).clamp_min(1e-8).sqrt()
+        token = F.relu(self.squeeze(torch.cat([mean, deviation], 1)))
+        scale, shift = self.excite(token)[:, :, None, None].chunk(2, 1)
+        return 1 + scale, shift
+
+
+class Block(nn.Module):
+    """A residual 3x3 convolution whose result is scaled and shifted by a token."""
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.token = Token(channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        change = F.relu(self.mix(features))
+        scale, shift = self.token(change)
+        return features + change * scale + shift
+
+
+class Context(nn.Module):
+    """What surrounds a pixel, over some hundred pixels, at an eighth of the resolution."""
+
+    def __init__(self, channels: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.blocks = nn.Sequential(*(Block(width, 2**number) for number in range(depth)))
+        self.project = nn.Conv2d(width, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same; H and W are multiples of 4."""
+        found = self.project(self.blocks(self.reduce(features)))
+        return F.interpolate(found, scale_factor=4, mode="bilinear", align_corners=False)
+
+
+class CDDFuseSmall(FusionModel):
+    """The student.
+
+    Args:
+        width: channels at half resolution.
+        depth: residual blocks there.
+        context_width: channels at an eighth of the resolution.
+        context_depth: residual blocks there, the dilation doubling from one to the next.
+    """
+
+    card = Card(
+        name="cddfuse_small",
+        paper="",
+        tasks=("ivf", "mif"),
+        parameters=47_736,
+        multiple_of=8,
+        smallest=8,
+        bytes_per_pixel=104,
+    )
+
+    def __init__(
+        self, width: int = 16, depth: int = 4, context_width: int = 24, context_depth: int = 3
+    ) -> None:
+        super().__init__()
+        pixels = _UNSHUFFLE**2
+        self.lift = nn.Conv2d(2 * pixels, width, 3, padding=1)
+        self.context = Context(width, context_width, context_depth)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(depth)))
+        self.project = nn.Conv2d(width, 2 * pixels, 3, padding=1)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W); H and W are multiples of 8."""
+        sources = torch.cat([first, second], 1)
+        features = F.relu(self.lift(F.pixel_unshuffle(sources, _UNSHUFFLE)))
+        features = self.blocks(features + self.context(features))
+        share, detail = F.pixel_shuffle(self.project(features), _UNSHUFFLE).chunk(2, 1)
+        fused = first + torch.sigmoid(share) * (second - first) + detail
+        return fused if self.training else fused.clamp(0, 1)  # beyond, nothing would be learned

@@ -1,0 +1,136 @@
+"""CDDFuseSmall: learn to give the picture that a trained network gives.
+
+Distillation: any network of the zoo is the teacher. Its image of each crop is computed once and
+kept, so crops recur after some epochs. Losses are differences to the teacher's image and to its
+gradients; that for targets of the sources is optional.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cddfuse import losses
+from cddfuse.errors import InputError
+from cddfuse.models import MODELS, FusionModel
+from cddfuse.models.cddfuse_small import CDDFuseSmall
+from cddfuse.models.load import load_network
+from cddfuse.pair import ImagePair
+from cddfuse.recipes.base import Recipe, Stage, Term, setting
+from cddfuse.recipes.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class CDDFuseSmallRecipe(Recipe):
+    """Settings of the distillation."""
+
+    network = CDDFuseSmall
+
+    teacher: str = "cddfuse"
+    """Network whose images are learned; any of the zoo with weights."""
+
+    teacher_task: Literal["ivf", "mif"] = "ivf"
+    """Which of the teacher's weights, if none are named."""
+
+    teacher_weights: str = ""
+    """Weights of the teacher: a name or a file; empty for those of its task."""
+
+    image: float = 1.0
+    """Weight of the mean absolute difference to the teacher's image."""
+
+    gradient: float = 1.0
+    """Weight of the mean absolute difference of neighbours' differences."""
+
+    ssim: float = 0.1
+    """Weight of 1 - SSIM with the teacher's image."""
+
+    target_contrast: float = 0.0
+    """Weight of the contrast of targets that is lost, compared with the source (see the loss of
+    that name)."""
+
+    target_source: Literal["first", "second"] = setting("second")
+    """Which image shows the targets."""
+
+    width: int = setting(16, "Network", least=1)
+    """Channels at half resolution."""
+
+    depth: int = setting(4, "Network", least=1)
+    """Residual blocks at half resolution."""
+
+    context_width: int = setting(24, "Network", least=1)
+    """Channels at an eighth of the resolution."""
+
+    context_depth: int = setting(3, "Network", least=1)
+    """Residual blocks at an eighth of the resolution."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher not in MODELS:
+            raise InputError(
+                f"there is no network {self.teacher}: known are {', '.join(MODELS)}.",
+                setting="teacher",
+            )
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One."""
+        weights = {
+            name: getattr(self, name) for name in ("image", "gradient", "ssim", "target_contrast")
+        }
+        parts = ("lift", "context", "blocks", "project")
+        teach = cache(partial(_teacher, self.teacher, self.teacher_task, self.teacher_weights))
+        terms = partial(distil, teach=lambda *images: teach()(*images), source=self.target_source)
+        return (Stage("distil", sum(self.epochs), parts, terms, weights),)
+
+
+def _teacher(name: str, task: Literal["ivf", "mif"], weights: str) -> Teacher:
+    return Teacher(load_network(name, task, weights or None, device="cpu"))
+
+
+def distil(
+    model: FusionModel, pair: ImagePair, teach: Teacher, source: Literal["first", "second"]
+) -> Mapping[str, Term]:
+    """Terms of the one stage."""
+    wanted = teach(pair.first, pair.second)
+    fused = model(pair.first, pair.second)
+    return {
+        "image": lambda: F.l1_loss(fused, wanted),
+        "gradient": lambda: differences(fused, wanted),
+        "ssim": lambda: 1 - losses.ssim_map(fused, wanted).mean(),
+        "target_contrast": lambda: losses.target_contrast(
+            fused, pair.first, pair.second, target_source=source
+        ),
+    }
+
+
+def differences(fused: Tensor, wanted: Tensor) -> Tensor:
+    """Mean absolute error of the differences between neighbours, along both axes."""
+    error = fused - wanted
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+_RELEASED = CDDFuseSmallRecipe(
+    crop=256,
+    sampling="random",
+    cycle=6,
+    flips=True,
+    min_contrast=0,
+    jitter=0.2,
+    darken=0.4,
+    batch=2,
+    epochs=(1,),
+    steps=16_000,
+    learning_rate=3e-3,
+    warmup=100,
+    schedule="cosine",
+    min_lr=1e-5,
+    clip_norm=1.0,
+    ema=0.998,
+)
+PRESETS = {
+    "released": _RELEASED,
+    "released-mif": replace(_RELEASED, teacher_task="mif", target_source="first"),
+    "quick": replace(_RELEASED, crop=128, batch=4, cycle=2, steps=0, minutes=10),
+}

@@ -1,0 +1,127 @@
+"""Distillation: a teacher is asked once for each crop, and the student comes to resemble it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from training import random_pairs
+
+from cddfuse.datasets.crops import Crops
+from cddfuse.errors import InputError
+from cddfuse.models import create_model
+from cddfuse.models.cddfuse_small import CDDFuseSmall
+from cddfuse.models.classical import Max
+from cddfuse.pair import ImagePair
+from cddfuse.recipes import RECIPES
+from cddfuse.recipes.cddfuse_small import CDDFuseSmallRecipe, differences, distil
+from cddfuse.recipes.teacher import Teacher
+from cddfuse.train import Running, batches, train
+
+
+class Counting(Max):
+    """Counts how often it fuses."""
+
+    asked = 0
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Fuse."""
+        self.asked += 1
+        return super().forward(first, second)
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Teacher:
+    return Teacher(Counting(), tmp_path / "images")
+
+
+def images(*shape: int) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(4)
+    return torch.rand(shape, generator=random), torch.rand(shape, generator=random)
+
+
+def test_a_teacher_is_asked_once_for_each_pair(teacher: Teacher) -> None:
+    first, second = images(3, 1, 8, 12)
+    wanted = torch.maximum(first, second)
+    for _ in range(2):
+        torch.testing.assert_close(teacher(first, second), wanted, rtol=0, atol=2**-16)
+    again = Teacher(Counting(), teacher.folder)
+    torch.testing.assert_close(again(first, second), wanted, rtol=0, atol=2**-16)
+    assert (teacher.model.asked, again.model.asked) == (3, 0)
+    again(second, first)  # the other way round is another pair
+    assert again.model.asked == 3
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "other size"])
+def test_a_damaged_image_is_made_again(teacher: Teacher, damage: str) -> None:
+    first, second = images(1, 1, 8, 12)
+    teacher(first, second)
+    (path,) = teacher.folder.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(b"" if damage == "empty" else content[:100])
+    if damage == "other size":
+        np.save(path, np.zeros((1, 2, 2), np.uint16))
+    fused = teacher(first, second)
+    torch.testing.assert_close(fused, torch.maximum(first, second), rtol=0, atol=2**-16)
+    assert teacher.model.asked == 2
+    assert path.read_bytes() == content
+
+
+def test_teachers_with_other_weights_keep_their_images_apart() -> None:
+    torch.manual_seed(0)
+    one, two = Teacher(create_model("sdnet")), Teacher(create_model("sdnet"))
+    assert one.folder != two.folder
+    assert one.folder == Teacher(one.model).folder
+
+
+def test_batches_recur_after_a_cycle() -> None:
+    settings = {"size": 16, "batch": 2, "flips": True, "jitter": 0.2, "seed": 3}
+    crops = Crops(random_pairs(5, 24), cycle=3, **settings)  # type: ignore[arg-type]
+    endless = Crops(random_pairs(5, 24), **settings)  # type: ignore[arg-type]
+    for step in range(6):
+        assert torch.equal(crops.batch(step).first, endless.batch(step).first)
+        assert torch.equal(crops.batch(step + 6).first, crops.batch(step).first)
+        assert not torch.equal(endless.batch(step + 6).first, endless.batch(step).first)
+
+
+def test_terms_vanish_for_the_teachers_own_image(teacher: Teacher) -> None:
+    first, second = images(2, 1, 16, 16)
+    wanted = teacher(first, second)
+
+    class Parrot(CDDFuseSmall):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            return wanted
+
+    terms = distil(Parrot(), ImagePair(first, second), teacher, "second")
+    assert [float(terms[name]()) for name in ("image", "gradient", "ssim")] == pytest.approx(
+        [0, 0, 0], abs=1e-6
+    )
+    flat = torch.full_like(wanted, 0.5)
+    slope = flat + torch.arange(16) / 100
+    assert float(differences(slope, flat)) == pytest.approx(0.01)
+
+
+def test_the_student_comes_to_resemble_its_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    recipe = replace(
+        RECIPES["cddfuse_small"]["quick"], teacher="max", crop=32, minutes=0, steps=120, ema=0
+    )
+    *pairs, other = random_pairs(5, 40)
+    running = Running(accelerator="cpu")
+    outcome = train(recipe, batches(recipe, pairs), tmp_path / "run", running=running, quiet=True)
+    first, second = other.first[None], other.second[None]
+    wanted = torch.maximum(first, second)
+    torch.manual_seed(recipe.seed)
+    before = recipe.create_model().eval()(first, second)
+    after = outcome.model(first, second)
+    assert len(list((tmp_path / "cddfuse/teachers").glob("*/*.npy"))) == 4 * 2  # two epochs
+    assert (after - wanted).abs().mean() < (before - wanted).abs().mean() / 2
+
+
+def test_a_teacher_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no network nobody: known are cddfuse, "):
+        CDDFuseSmallRecipe(teacher="nobody")
