@@ -328,6 +328,7 @@ def test_json_of_folders(tmp_path: Path, capsys: Say) -> None:
     reason = summary["failed"].pop("2")
     assert f"{sources[1] / '2.png'} is not an image" in reason
     done = [str(tmp_path / "out" / f"{number}.png") for number in (1, 4)]
+    assert (summary.pop("checked"), summary.pop("misaligned")) == (0, {})
     assert summary == {"done": done, "kept": [str(kept)], "failed": {}, "unpaired": [str(lone)]}
 
 

@@ -48,12 +48,13 @@ def ranges_for(output: Path, asked: Asked, *, overwrite: bool) -> Ranges:
     return given
 
 
-def store(output: Path, ranges: Ranges) -> None:
+def store(output: Path, ranges: Ranges, *, whole: bool = False) -> None:
     """Write the ranges of a run, if its images are not used as they are.
 
     Args:
         output: the folder of the results, or the file that they are parts of.
         ranges: of all its images.
+        whole: whether it is a file.
     """
     if not any(rule.given for rule in ranges):
         return
@@ -63,12 +64,9 @@ def store(output: Path, ranges: Ranges) -> None:
     if ranges.second.agc != Agc():
         content["agc"] = ranges.second.agc.kind
         content["curves"] = [rule.agc.curve for rule in ranges]
-    with replacing(_path(output)) as temporary:
+    path = output.with_name(f"{output.name}.{NAME}") if whole else output / NAME
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-
-
-def _path(output: Path) -> Path:
-    return output.with_name(f"{output.name}.{NAME}") if output.suffix else output / NAME
 
 
 def _given(asked: Asked, stored: Ranges | None = None) -> Ranges:
