@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cddfuse.fuse import fuse
 from cddfuse.io.formats import Reading, open_source
-from cddfuse.layers.history import History
+from cddfuse.history import History
 from cddfuse.models.load import load_network
 from cddfuse.pair import ImagePair
 

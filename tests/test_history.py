@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cddfuse.errors import InputError
 from cddfuse.fuse import fuse
-from cddfuse.layers.history import History, steady
+from cddfuse.history import History, steady
 from cddfuse.models import Card, FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.pair import ImagePair

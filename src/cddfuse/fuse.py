@@ -7,7 +7,7 @@ from cddfuse import colour as colours
 from cddfuse import runtime
 from cddfuse.colour import Colour
 from cddfuse.errors import InputError
-from cddfuse.layers.history import History, current
+from cddfuse.history import History, current
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 

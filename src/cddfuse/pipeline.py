@@ -19,7 +19,7 @@ from cddfuse.errors import InputError, trouble
 from cddfuse.fuse import fuse
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import Entry, Loaded, Sink, Source
-from cddfuse.layers.history import History
+from cddfuse.history import History
 from cddfuse.models.base import FusionModel
 from cddfuse.registration import Offset, offset
 from cddfuse.runtime import Limits

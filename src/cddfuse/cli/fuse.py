@@ -137,7 +137,7 @@ def fuse(
     if source.length == 1 and not (clip or medical or os.path.isdir(first)):
         return _fuse_one(model, source, sink, options, console, json)
     whole = sink.path("") == sink.path("0")  # one file for all
-    if source.ranges and not medical:
+    if source.ranges and not (medical and whole):
         record.store(output, source.ranges, whole=whole)
     with progress(console) as bar:
         shown = bar.add_task("fuse", total=source.length, rate="")

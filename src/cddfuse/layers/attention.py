@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cddfuse.filters import full
-from cddfuse.layers.history import steady
+from cddfuse.history import steady
 
 
 def composed_kernel(expand: Tensor, mix: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cddfuse.layers.history import current
+from cddfuse.history import current
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import memory, tiles

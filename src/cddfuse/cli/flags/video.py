@@ -16,7 +16,7 @@ from cddfuse.io.video.settings import (
     frame_rate,
     seconds,
 )
-from cddfuse.layers.history import FRAMES, History
+from cddfuse.history import FRAMES, History
 
 
 @Parameter(name="*", group="Video")

@@ -27,7 +27,7 @@ from cddfuse.io.ranges import Range, Ranges, Rule
 from cddfuse.io.source import Entry, Loaded
 from cddfuse.io.video import pixels
 from cddfuse.io.video.streams import pyav, reason
-from cddfuse.layers.history import slow
+from cddfuse.history import slow
 
 _KEPT = 16  # frames of a side
 _PATIENCE = 10  # seconds without a frame after which a side counts as gone

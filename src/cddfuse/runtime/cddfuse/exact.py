@@ -20,7 +20,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from cddfuse.layers.history import steady
+from cddfuse.history import steady
 from cddfuse.models.cddfuse import CDDFuse, TransformerBlock, residual_image
 from cddfuse.runtime.cddfuse import torch_layers
 from cddfuse.runtime.cddfuse.rolling import Rolling, spare_rows
