@@ -135,12 +135,12 @@ def test_correlation_is_that_of_the_loss() -> None:
 def test_the_border_is_left_out_of_the_inner_correlation() -> None:
     class Framed(Weighted):
         def decomposed(self, first: Tensor, second: Tensor) -> Decomposed:
-            one, two = (nn.functional.pad(x, (2,) * 4, value=50.0) for x in (first, second))
-            part = Part(one[..., 2:-2, 2:-2], two[..., 2:-2, 2:-2], first)
-            framed = [x.clone() for x in part]
-            for x in framed[:2]:
-                x[..., 0, :] = 50
-            return Decomposed({"base": Part(*framed)}, lambda fused, _: fused["base"])
+            framed = [image.clone() for image in (first, second)]
+            for image in framed:
+                image[..., 0, :] = 50
+            return Decomposed(
+                {"base": Part(framed[0], framed[1], first)}, lambda fused, _: fused["base"]
+            )
 
     found = explain(Framed().eval(), pair(), QUICK).parts["base"]
     assert found.correlation is not None

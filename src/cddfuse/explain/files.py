@@ -193,7 +193,7 @@ def _channels(found: Explanation, which: str) -> dict[str, list[float]]:
     return {kind: numbers for kind, numbers in values.items() if numbers}
 
 
-def _values(found: Explanation) -> dict[str, np.ndarray]:
+def _values(found: Explanation) -> dict[str, Any]:
     """What the maps show, unscaled: (H, W) each."""
     values = {"fused": found.fused}
     for kind, part in found.parts.items():

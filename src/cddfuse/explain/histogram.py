@@ -23,6 +23,7 @@ def draw_histogram(path: Path, inside: _Values, whole: _Values, counted: str) ->
     """
     require_matplotlib()
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -40,7 +41,7 @@ def draw_histogram(path: Path, inside: _Values, whole: _Values, counted: str) ->
     axes.set_xlabel("correlation between the modalities")
     axes.set_ylabel(f"number of {counted}")
     axes.set_xlim(-1, 1)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize="small")
     metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
     figure.savefig(path, dpi=150, metadata=metadata)

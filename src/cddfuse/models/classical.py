@@ -181,8 +181,8 @@ class GuidedFilter(FusionModel):
         chosen = (_saliency(first) >= _saliency(second)).double()
         maps = (chosen, 1 - chosen)
         return {
-            "base": Part(*bases, _weighted(bases, maps, sources, 45, 0.3)),
-            "detail": Part(*details, _weighted(details, maps, sources, 7, 1e-6)),
+            "base": Part(bases[0], bases[1], _weighted(bases, maps, sources, 45, 0.3)),
+            "detail": Part(details[0], details[1], _weighted(details, maps, sources, 7, 1e-6)),
         }
 
 
