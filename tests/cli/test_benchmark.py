@@ -70,6 +70,12 @@ def test_slips_are_named_before_any_work(
     assert not out.exists()
 
 
+def test_a_file_in_place_of_the_folder_is_named(data: str, tmp_path: Path, capsys: Say) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert run(["benchmark", "--data", data, "-o", str(tmp_path / "out")]) == 2
+    assert "out is not a folder" in capsys.readouterr().err
+
+
 def test_data_sets_are_listed(capsys: Say) -> None:
     assert run(["data", "list"]) == 0
     assert "roadscene" in capsys.readouterr().out
