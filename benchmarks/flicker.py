@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cddfuse.fuse import fuse
-from cddfuse.io.formats import Reading, open_source
 from cddfuse.history import History
+from cddfuse.io.formats import Reading, open_source
 from cddfuse.models.load import load_network
 from cddfuse.pair import ImagePair
 
@@ -51,7 +51,7 @@ def fused(model: torch.nn.Module, pairs: list[ImagePair], history: History | Non
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--model", default="cddfuse")
@@ -60,7 +60,10 @@ def main() -> None:
     parser.add_argument("--body", action="store_true")
     arguments = parser.parse_args()
     pairs = frames(arguments)
-    sides = [torch.stack([pair[side][0] for pair in pairs]) for side in (0, 1)]
+    sides = [
+        torch.stack([pair.first[0] for pair in pairs]),
+        torch.stack([pair.second[0] for pair in pairs]),
+    ]
     smooth = [F.avg_pool2d(side[:, None], 9, 1, 4)[:, 0] for side in sides]
     static = torch.stack([x.amax(0) - x.amin(0) < STATIC for x in smooth]).all(0)
     model = load_network(arguments.model)

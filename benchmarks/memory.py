@@ -12,9 +12,9 @@ import sys
 import psutil
 import torch
 
-from cddfuse.runtime.peak import peak_bytes, reset_peak
 from cddfuse.models import MODELS, create_model
 from cddfuse.runtime import memory, prepare_process
+from cddfuse.runtime.peak import peak_bytes, reset_peak
 
 SIZES = ((240, 320), (480, 640))
 

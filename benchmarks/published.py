@@ -22,6 +22,7 @@ FOLDERS = {
     "mri_spect": ("spect", "mri"),
 }
 
+
 def compared(model: str, place: str, ours: tuple[float, ...]) -> list[str]:
     """Lines of a table: our row, then each known one and what ours is more."""
     lines = [_line("", PAPER_EIGHT), _line("ours", [f"{value:.3f}" for value in ours])]

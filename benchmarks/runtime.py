@@ -28,7 +28,6 @@ import psutil
 import torch
 from torch import Tensor
 
-from cddfuse.runtime.peak import peak_bytes
 from benchmarks.plain import plain
 from cddfuse import create_model
 from cddfuse.export import run_by
@@ -36,6 +35,7 @@ from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.models.exported import Backend
 from cddfuse.runtime import Limits, run
 from cddfuse.runtime.allocator import keep_memory
+from cddfuse.runtime.peak import peak_bytes
 
 Fuser = Callable[[Tensor, Tensor], Tensor]
 SIZES = (256, 256, 480, 640, 1024, 1280)

@@ -14,12 +14,12 @@ import torch
 from lightning_fabric import Fabric
 from rich import print
 
-from cddfuse.runtime.peak import peak_bytes
 from benchmarks.plain import plain
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import RECIPES
 from cddfuse.runtime.allocator import keep_memory
+from cddfuse.runtime.peak import peak_bytes
 from cddfuse.train.trainer import Trainer
 
 BATCH, TURNS, STEPS = 8, 2, 2

@@ -47,8 +47,12 @@ def fuse(
     history = current()
     if history:
         history.begin(*_lumas(model, pair))
-    sides = [[_channel(x, i) for x in pair[:2]] for i in range(3)] if by_channel else [pair[:2]]
-    fused = torch.cat([_fused(model, *side, limits) for side in sides], -3)
+    first, second = pair[:2]
+    if by_channel:
+        channels = [(_channel(first, index), _channel(second, index)) for index in range(3)]
+        fused = torch.cat([_fused(model, *channel, limits) for channel in channels], -3)
+    else:
+        fused = _fused(model, first, second, limits)
     if history:
         fused = history.settled(*_lumas(model, pair), fused)
     fused = fused.reshape(*pair.first.shape[:-3], *fused.shape[-3:]).to(pair.first.device)

@@ -17,9 +17,9 @@ from torch import Tensor
 from cddfuse.colour import Colour
 from cddfuse.errors import InputError, trouble
 from cddfuse.fuse import fuse
+from cddfuse.history import History
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import Entry, Loaded, Sink, Source
-from cddfuse.history import History
 from cddfuse.models.base import FusionModel
 from cddfuse.registration import Offset, offset
 from cddfuse.runtime import Limits

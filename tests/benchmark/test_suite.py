@@ -275,6 +275,8 @@ def test_bad_yaml_is_named(tmp_path: Path, text: str, message: str) -> None:
         ({"data": ()}, "no data sets"),
         ({"models": ["sdnet", "sdnet"]}, "two methods are called sdnet"),
         ({"data": ["a=x", "a=y"]}, "two data sets are called a"),
+        ({"fused": ["max=x"]}, "cannot be called max"),
+        ({"models": ["baselines"]}, "cannot be called baselines"),
     ],
 )
 def test_bad_words_are_named(words: dict[str, Any], message: str) -> None:

@@ -43,7 +43,7 @@ def test_networks_take_turns_and_finished_turns_are_kept(
 
 
 def test_a_turn_that_fails_is_a_failure_of_its_network(tmp_path: Path) -> None:
-    networks = {"a": ("nothing", None, None, {}, "cpu")}
+    networks: dict[str, tuple[Any, ...]] = {"a": ("nothing", None, None, {}, "cpu")}
     costs, failed = timing.measure(networks, {"a": "1"}, tmp_path, turns=2)
     assert costs == {}
     assert "there is no network nothing" in failed["a"]

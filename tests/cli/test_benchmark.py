@@ -1,13 +1,14 @@
 """The verbs `benchmark` and `data`."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from cddfuse import write_image
-from cddfuse.cli import run
+from cddfuse.cli import app, run
 
 Say = pytest.CaptureFixture[str]
 
@@ -69,6 +70,12 @@ def test_slips_are_named_before_any_work(
     assert not out.exists()
 
 
+def test_a_file_in_place_of_the_folder_is_named(data: str, tmp_path: Path, capsys: Say) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert run(["benchmark", "--data", data, "-o", str(tmp_path / "out")]) == 2
+    assert "out is not a folder" in capsys.readouterr().err
+
+
 def test_data_sets_are_listed(capsys: Say) -> None:
     assert run(["data", "list"]) == 0
     assert "roadscene" in capsys.readouterr().out
@@ -86,3 +93,11 @@ def test_a_folder_is_checked(data: str, tmp_path: Path, capsys: Say) -> None:
     (tmp_path / "data" / "ir" / "1.png").unlink()
     assert run(["data", "check", folder, "--name", "tno", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["pairs"] == 1
+
+
+def test_commands_of_the_page_are_understood() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text()
+    commands = re.findall(r"^(cddfuse [^#\n]*)", page, re.MULTILINE)
+    assert len(commands) >= 8
+    for command in commands:
+        app.parse_args(command.split()[1:], exit_on_error=False, print_error=False)

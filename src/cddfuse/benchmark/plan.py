@@ -108,7 +108,7 @@ def parse(
     methods += [_method(word, Path()) for word in models]
     results = [*_pairs(content, "fused", base), *(_split(word, "fused") for word in fused)]
     methods += [Method(name, results=expanded(Path(path))) for name, path in results]
-    methods = [method for method in methods if method.label not in BASELINES]
+    methods = [method for method in methods if not _is_baseline(method)]
     sets = [_data_set(name, entry, base) for name, entry in dict(content.get("data") or {}).items()]
     sets += [_data_set(*_split(word, "data"), Path()) for word in data]
     if not sets:
@@ -116,6 +116,18 @@ def parse(
     _require_unique([method.label for method in methods], "methods", "models")
     _require_unique([place.name for place in sets], "data sets", "data")
     return Plan(tuple(methods), tuple(sets))
+
+
+def _is_baseline(method: Method) -> bool:
+    """Whether a method is one of the baselines, which are scored anyway."""
+    if method.label not in (*BASELINES, "baselines"):
+        return False
+    if method.label != method.model or method.weights or method.label == "baselines":
+        raise InputError(
+            f"a method cannot be called {method.label}, which is a row of its own: rename it.",
+            setting="models",
+        )
+    return True
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -185,11 +185,11 @@ def score_against_cost(table: Table, costs: Mapping[str, Cost]) -> str:
         return _svg(figure)
 
 
-def _plain(value: float, place: int | None = None) -> str:
+def _plain(value: float, place: float) -> str:
     return f"{value:g}"
 
 
-def _nothing(value: float, place: int | None = None) -> str:
+def _nothing(value: float, place: float) -> str:
     return ""
 
 

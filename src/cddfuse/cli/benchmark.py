@@ -84,6 +84,7 @@ def benchmark(
     from cddfuse.benchmark.report import write_report
     from cddfuse.benchmark.suite import Progress, run_plan
     from cddfuse.benchmark.tables import as_markdown
+    from cddfuse.evaluate.report import require_folder
 
     _require_counts(limit, jobs, turns, report.pictures)
     plan, regions = parse(models, data, fused, file and expanded(file)), parse_crops(report.crops)
@@ -97,6 +98,7 @@ def benchmark(
         tuple(metrics), profile, limit, resize, recursive, device, resources.limits()
     )
     output, console = expanded(output), stderr(quiet)
+    require_folder(output)
     with progress(console) as bar:
         shown = bar.add_task("benchmark", total=None, rate="")
 

@@ -262,14 +262,19 @@ def write_report(scores: Scores, folder: Path, *, overwrite: bool = False) -> No
 
 def require_place(folder: Path, *, overwrite: bool = False) -> None:
     """Check, before the work is done, that the report can be written."""
-    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not os.path.isdir(place):
-        raise InputError(f"{place} is not a folder: choose one for the report.", setting="output")
-    if not os.access(place, os.W_OK):
-        raise InputError(f"{place} is not writable: choose another folder.", setting="output")
+    require_folder(folder)
     for name in FILES:
         if os.path.lexists(folder / name) and not overwrite:
             raise InputError(
                 f"{folder / name} exists already: choose another folder, or overwrite it.",
                 setting="overwrite",
             )
+
+
+def require_folder(folder: Path) -> None:
+    """Check that a folder is there or can be made, and is writable."""
+    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not os.path.isdir(place):
+        raise InputError(f"{place} is not a folder: choose one for the report.", setting="output")
+    if not os.access(place, os.W_OK):
+        raise InputError(f"{place} is not writable: choose another folder.", setting="output")

@@ -5,7 +5,7 @@ kept, so crops recur after some epochs. Losses are differences to the teacher's 
 gradients; that for targets of the sources is optional.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Literal
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cddfuse import losses
 from cddfuse.errors import InputError
+from cddfuse.losses_target import target_contrast
 from cddfuse.models import MODELS, FusionModel
 from cddfuse.models.cddfuse_small import CDDFuseSmall
 from cddfuse.models.load import load_network
@@ -80,8 +81,12 @@ class CDDFuseSmallRecipe(Recipe):
             name: getattr(self, name) for name in ("image", "gradient", "ssim", "target_contrast")
         }
         parts = ("lift", "context", "blocks", "project")
-        teach = cache(partial(_teacher, self.teacher, self.teacher_task, self.teacher_weights))
-        terms = partial(distil, teach=lambda *images: teach()(*images), source=self.target_source)
+        load = cache(partial(_teacher, self.teacher, self.teacher_task, self.teacher_weights))
+
+        def teach(first: Tensor, second: Tensor) -> Tensor:
+            return load()(first, second)
+
+        terms = partial(distil, teach=teach, source=self.target_source)
         return (Stage("distil", sum(self.epochs), parts, terms, weights),)
 
 
@@ -90,7 +95,10 @@ def _teacher(name: str, task: Literal["ivf", "mif"], weights: str) -> Teacher:
 
 
 def distil(
-    model: FusionModel, pair: ImagePair, teach: Teacher, source: Literal["first", "second"]
+    model: FusionModel,
+    pair: ImagePair,
+    teach: Callable[[Tensor, Tensor], Tensor],
+    source: Literal["first", "second"],
 ) -> Mapping[str, Term]:
     """Terms of the one stage."""
     wanted = teach(pair.first, pair.second)
@@ -99,7 +107,7 @@ def distil(
         "image": lambda: F.l1_loss(fused, wanted),
         "gradient": lambda: differences(fused, wanted),
         "ssim": lambda: 1 - losses.ssim_map(fused, wanted).mean(),
-        "target_contrast": lambda: losses.target_contrast(
+        "target_contrast": lambda: target_contrast(
             fused, pair.first, pair.second, target_source=source
         ),
     }

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from cddfuse.cli.common import Words
 from cddfuse.errors import InputError
+from cddfuse.history import FRAMES, History
 from cddfuse.io.video.settings import (
     ClipReading,
     ClipWriting,
@@ -16,7 +17,6 @@ from cddfuse.io.video.settings import (
     frame_rate,
     seconds,
 )
-from cddfuse.history import FRAMES, History
 
 
 @Parameter(name="*", group="Video")

@@ -1,6 +1,7 @@
 """Write synthetic pairs as PNG files: `python -m cddfuse.datasets.synthetic FOLDER --seed 47`."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ EXAMPLE_SEED = 47
 
 
 def main() -> None:
-    """Write `night_visible.png` and `night_infrared.png`."""
+    """Write `night_visible.png` and `night_infrared.png`, or several pairs in two folders."""
     parser = argparse.ArgumentParser(
         prog="python -m cddfuse.datasets.synthetic", description=__doc__
     )
@@ -23,13 +24,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=EXAMPLE_SEED, help="which street")
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--pairs", type=int, help="write so many, as vi/NAME.png and ir/NAME.png")
     arguments = parser.parse_args()
-    pair = night_street(arguments.seed, (arguments.height, arguments.width)).pair
+    size = (arguments.height, arguments.width)
+    if arguments.pairs:
+        _write_folders(
+            arguments.folder, range(arguments.seed, arguments.seed + arguments.pairs), size
+        )
+        return
+    pair = night_street(arguments.seed, size).pair
     arguments.folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(_levels(pair.first.permute(1, 2, 0))).save(
         arguments.folder / "night_visible.png"
     )
     Image.fromarray(_levels(pair.second[0])).save(arguments.folder / "night_infrared.png")
+
+
+def _write_folders(folder: Path, seeds: Iterable[int], size: tuple[int, int]) -> None:
+    for side in ("vi", "ir"):
+        (folder / side).mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        pair = night_street(seed, size).pair
+        name = f"{seed:04}.png"
+        Image.fromarray(_levels(pair.first.permute(1, 2, 0))).save(folder / "vi" / name)
+        Image.fromarray(_levels(pair.second[0])).save(folder / "ir" / name)
 
 
 def _levels(image: Tensor) -> npt.NDArray[np.uint8]:

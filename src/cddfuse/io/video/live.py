@@ -19,6 +19,7 @@ import torch
 
 from cddfuse import colour
 from cddfuse.errors import InputError
+from cddfuse.history import slow
 from cddfuse.io.decode import Decoded
 from cddfuse.io.images import paired
 from cddfuse.io.listing import Skipped
@@ -27,7 +28,6 @@ from cddfuse.io.ranges import Range, Ranges, Rule
 from cddfuse.io.source import Entry, Loaded
 from cddfuse.io.video import pixels
 from cddfuse.io.video.streams import pyav, reason
-from cddfuse.history import slow
 
 _KEPT = 16  # frames of a side
 _PATIENCE = 10  # seconds without a frame after which a side counts as gone
