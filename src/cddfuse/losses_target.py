@@ -40,9 +40,9 @@ def target_contrast(
     open: where the other source is as bright as the target, by surroundings that are darker.
 
     Shortfalls are relative to the contrast asked for; the mean of a shortfall and its square
-    counts, so that what is lost weighs more than what is a little weak. Pixels share the weight of what lies within a
-    scale, so that small targets count too; less of it is for those where the other source stands
-    out as well, where both are likely to show one thing.
+    counts, so that what is lost weighs more than what is a little weak. Pixels share the weight of
+    what lies within a scale, so that small targets count too; less of it is for those where the
+    other source stands out as well, where both are likely to show one thing.
     """
     target, other = (first, second) if target_source == "first" else (second, first)
     target, other, fused = full(target), full(other), full(fused)
