@@ -94,7 +94,9 @@ def test_site_has_every_page_verb_network_and_metric(generator: ModuleType, tmp_
     assert all(f"[`{name}`]" in zoo for name in MODELS if MODELS[name].card.paper)
     assert f"{MODELS['didfuse'].card.parameters:,}" in zoo
     metrics = (tmp_path / "pages" / "metrics.md").read_text()
-    assert all(f"| `{name}` |" in metrics for name in PROFILES["corrected"])
+    for name in PROFILES["corrected"]:
+        assert f"| [`{name}`](#{name.lower()}) |" in metrics
+        assert f"### `{name}` {{#{name.lower()}}}" in metrics
     for page in (tmp_path / "pages").rglob("*.md"):
         assert "<!-- table:" not in page.read_text().replace("`<!-- table: zoo -->`", "")
 
