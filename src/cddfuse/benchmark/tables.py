@@ -113,10 +113,7 @@ class Table:
     @cached_property
     def rows(self) -> list[Row]:
         """Methods, trained for this task first, then baselines."""
-        order = sorted(
-            self.methods, key=lambda label: self._trained(label) not in ("", self.data.task)
-        )
-        methods = [self._row(label, "method") for label in order]
+        methods = [self._row(label, "method") for label in sorted(self.methods, key=self._foreign)]
         methods += [self._row(label, "baseline") for label in BASELINES if label in self.values]
         return methods
 
@@ -144,6 +141,10 @@ class Table:
     def _trained(self, label: str) -> str:
         return str(self.records[label].facts.get("trained", "")) if label in self.records else ""
 
+    def _foreign(self, label: str) -> bool:
+        """Whether the weights were trained for the other task, which is a table of its own."""
+        return self._trained(label) not in ("", self.data.task)
+
     def _row(self, label: str, kind: str) -> Row:
         record = self.records.get(label, self.records.get(BASELINE.label))
         scored = len(record.images) if record else 0
@@ -161,7 +162,7 @@ class Table:
         summary = self.summaries[label][column.name]
         place = 0
         if label in self.methods:
-            ranked = self._places.get(column.name, [])
+            ranked = self._places[column.name, self._foreign(label)]
             # Of two methods, nothing is second that is not also last.
             shown = 2 if sum(map(len, ranked)) > 2 else 1
             place = next((i + 1 for i, names in enumerate(ranked[:shown]) if label in names), 0)
@@ -176,15 +177,23 @@ class Table:
         }
 
     @cached_property
-    def _places(self) -> dict[str, list[list[str]]]:
-        """Methods in order by metric, equal ones together.
+    def _places(self) -> dict[tuple[str, bool], list[list[str]]]:
+        """Methods in order by metric, equal ones together; those of the other task apart.
 
         Only those that were scored on all pairs, and are defined for as many as any.
         """
-        return {column.name: self._order(column) for column in self.columns}
+        groups = {
+            foreign: [label for label in self.methods if self._foreign(label) == foreign]
+            for foreign in (False, True)
+        }
+        return {
+            (column.name, foreign): self._order(column, labels)
+            for column in self.columns
+            for foreign, labels in groups.items()
+        }
 
-    def _order(self, column: Column) -> list[list[str]]:
-        found = {label: self.summaries[label][column.name] for label in self.methods}
+    def _order(self, column: Column, labels: Sequence[str]) -> list[list[str]]:
+        found = {label: self.summaries[label][column.name] for label in labels}
         least = min((s.undefined for s in found.values() if not math.isnan(s.mean)), default=0)
         sign = -1 if column.metric.better == "higher" else 1
         means = sorted(
@@ -343,6 +352,9 @@ def legend(found: Sequence[Table]) -> list[str]:
     lines = [
         "Best method bold, second underlined. Baselines and published figures do not compete."
         if any(cell.place for cell in cells)
+        else "",
+        "Methods that were trained for the other task compete among themselves."
+        if any(row.trained and row.trained != t.data.task for t in found for row in t.rows)
         else "",
         f"Letters: baselines with a better mean than the method ({marks}): first and second source "
         "as they are, their mean (average) and maximum."
