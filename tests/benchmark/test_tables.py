@@ -37,6 +37,16 @@ def test_methods_trained_for_the_other_task_compete_apart() -> None:
     assert markdown_row(text, "d, trained on MIF")[1] == "**7.000**"
 
 
+def test_demonstration_weights_are_called_so() -> None:
+    results = made_up({"a": [1, 2, 3], "b": [2, 3, 4]}, LOW)
+    results.records["mine", "a"].facts.update(trained="ivf", model="sdnet")
+    results.records["mine", "b"].facts.update(trained="ivf", model="cddfuse")
+    text = tables.as_markdown(results)
+    assert "no ranking of the published methods" in text
+    assert markdown_row(text, "a, demonstration weights |")
+    assert markdown_row(text, "b |")
+
+
 def test_of_two_methods_none_is_second() -> None:
     text = tables.as_markdown(made_up({"a": [1, 2, 3], "b": [2, 3, 4]}, LOW))
     assert markdown_row(text, "a")[1] == "2.000"

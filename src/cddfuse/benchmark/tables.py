@@ -81,6 +81,9 @@ class Row:
     as_saved: bool = False
     """Whether it is from files of another tool."""
 
+    demonstration: bool = False
+    """Whether it has weights of this package that were trained for minutes."""
+
     complete: bool = True
     """Whether all pairs of the data set were scored."""
 
@@ -155,6 +158,7 @@ class Table:
             scored,
             self._trained(label),
             bool(record and record.facts.get("as_saved")),
+            kind == "method" and record is not None and _demonstration(record),
             scored == len(self.images),
         )
 
@@ -286,6 +290,11 @@ class Table:
         return f"{len(self.images)} pairs here, {count} in published tables: not comparable."
 
 
+def _demonstration(record: Record) -> bool:
+    """Whether a record is of shipped weights that are not for comparison (docs/zoo.md)."""
+    return bool(record.facts.get("trained")) and record.facts.get("model") != "cddfuse"
+
+
 def tables(results: Results) -> list[Table]:
     """A table for each data set and variant; data sets without any record are left out."""
     return [
@@ -369,6 +378,10 @@ def legend(found: Sequence[Table]) -> list[str]:
         "Published: figures of others, over all pairs of the published set, not measured here."
         if any(table.published for table in found)
         else "",
+        "Demonstration weights: of this package, trained for minutes, not those of the authors; no "
+        "ranking of the published methods follows from them."
+        if any(row.demonstration for row in rows)
+        else "",
         "As saved: files of another tool, 8 bits, which it may have stretched itself."
         if any(row.as_saved for row in rows)
         else "",
@@ -449,16 +462,14 @@ def _markdown_table(table: Table) -> str:
 
 def row_label(row: Row, table: Table) -> str:
     """What a table calls a row."""
-    extra = {"published": "published", "baseline": "baseline"}.get(row.kind, "")
-    if row.as_saved:
-        extra = "as saved"
-    if (
-        row.kind == "method"
-        and row.trained
-        and (row.trained != table.data.task or table.data.task == "mif")
-    ):
-        extra = f"trained on {row.trained.upper()}"
-    return f"{row.label}, {extra}" if extra else row.label
+    foreign = row.trained not in ("", table.data.task) or (row.trained and table.data.task == "mif")
+    extras = [
+        row.kind if row.kind != "method" else "",
+        "as saved" if row.as_saved else "",
+        f"trained on {row.trained.upper()}" if row.kind == "method" and foreign else "",
+        "demonstration weights" if row.demonstration else "",
+    ]
+    return ", ".join([row.label, *(extra for extra in extras if extra)])
 
 
 def _markdown_cell(cell: Cell | None, total: int) -> str:
