@@ -47,6 +47,12 @@ def test_demonstration_weights_are_called_so() -> None:
     assert markdown_row(text, "b |")
 
 
+def test_images_that_may_share_a_patient_are_noted() -> None:
+    for names, said in ((["11", "12", "13"], True), (["20005", "20006", "21005"], False)):
+        results = made_up({"a": [1, 2, 3]}, LOW, name="mri_ct", images=names)
+        assert ("are too narrow" in tables.as_markdown(results)) == said
+
+
 def test_of_two_methods_none_is_second() -> None:
     text = tables.as_markdown(made_up({"a": [1, 2, 3], "b": [2, 3, 4]}, LOW))
     assert markdown_row(text, "a")[1] == "2.000"

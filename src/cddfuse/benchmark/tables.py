@@ -414,6 +414,12 @@ def notes(results: Results, found: Sequence[Table]) -> list[str]:
         for table in found
         if len(table.images) < 10
     ]
+    lines += [
+        f"{table.data.title}: names do not say which images share a scene or patient, so intervals "
+        "and tests take them as independent and are too narrow."
+        for table in found
+        if table.data.card and table.data.card.scene and len(set(table.scenes)) == len(table.images)
+    ]
     for (data, label), record in results.records.items():
         lines += [f"{data}: {note}" for note in record.notes]
         known = label == BASELINE.label or record.facts.get("trained")
