@@ -26,6 +26,33 @@ def test_best_is_bold_and_second_underlined() -> None:
     assert markdown_row(text, "c")[1] == "1.167"
 
 
+def test_methods_trained_for_the_other_task_compete_apart() -> None:
+    values = {"a": [1, 2, 3], "b": [2, 3, 4], "c": [5, 6, 7], "d": [6, 7, 8]}
+    results = made_up(values, LOW)
+    for label in "cd":
+        results.records["mine", label].facts["trained"] = "mif"
+    text = tables.as_markdown(results)
+    assert "compete among themselves" in text
+    assert markdown_row(text, "b")[1] == "**3.000**"
+    assert markdown_row(text, "d, trained on MIF")[1] == "**7.000**"
+
+
+def test_demonstration_weights_are_called_so() -> None:
+    results = made_up({"a": [1, 2, 3], "b": [2, 3, 4]}, LOW)
+    results.records["mine", "a"].facts.update(trained="ivf", model="sdnet")
+    results.records["mine", "b"].facts.update(trained="ivf", model="cddfuse")
+    text = tables.as_markdown(results)
+    assert "no ranking of the published methods" in text
+    assert markdown_row(text, "a, demonstration weights |")
+    assert markdown_row(text, "b |")
+
+
+def test_images_that_may_share_a_patient_are_noted() -> None:
+    for names, said in ((["11", "12", "13"], True), (["20005", "20006", "21005"], False)):
+        results = made_up({"a": [1, 2, 3]}, LOW, name="mri_ct", images=names)
+        assert ("are too narrow" in tables.as_markdown(results)) == said
+
+
 def test_of_two_methods_none_is_second() -> None:
     text = tables.as_markdown(made_up({"a": [1, 2, 3], "b": [2, 3, 4]}, LOW))
     assert markdown_row(text, "a")[1] == "2.000"

@@ -81,6 +81,9 @@ class Row:
     as_saved: bool = False
     """Whether it is from files of another tool."""
 
+    demonstration: bool = False
+    """Whether it has weights of this package that were trained for minutes."""
+
     complete: bool = True
     """Whether all pairs of the data set were scored."""
 
@@ -113,10 +116,7 @@ class Table:
     @cached_property
     def rows(self) -> list[Row]:
         """Methods, trained for this task first, then baselines."""
-        order = sorted(
-            self.methods, key=lambda label: self._trained(label) not in ("", self.data.task)
-        )
-        methods = [self._row(label, "method") for label in order]
+        methods = [self._row(label, "method") for label in sorted(self.methods, key=self._foreign)]
         methods += [self._row(label, "baseline") for label in BASELINES if label in self.values]
         return methods
 
@@ -144,6 +144,10 @@ class Table:
     def _trained(self, label: str) -> str:
         return str(self.records[label].facts.get("trained", "")) if label in self.records else ""
 
+    def _foreign(self, label: str) -> bool:
+        """Whether the weights were trained for the other task, which is a table of its own."""
+        return self._trained(label) not in ("", self.data.task)
+
     def _row(self, label: str, kind: str) -> Row:
         record = self.records.get(label, self.records.get(BASELINE.label))
         scored = len(record.images) if record else 0
@@ -154,6 +158,7 @@ class Table:
             scored,
             self._trained(label),
             bool(record and record.facts.get("as_saved")),
+            kind == "method" and record is not None and _demonstration(record),
             scored == len(self.images),
         )
 
@@ -161,7 +166,7 @@ class Table:
         summary = self.summaries[label][column.name]
         place = 0
         if label in self.methods:
-            ranked = self._places.get(column.name, [])
+            ranked = self._places[column.name, self._foreign(label)]
             # Of two methods, nothing is second that is not also last.
             shown = 2 if sum(map(len, ranked)) > 2 else 1
             place = next((i + 1 for i, names in enumerate(ranked[:shown]) if label in names), 0)
@@ -176,15 +181,23 @@ class Table:
         }
 
     @cached_property
-    def _places(self) -> dict[str, list[list[str]]]:
-        """Methods in order by metric, equal ones together.
+    def _places(self) -> dict[tuple[str, bool], list[list[str]]]:
+        """Methods in order by metric, equal ones together; those of the other task apart.
 
         Only those that were scored on all pairs, and are defined for as many as any.
         """
-        return {column.name: self._order(column) for column in self.columns}
+        groups = {
+            foreign: [label for label in self.methods if self._foreign(label) == foreign]
+            for foreign in (False, True)
+        }
+        return {
+            (column.name, foreign): self._order(column, labels)
+            for column in self.columns
+            for foreign, labels in groups.items()
+        }
 
-    def _order(self, column: Column) -> list[list[str]]:
-        found = {label: self.summaries[label][column.name] for label in self.methods}
+    def _order(self, column: Column, labels: Sequence[str]) -> list[list[str]]:
+        found = {label: self.summaries[label][column.name] for label in labels}
         least = min((s.undefined for s in found.values() if not math.isnan(s.mean)), default=0)
         sign = -1 if column.metric.better == "higher" else 1
         means = sorted(
@@ -277,6 +290,11 @@ class Table:
         return f"{len(self.images)} pairs here, {count} in published tables: not comparable."
 
 
+def _demonstration(record: Record) -> bool:
+    """Whether a record is of shipped weights that are not for comparison (docs/zoo.md)."""
+    return bool(record.facts.get("trained")) and record.facts.get("model") != "cddfuse"
+
+
 def tables(results: Results) -> list[Table]:
     """A table for each data set and variant; data sets without any record are left out."""
     return [
@@ -344,6 +362,9 @@ def legend(found: Sequence[Table]) -> list[str]:
         "Best method bold, second underlined. Baselines and published figures do not compete."
         if any(cell.place for cell in cells)
         else "",
+        "Methods that were trained for the other task compete among themselves."
+        if any(row.trained and row.trained != t.data.task for t in found for row in t.rows)
+        else "",
         f"Letters: baselines with a better mean than the method ({marks}): first and second source "
         "as they are, their mean (average) and maximum."
         if any(cell.beaten_by for cell in cells)
@@ -356,6 +377,10 @@ def legend(found: Sequence[Table]) -> list[str]:
         else "",
         "Published: figures of others, over all pairs of the published set, not measured here."
         if any(table.published for table in found)
+        else "",
+        "Demonstration weights: of this package, trained for minutes, not those of the authors; no "
+        "ranking of the published methods follows from them."
+        if any(row.demonstration for row in rows)
         else "",
         "As saved: files of another tool, 8 bits, which it may have stretched itself."
         if any(row.as_saved for row in rows)
@@ -388,6 +413,12 @@ def notes(results: Results, found: Sequence[Table]) -> list[str]:
         f"{table.data.title}: {len(table.images)} pairs are too few to tell methods apart."
         for table in found
         if len(table.images) < 10
+    ]
+    lines += [
+        f"{table.data.title}: names do not say which images share a scene or patient, so intervals "
+        "and tests take them as independent and are too narrow."
+        for table in found
+        if table.data.card and table.data.card.scene and len(set(table.scenes)) == len(table.images)
     ]
     for (data, label), record in results.records.items():
         lines += [f"{data}: {note}" for note in record.notes]
@@ -437,16 +468,14 @@ def _markdown_table(table: Table) -> str:
 
 def row_label(row: Row, table: Table) -> str:
     """What a table calls a row."""
-    extra = {"published": "published", "baseline": "baseline"}.get(row.kind, "")
-    if row.as_saved:
-        extra = "as saved"
-    if (
-        row.kind == "method"
-        and row.trained
-        and (row.trained != table.data.task or table.data.task == "mif")
-    ):
-        extra = f"trained on {row.trained.upper()}"
-    return f"{row.label}, {extra}" if extra else row.label
+    foreign = row.trained not in ("", table.data.task) or (row.trained and table.data.task == "mif")
+    extras = [
+        row.kind if row.kind != "method" else "",
+        "as saved" if row.as_saved else "",
+        f"trained on {row.trained.upper()}" if row.kind == "method" and foreign else "",
+        "demonstration weights" if row.demonstration else "",
+    ]
+    return ", ".join([row.label, *(extra for extra in extras if extra)])
 
 
 def _markdown_cell(cell: Cell | None, total: int) -> str:
