@@ -147,7 +147,7 @@ def test_clips_on_the_command_line(tmp_path: Path, capsys: Say) -> None:
     sources = [tmp_path / "vi.tif", tmp_path / "ir.tif"]
     flags = ["--range", "second=0:40C", "--kelvin-per-count", "0.017", "--celsius"]
     assert fuse(*sources, "-o", tmp_path / "o.tif", *flags) == 0
-    assert "fused 3 pairs" in capsys.readouterr().err
+    assert "fused 3 frames" in capsys.readouterr().err
     celsius = counts * 0.017 - 273.15
     np.testing.assert_allclose(tifffile.imread(tmp_path / "o_celsius.tif"), celsius, atol=1e-4)
     expected = (255 * (celsius / 40).clip(0, 1)).round()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cddfuse.history import steady
 from cddfuse.models.base import Card, FusionModel
 
 _UNSHUFFLE = 2  # features are at half resolution
@@ -30,7 +31,7 @@ class Token(nn.Module):
         """Scale and shift, (B, C, 1, 1) each, for features (B, C, H, W)."""
         mean = features.mean((2, 3))
         deviation = (features.square().mean((2, 3)) - mean.square()).clamp_min(1e-8).sqrt()
-        token = F.relu(self.squeeze(torch.cat([mean, deviation], 1)))
+        token = F.relu(self.squeeze(steady(torch.cat([mean, deviation], 1))))
         scale, shift = self.excite(token)[:, :, None, None].chunk(2, 1)
         return 1 + scale, shift
 
