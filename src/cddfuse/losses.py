@@ -359,7 +359,7 @@ LOSSES: Mapping[str, Loss] = {
         target_contrast,
         "fuse",
         "saliency-weighted, as in STDFusionNet, Ma et al. 2021; metric TC",
-        ("target_source", "target_gain"),
+        ("target_source", "target_gain", "target_prominence"),
     ),
     "overshoot": Loss(overshoot, "fuse", "what is beyond both sources"),
     "decomposition": Loss(decomposition, "both", f"{_PAPER}, eq. 8"),

@@ -30,12 +30,14 @@ def target_contrast(
     second: Tensor,
     target_gain: float = 1.0,
     target_source: Literal["first", "second"] = "second",
+    target_prominence: float = 0.0,
     scales: tuple[float, ...] = SCALES,
 ) -> Tensor:
     """What the fused image lacks of the contrast of targets: 0 if nothing, 1 if they are gone.
 
     A target is what is brighter than its surroundings in `target_source`, and bright among the
-    pixels of that image. Its contrast with the surroundings is asked for at several scales, times
+    pixels of that image: above the mean by `target_prominence` standard deviations, and fully from
+    one more on. Its contrast with the surroundings is asked for at several scales, times
     `target_gain`, as networks fall short of what they are asked for. How it comes about is left
     open: where the other source is as bright as the target, by surroundings that are darker.
 
@@ -49,7 +51,7 @@ def target_contrast(
     images = torch.cat([fused, target, other])
     mean = target.mean((2, 3), keepdim=True)
     spread = target.std((2, 3), keepdim=True).clamp_min(1e-3)
-    hot = ((target - mean) / spread).clamp(0, 1)
+    hot = ((target - mean) / spread - target_prominence).clamp(0, 1)
     terms = []
     for scale in scales:
         contrast, wanted, rival = _contrast(images, scale).chunk(3)

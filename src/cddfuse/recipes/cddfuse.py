@@ -69,6 +69,9 @@ class CDDFuseRecipe(Recipe):
     target_gain: float = setting(1.0, above=0)
     """Factor of the source's contrast that the loss target_contrast asks for."""
 
+    target_prominence: float = 0.0
+    """Standard deviations above the image's mean from which pixels count as targets."""
+
     residual: Literal["first", "sum", "none"] = "first"
     """What the decoder's output is added to: first for infrared + visible, none for medical."""
 
