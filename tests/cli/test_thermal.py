@@ -159,3 +159,23 @@ def test_clips_on_the_command_line(tmp_path: Path, capsys: Say) -> None:
     assert [path.name for path in sorted((tmp_path / "pages").glob("*.png"))][2] == "0003.png"
     page = tifffile.imread(tmp_path / "o.tif")[2]
     np.testing.assert_array_equal(levels(tmp_path / "pages" / "0003.png"), page)
+
+
+def test_a_pair_from_one_file_is_aligned(tmp_path: Path, capsys: Say) -> None:
+    path, transform = camera(tmp_path / "a.jpg"), tmp_path / "t.json"
+    points = ("10,10,3,5", "50,10,23,5", "10,40,3,20")  # the photo's pixels, the thermal image's
+    assert run(["align", str(path), "-o", str(transform), "--points", *points]) == 0
+    assert fuse(path, "-o", tmp_path / "moved.png", "--transform", transform) == 0
+    assert fuse(path, "-o", tmp_path / "plain.png") == 0
+    moved, plain = levels(tmp_path / "moved.png"), levels(tmp_path / "plain.png")
+    assert moved.shape == plain.shape == (48, 64)
+    # A pixel of the thermal image is two of the photo's: it moves by three and a half of those.
+    inner, came_from = moved[8:-8, 12:-12], plain[8:-8, 8:-16]
+    stayed = np.abs(inner - plain[8:-8, 12:-12]).mean()
+    assert stayed > 1
+    assert np.abs(inner - came_from).mean() < stayed / 2
+    alone = camera(tmp_path / "b.jpg").with_name("c.png")
+    Image.open(path).save(alone)
+    capsys.readouterr()
+    assert run(["align", str(alone), "-o", str(tmp_path / "u.json")]) == 2
+    assert capsys.readouterr().err.strip() == f"{alone} is one image: give the second one too."

@@ -14,6 +14,7 @@ from torch import Tensor
 from cddfuse.cli.common import Flag, Words, stderr
 from cddfuse.errors import InputError, trouble
 from cddfuse.io import PairedPaths, Ranges, expanded, load_pair, output_format, resolve, write_image
+from cddfuse.io.thermal.reading import pair_in
 from cddfuse.io.transforms import write_transform
 from cddfuse.pair import ImagePair
 from cddfuse.registration import (
@@ -30,7 +31,7 @@ _MISSED = 5.0  # pixels by which a point may be missed without a word
 
 def align(
     first: Path,
-    second: Path,
+    second: Path | None = None,
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
@@ -53,7 +54,8 @@ def align(
 
     Args:
         first: Visible image (PET, SPECT, CT).
-        second: Infrared image (MRI) of the same scene, of any size.
+        second: Infrared image (MRI) of the same scene, of any size. Not needed for radiometric
+            files of FLIR that hold a visible photo.
         output: File of the transform (.json).
         kind: What the transform may be: similarity (shift, rotation, scale), affine or homography.
         scale: Pixels of the first image per pixel of the second; by default both images show the
@@ -68,7 +70,8 @@ def align(
         json: Print the transform and its confidence as JSON.
         quiet: Print nothing but errors.
     """
-    first, second, output = expanded(first), expanded(second), expanded(output)
+    first, output = expanded(first), expanded(output)
+    second = expanded(second) if second else _itself(first)
     check = expanded(check) if check else None
     _refuse_places(first, second, output, check, overwrite)
     pair = _read(first, second, range)
@@ -97,6 +100,13 @@ def align(
     if json:
         print(_as_json(transform, output, share, facts))
     return 0
+
+
+def _itself(path: Path) -> Path:
+    """A file that holds both images."""
+    if path.is_file() and pair_in(path) is None:
+        raise InputError(f"{path} is one image: give the second one too.")
+    return path
 
 
 def _refuse_places(
