@@ -481,6 +481,7 @@ def test_every_row_of_the_index_is_a_scalar_that_learns(name: str) -> None:
     shape = () if row.stage == "both" else (2, 1, 24, 24)
     inputs = [torch.rand(shape, generator=random).requires_grad_() for _ in range(count)]
     values = {"gradient_gain": 1.5, "mi_bins": 32, "target_source": "first", "target_gain": 1.5}
+    values["target_prominence"] = 0.2
     settings = {setting: values[setting] for setting in row.settings}
     term = row.function(*inputs, **settings)
     term.backward()

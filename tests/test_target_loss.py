@@ -59,6 +59,16 @@ def test_gain_asks_for_more_than_the_source_has(hot: Tensor) -> None:
     assert target_contrast(hot * 1.2, flat(0.5), hot, target_gain=1.2).item() < 1e-5
 
 
+def test_prominence_leaves_faint_targets_out(hot: Tensor) -> None:
+    both = hot.clone()
+    both[..., 60:64, 60:64] = 0.45  # faint, beside one that is far brighter
+    lost = both.clone()
+    lost[..., 56:68, 56:68] = both.median()
+    faint = {x: target_contrast(lost, lost, both, target_prominence=x).item() for x in (0, 3)}
+    assert faint[0] > 0.01
+    assert faint[3] < faint[0] / 4
+
+
 def test_small_targets_count_more_than_by_their_pixels(hot: Tensor) -> None:
     without_small, without_body = hot.clone(), hot.clone()
     without_small[..., SMALL, SMALL] = without_body[..., BODY, BODY] = 0.2
