@@ -250,7 +250,7 @@ _PATIENTS = tuple(
 )
 
 TRAINED_ON: Mapping[str, tuple[str, ...]] = {
-    "cddfuse/ivf": _ROADSCENE,
+    "cddfuse/ivf": (*_ROADSCENE, "msrs/sample", "llvip/sample"),
     "cddfuse/mif": _PATIENTS,
     "didfuse/ivf": _ROADSCENE,
     "u2fusion/ivf": _ROADSCENE,

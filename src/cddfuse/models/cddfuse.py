@@ -21,7 +21,7 @@ from cddfuse.errors import InputError
 from cddfuse.filters import full, unmixed
 from cddfuse.layers.attention import channel_attention, composed_kernel
 from cddfuse.models.base import Card, Decomposed, FusionModel, Part, Published
-from cddfuse.models.shipped import harvard, roadscene
+from cddfuse.models.shipped import harvard, streets
 
 Residual = Literal["first", "sum", "none"]
 Branch = Literal["transformer", "invertible"]
@@ -260,10 +260,10 @@ class CDDFuse(FusionModel):
             norms="layer",
         ),
         weights={
-            "ivf": roadscene(
-                "cddfuse-ivf-8.safetensors",
-                "4d36badfb703c815be9dd160fddd47886c55765084fe2fe968b9ddeb6a45aedd",
-                "fine-tuned in several runs: docs/weights.md",
+            "ivf": streets(
+                "cddfuse-ivf-9.safetensors",
+                "a328f13ce95a902179adfba67c1d5a60a18ad10e124afd7c51c2a341e2a8e9f2",
+                "fine-tuned for targets by recipes/shipped/ivf.yaml: docs/weights.md",
                 residual="first",
             ),
             "mif": harvard(

@@ -13,6 +13,12 @@ def roadscene(location: str, sha256: str, training: str, **options: Any) -> Weig
     return Weights(location, sha256, _LICENCE, data, options, training=training)
 
 
+def streets(location: str, sha256: str, training: str, **options: Any) -> Weights:
+    """Weights for infrared and visible pairs of several sets; fields as in `Weights`."""
+    data = "RoadScene, 160 pairs; MSRS, 31; LLVIP, 30; frames of three clips of M3SVD, 79"
+    return Weights(location, sha256, _LICENCE, data, options, training=training)
+
+
 def harvard(location: str, sha256: str, training: str, **options: Any) -> Weights:
     """Weights for medical pairs; fields as in `Weights`."""
     data = "Harvard AANLIB, 596 pairs of CT, PET and SPECT with MRI"
