@@ -35,7 +35,11 @@ class Layer(NamedTuple):
 
 
 def decoded(frame: "VideoFrame") -> Decoded:
-    """The pixels of a frame: grey as it is stored, colour as RGB of 8 or 16 bits."""
+    """The pixels of a frame: grey as it is stored, colour as RGB of 8 or 16 bits.
+
+    Conversions take one thread: with several, FFmpeg's have been seen to wait for each other for
+    ever where readers and the encoder convert at the same time.
+    """
     form = frame.format
     bits = max(component.bits for component in form.components)
     if len(form.components) == 1 and not form.has_palette and form.name.startswith("gray"):
@@ -47,7 +51,7 @@ def decoded(frame: "VideoFrame") -> Decoded:
         if frame.colorspace == _UNSPECIFIED and not form.is_rgb:
             matrix = BT709 if frame.height >= _HD else _BT601
         name, bits = ("rgb48le", 16) if bits > 8 else ("rgb24", 8)
-        pixels = frame.to_ndarray(format=name, src_colorspace=matrix)
+        pixels = frame.reformat(format=name, src_colorspace=matrix, threads=1).to_ndarray()
     white = 1.0 if pixels.dtype.kind == "f" else 2.0**bits - 1
     turned = np.rot90(pixels, frame.rotation // 90)
     return Decoded(turned, (0.0, white), bits > 8, Metadata(16 if bits > 8 else 8))
@@ -79,4 +83,6 @@ def encodable(levels: NDArray[Any], layer: Layer) -> "VideoFrame":
     if colour.dtype == np.uint16:
         return VideoFrame.from_ndarray(colour, layer.format)
     frame = VideoFrame.from_ndarray(colour, "rgb24")
-    return frame.reformat(format=layer.format, dst_colorspace=BT709, dst_color_range=layer.range)
+    return frame.reformat(
+        format=layer.format, dst_colorspace=BT709, dst_color_range=layer.range, threads=1
+    )
