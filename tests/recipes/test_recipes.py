@@ -138,6 +138,7 @@ def test_presets_of_cddfuse() -> None:
         "mi_bins": 64,
         "target_source": "second",
         "target_gain": 1,
+        "target_prominence": 0,
         "residual": "first",
         "base": "transformer",
         "detail": "invertible",
