@@ -42,6 +42,6 @@ def draw_histogram(path: Path, inside: _Values, whole: _Values, counted: str) ->
     axes.set_ylabel(f"number of {counted}")
     axes.set_xlim(-1, 1)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left")
     metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
     figure.savefig(path, dpi=150, metadata=metadata)

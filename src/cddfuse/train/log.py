@@ -134,7 +134,7 @@ class TrainingLog:
             axes.set_title(title)
             axes.set_xlabel("step")
             if axes.lines:
-                axes.legend(fontsize=7)
+                axes.legend(fontsize=7, loc="upper right")
             if title in ("loss", "terms"):
                 axes.set_yscale("log")
         with replacing(path) as temporary:
