@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -35,3 +36,8 @@ def trouble(doing: str, foreign: type[Exception] = OSError) -> Iterator[None]:
         if not isinstance(error, foreign):
             raise
         raise InputError(f"cannot {doing} ({error}): check the files and the disk.") from error
+
+
+def exists_already(path: Path) -> InputError:
+    """The error for a result that would replace a file."""
+    return InputError(f"{path} exists already: choose another name, or overwrite it.", "overwrite")

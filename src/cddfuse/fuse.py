@@ -1,5 +1,7 @@
 """Fuse one pair. Everything else in the package leads to this function or away from it."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -44,17 +46,16 @@ def fuse(
     _check(pair)
     source = None if grey or colour == "grey" else _colour_source(pair, covered)
     by_channel = source is not None and colour == "per-channel"
+    first, second = (_given(model, image) for image in pair[:2])
     history = current()
     if history:
-        history.begin(*_lumas(model, pair))
-    first, second = pair[:2]
+        history.begin(first, second)
     if by_channel:
-        channels = [(_channel(first, index), _channel(second, index)) for index in range(3)]
-        fused = torch.cat([_fused(model, *channel, limits) for channel in channels], -3)
+        fused = torch.cat([_fused(model, *given, limits) for given in _channels(model, pair)], -3)
     else:
         fused = _fused(model, first, second, limits)
     if history:
-        fused = history.settled(*_lumas(model, pair), fused)
+        fused = history.settled(first, second, fused)
     fused = fused.reshape(*pair.first.shape[:-3], *fused.shape[-3:]).to(pair.first.device)
     if covered is not None:
         alone = pair.first if by_channel else colours.luma(pair.first)
@@ -78,29 +79,31 @@ def _colour_source(pair: ImagePair, covered: Tensor | None) -> Tensor | None:
     return pair.first if pair.first.shape[-3] == 3 else None
 
 
-def _lumas(model: FusionModel, pair: ImagePair) -> tuple[Tensor, Tensor]:
-    """Both lumas, (B, 1, H, W), on the device of the network."""
-    return _given(model, pair.first), _given(model, pair.second)
-
-
 def _given(model: FusionModel, image: Tensor) -> Tensor:
+    """The luma of an image as the network takes it: (B, 1, H, W), on its device."""
     device = next((weight.device for weight in model.parameters()), image.device)
     grey = colours.luma(image)
     return grey.reshape(-1, *grey.shape[-3:]).to(device)
 
 
+def _channels(model: FusionModel, pair: ImagePair) -> Iterator[tuple[Tensor, Tensor]]:
+    """Red, green and blue of both images; one of a single channel meets all of the other."""
+    for index in range(3):
+        first, second = (
+            image if image.shape[-3] == 1 else image[..., index : index + 1, :, :]
+            for image in pair[:2]
+        )
+        yield _given(model, first), _given(model, second)
+
+
 def _fused(
     model: FusionModel, first: Tensor, second: Tensor, limits: runtime.Limits | None
 ) -> Tensor:
-    """The fused luma (B, 1, H, W) of two images, on the device of the network."""
-    fused = runtime.run(model, _given(model, first), _given(model, second), limits).clamp(0, 1)
+    """What the network makes of two images (B, 1, H, W)."""
+    fused = runtime.run(model, first, second, limits).clamp(0, 1)
     if not torch.isfinite(fused).all():
         raise InputError("the network gives values that are not numbers: use other weights.")
     return fused
-
-
-def _channel(image: Tensor, index: int) -> Tensor:
-    return image if image.shape[-3] == 1 else image[..., index : index + 1, :, :]
 
 
 def _stretched(image: Tensor, history: History | None) -> Tensor:

@@ -37,11 +37,16 @@ _SHARED_CODE: tuple[str, ...] = (
     "pipeline.py",
     "colour.py",
     "filters.py",
+    "history.py",
     "pair.py",
+    "threads.py",
     "layers",
     "io",
+    "metrics",
+    "evaluate",
+    "runtime",
+    "benchmark/cells.py",
 )
-_SHARED_CODE += ("metrics", "evaluate", "runtime", "threads.py", "benchmark/cells.py")
 
 Table = dict[str, dict[str, list[float]]]
 """Row, metric, value per image; NaN where undefined."""

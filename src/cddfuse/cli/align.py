@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from cddfuse.cli.common import Flag, Words, stderr
-from cddfuse.errors import InputError, trouble
+from cddfuse.errors import InputError, exists_already, trouble
 from cddfuse.io import PairedPaths, Ranges, expanded, load_pair, output_format, resolve, write_image
 from cddfuse.io.thermal.reading import pair_in
 from cddfuse.io.transforms import write_transform
@@ -124,9 +124,7 @@ def _refuse_places(
         if place.resolve() in (first.resolve(), second.resolve()):
             raise InputError(f"{place} is a source: choose another name.", setting=setting)
         if os.path.lexists(place) and not overwrite:
-            raise InputError(
-                f"{place} exists already: choose another name, or overwrite it.", "overwrite"
-            )
+            raise exists_already(place)
     if output.suffix.lower() != ".json":
         raise InputError(f"{output} is no JSON file: choose a name that ends with .json.", "output")
     if check:

@@ -17,7 +17,7 @@ from cddfuse.cli.flags.video import VideoFlags
 from cddfuse.cli.flags.volumes import VolumeFlags
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.cli.usage import peak_memory
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, exists_already
 from cddfuse.io import expanded
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
 from cddfuse.io.source import Loaded, Sink, Source
@@ -185,9 +185,7 @@ def _fuse_one(
         limits = replace(options.limits or Limits(), progress=after_part)
         summary = fuse_all(network, source, sink, replace(options, limits=limits))
     if summary.kept:
-        raise InputError(
-            f"{place} exists already: choose another name, or overwrite it.", setting="overwrite"
-        )
+        raise exists_already(place)
     for reason in summary.failed.values():
         raise reason
     console.print(f"fused {entry.origin} in {summary.seconds:.1f} s: {place}")

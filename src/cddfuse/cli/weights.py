@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from cddfuse.cli.common import Flag, stderr
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, exists_already
 from cddfuse.models import MODELS
 from cddfuse.models.weights import imported_path, load_converted, save_weights
 
@@ -50,8 +50,7 @@ def weights(
         raise InputError(f"weights cannot be called {name}: choose another.", setting="name")
     path = output or imported_path(kind, name)
     if path.exists() and not overwrite:
-        text = f"{path} exists already: choose another name, or overwrite it."
-        raise InputError(text, setting="overwrite")
+        raise exists_already(path)
     network = load_converted(kind, files, kind.card.task_options.get(task, {}))
     save_weights(network, path, {"cddfuse.imported_from": ", ".join(x.name for x in files)})
     chosen = path if output else name

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from cddfuse.errors import InputError, trouble
+from cddfuse.errors import InputError, exists_already, trouble
 from cddfuse.evaluate.matching import match_fused
 from cddfuse.evaluate.sources import listed
 from cddfuse.fuse import fuse
@@ -144,10 +144,7 @@ def outputs(path: Path, *, overwrite: bool = False) -> list[Path]:
     paths = [path] if path.suffix else [path.with_name(path.name + suffix) for suffix in SUFFIXES]
     for place in paths:
         if place.exists() and not overwrite:
-            raise InputError(
-                f"{place} exists already: choose another name, or overwrite it.",
-                setting="overwrite",
-            )
+            raise exists_already(place)
     if any(place.suffix.lower() == ".pdf" for place in paths):
         require_matplotlib()
     return paths

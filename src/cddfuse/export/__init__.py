@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, exists_already
 from cddfuse.export.graphs import Graph
 from cddfuse.export.writers import FORMATS
 from cddfuse.fuse import fuse
@@ -87,8 +87,7 @@ def export(
     suffixes = (chosen.suffix, *chosen.beside)  # the last one moves to its place first
     for place in map(path.with_suffix, suffixes):
         if os.path.lexists(place) and not overwrite:
-            text = f"{place} exists already: choose another name, or overwrite it."
-            raise InputError(text, setting="overwrite")
+            raise exists_already(place)
     said = {
         **facts_of(model),
         **_memory_of(model),

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, exists_already
 from cddfuse.io.encode import output_format
 from cddfuse.io.files import replacing
 from cddfuse.io.folders import PairedPaths
@@ -123,10 +123,7 @@ class ImageFiles(PlainSink):
             if os.path.isfile(path) and not self.has(name):  # it lacks its temperatures only
                 return self._write_celsius(path, metadata)
             if os.path.isfile(beside(path)) and not self.has(name):
-                raise InputError(
-                    f"{beside(path)} exists already: choose another name, or overwrite it.",
-                    "overwrite",
-                )
+                raise exists_already(beside(path))
         deep = metadata.bits == 16 and path.suffix.lower() in _DEEP
         bits = self.bits or (16 if deep else 8)
         kept = None if self.strip else metadata

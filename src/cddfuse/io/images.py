@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cddfuse.errors import InputError, trouble
+from cddfuse.errors import InputError, exists_already, trouble
 from cddfuse.io.decode import Decoded, decode, decode_both, decode_picture, holds_photo
 from cddfuse.io.encode import encoded, output_format
 from cddfuse.io.files import replacing
@@ -166,9 +166,7 @@ def write_image(
     path = Path(path)
     form = output_format(path, bits)
     if os.path.isfile(path) and not overwrite:
-        raise InputError(
-            f"{path} exists already: choose another name, or overwrite it.", "overwrite"
-        )
+        raise exists_already(path)
     levels = quantize(_from_tensor(image, f"the image for {path}", None), bits)
     data = encoded(levels, form, path, metadata or Metadata())
     with replacing(path) as temporary:

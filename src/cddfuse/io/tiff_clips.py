@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, exists_already
 from cddfuse.io.decode import Decoded, decode_content, named, opened
 from cddfuse.io.decoders import tiff
 from cddfuse.io.directories import Data, Directory
@@ -210,9 +210,7 @@ def tiff_file(
         if path.resolve() in {source.first.path.resolve(), source.second.path.resolve()}:
             raise InputError(f"{path} is a source: choose another name.", "output")
         if os.path.exists(path) and not overwrite:
-            raise InputError(
-                f"{path} exists already: choose another name, or overwrite it.", "overwrite"
-            )
+            raise exists_already(path)
     return ClipFile(output, source.length, bits, celsius)
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
-from cddfuse.errors import InputError, trouble
+from cddfuse.errors import InputError, exists_already, trouble
 from cddfuse.io.files import replacing
 from cddfuse.registration import Kind, Transform
 
@@ -18,9 +18,7 @@ _LONGEST = 2**31 - 1  # pixels of a side
 def write_transform(path: Path, transform: Transform, *, overwrite: bool = False) -> None:
     """Write a transform, atomically."""
     if os.path.lexists(path) and not overwrite:
-        raise InputError(
-            f"{path} exists already: choose another name, or overwrite it.", "overwrite"
-        )
+        raise exists_already(path)
     content = {
         "schema": SCHEMA,
         "version": VERSION,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, exists_already
 from cddfuse.io.files import replacing
 from cddfuse.io.image_files import require_writable
 from cddfuse.io.images import quantize
@@ -114,9 +114,7 @@ class VideoFile:
         if self.bits == 16 and self.codec != "ffv1":
             raise InputError(f"{self.codec} is written with 8 bits: use ffv1 for 16.", "codec")
         if os.path.isfile(self.file) and not self.overwrite:
-            raise InputError(
-                f"{self.file} exists already: choose another name, or overwrite it.", "overwrite"
-            )
+            raise exists_already(self.file)
         require_writable(self.file.parent)
 
     def path(self, name: str) -> Path:

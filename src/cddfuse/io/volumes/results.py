@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, exists_already
 from cddfuse.io.encode import encoded, output_format
 from cddfuse.io.files import replacing
 from cddfuse.io.image_files import ImageFiles
@@ -250,6 +250,4 @@ def _require_free(path: Path, source: VolumePair, overwrite: bool) -> None:
     if any(path.resolve() == Path(volume.name).resolve() for volume in source.volumes):
         raise InputError(f"{path} is a source: choose another name for the result.", "output")
     if os.path.isfile(path) and not overwrite:
-        raise InputError(
-            f"{path} exists already: choose another name, or overwrite it.", "overwrite"
-        )
+        raise exists_already(path)
