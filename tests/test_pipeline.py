@@ -15,7 +15,7 @@ from cddfuse.io import PairedPaths, bit_depth, read_image, write_image
 from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.images import load_pair
 from cddfuse.io.metadata import Metadata
-from cddfuse.io.source import Entry, Loaded
+from cddfuse.io.source import Entry, Kind, Loaded
 from cddfuse.models import Card, FusionModel
 from cddfuse.pair import ImagePair
 from cddfuse.pipeline import Options, Summary, fuse_all
@@ -347,6 +347,7 @@ def test_sink_is_closed_at_the_end_and_any_source_will_do() -> None:
     closed: list[int] = []
 
     class Memory:
+        kind: ClassVar[Kind] = "images"
         images: ClassVar[dict[str, Tensor]] = {}
         notes = ()
 
@@ -367,6 +368,7 @@ def test_sink_is_closed_at_the_end_and_any_source_will_do() -> None:
             closed.append(-1)
 
     class Frames:
+        kind: ClassVar[Kind] = "clip"
         notes, skipped, ranges, length = (), (), None, None
 
         def __iter__(self) -> Any:

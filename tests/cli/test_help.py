@@ -1,6 +1,7 @@
 """What the command says about itself."""
 
 import importlib
+import subprocess
 import sys
 from inspect import isfunction
 
@@ -34,3 +35,13 @@ def test_help_of_a_verb_is_its_docstring(verb: str, capsys: Say) -> None:
     first, *_ = text.replace("`", "").split("\n\n")
     assert " ".join(first.split()) in out
     assert any(word in out for word in ("--json", "--overwrite", "--resume", "Commands"))
+
+
+def test_clips_and_volumes_are_imported_when_they_are_named() -> None:
+    """Every command would wait for them."""
+    program = "import sys, cddfuse.cli.fuse, cddfuse.cli.evaluate; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", program], text=True).split()
+    assert "cddfuse.io.image_files" in loaded
+    late = {"av", "pydicom", "nibabel", "tifffile", "onnxruntime", "lightning", "matplotlib"}
+    late |= {f"cddfuse.io.{name}" for name in ("video.clip", "volumes.pair", "tiff_clips")}
+    assert not late.intersection(loaded)

@@ -331,7 +331,8 @@ def test_medical_weights_are_the_default_for_volumes() -> None:
 
 def test_missing_library_names_the_extra(pair: list[Path], monkeypatch: Any) -> None:
     from cddfuse.io import Ranges
-    from cddfuse.io.volumes import VolumeReading, open_volumes
+    from cddfuse.io.volumes.options import VolumeReading
+    from cddfuse.io.volumes.pair import open_volumes
 
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(InputError, match=r"need nibabel: pip install 'cddfuse\[medical\]'"):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from cddfuse.evaluate.sources import as_source
 from cddfuse.io import PairedPaths, Ranges, Skipped, read_pair, write_image
 from cddfuse.io.formats import Reading, open_source
 from cddfuse.io.metadata import Metadata
-from cddfuse.io.source import Entry, Loaded
+from cddfuse.io.source import Entry, Kind, Loaded
 from cddfuse.metrics import PAPER_EIGHT, score
 from cddfuse.models import Card, FusionModel
 from cddfuse.pair import ImagePair
@@ -34,6 +35,7 @@ class Mean(FusionModel):
 class Clip:
     """A source that is no list: it tells neither its length nor names of files."""
 
+    kind: ClassVar[Kind] = "clip"
     pairs: Sequence[ImagePair]
     length: int | None = None
     skipped: Sequence[Skipped] = ()

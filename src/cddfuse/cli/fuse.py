@@ -21,11 +21,6 @@ from cddfuse.errors import InputError, exists_already
 from cddfuse.io import expanded
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
 from cddfuse.io.source import Loaded, Sink, Source
-from cddfuse.io.tiff_clips import ClipPairs
-from cddfuse.io.video.clip import Clip
-from cddfuse.io.video.live import Live
-from cddfuse.io.video.writer import VideoFile
-from cddfuse.io.volumes import VolumePair
 from cddfuse.models import FusionModel
 from cddfuse.pipeline import Options, Summary, fuse_all
 from cddfuse.runtime import Limits
@@ -107,7 +102,7 @@ def fuse(
         volumes=volumes.reading(),
     )
     source = open_source(first, second, reading)
-    medical = isinstance(source, VolumePair)
+    medical = source.kind == "volume"
     if medical and stretch:
         raise InputError("slices of a volume have one range: leave the stretch out.", "stretch")
     writing = Writing(
@@ -122,7 +117,7 @@ def fuse(
     )
     sink = open_sink(source, writing)
     model = (network.preferring("mif") if medical else network).load()
-    clip = isinstance(source, Clip | Live | ClipPairs) or isinstance(sink, VideoFile)
+    clip = bool({source.kind, sink.kind} & {"clip", "live", "pages"})
     options = Options(
         grey,
         stretch,
@@ -150,7 +145,7 @@ def fuse(
         try:
             summary = fuse_all(model, source, sink, options, after=after)
         except KeyboardInterrupt:
-            if isinstance(source, Live):
+            if source.kind == "live":
                 console.print(f"stopped: what was recorded is in {output}")
                 return 0
             again = "starts again" if overwrite or whole else "does the rest"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from cddfuse.evaluate.protocol import published_grey
 from cddfuse.io import PairedPaths, Ranges, Skipped, read_image, read_pair
 from cddfuse.io.image_files import ImagePairs
 from cddfuse.io.metadata import Metadata
-from cddfuse.io.source import Entry, Loaded, Source
+from cddfuse.io.source import Entry, Kind, Loaded, Source
 from cddfuse.pair import ImagePair
 
 Pairs = Source[Loaded] | Sequence[PairedPaths] | Sequence[ImagePair]
@@ -42,6 +42,7 @@ class Images(NamedTuple):
 class PairsInMemory:
     """Images as a source."""
 
+    kind: ClassVar[Kind] = "images"
     pairs: Sequence[ImagePair]
     """Their names are unique."""
 
@@ -110,6 +111,7 @@ def listed(source: Source[Loaded]) -> Sequence[PairedPaths]:
 class GreyImages:
     """The pairs of a source as published tables see them, with results to score beside them."""
 
+    kind: ClassVar[Kind] = "images"
     source: Source[Loaded]
     results: Mapping[str, Path] | None = None
     """Files of another tool by name of the pair; pairs without one are left out."""

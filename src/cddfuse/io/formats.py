@@ -1,4 +1,7 @@
-"""The one index from what a user names to the source that reads it and the sink that writes it."""
+"""The one index from what a user names to the source that reads it and the sink that writes it.
+
+Clips and volumes are imported when they are named.
+"""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,23 +18,10 @@ from cddfuse.io.names import swapped
 from cddfuse.io.ranges import Ranges, resolve
 from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.io.thermal.reading import ThermalReading, pair_in, pairs_in
-from cddfuse.io.tiff_clips import Clip as TiffClip
-from cddfuse.io.tiff_clips import ClipPairs, tiff_file
-from cddfuse.io.tiff_clips import Mapping as PageMapping
-from cddfuse.io.video.clip import Clip
-from cddfuse.io.video.live import Live
-from cddfuse.io.video.opening import clip_file, names_clip, open_clip
 from cddfuse.io.video.settings import SUFFIXES as VIDEO_SUFFIXES
-from cddfuse.io.video.settings import ClipReading, ClipWriting
-from cddfuse.io.video.writer import VideoFile
-from cddfuse.io.volumes import (
-    VolumePair,
-    VolumeReading,
-    VolumeWriting,
-    holds_dicom,
-    open_results,
-    open_volumes,
-)
+from cddfuse.io.video.settings import ClipReading, ClipWriting, names_clip
+from cddfuse.io.volumes.finding import holds_dicom
+from cddfuse.io.volumes.options import VolumeReading, VolumeWriting
 from cddfuse.registration import Transform
 
 
@@ -148,7 +138,7 @@ def _check(name: str, first: Path, reading: Reading) -> None:
 
 def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
     """Where the results of a source go: what the suffix of the output says, or files of images."""
-    if isinstance(source, VolumePair):
+    if source.kind == "volume":
         return _volume_results(source, writing)
     if writing.form == "dcm" or _named(writing.output) == "volume":
         raise InputError("images cannot become volumes: give volumes, or choose another format.")
@@ -163,7 +153,7 @@ def _named(path: Path) -> str | None:
     return next((name for name, form in FORMATS.items() if end.endswith(form.suffixes)), None)
 
 
-def _two_images(first: Path, second: Path | None, reading: Reading) -> ImagePairs | ClipPairs:
+def _two_images(first: Path, second: Path | None, reading: Reading) -> Source[Loaded]:
     if second is None:
         pair = pair_in(first)
         if pair is None:
@@ -184,12 +174,14 @@ def _one_image(path: Path) -> InputError:
     return InputError(f"{path} is one image: give the second one too.")
 
 
-def _two_clips(first: Path, second: Path, reading: Reading) -> ClipPairs | None:
+def _two_clips(first: Path, second: Path, reading: Reading) -> Source[Loaded] | None:
     """Two TIFF files of which one has several pages at least."""
-    one, other = TiffClip.of(first), TiffClip.of(second)
+    from cddfuse.io.tiff_clips import Clip, ClipPairs, Mapping
+
+    one, other = Clip.of(first), Clip.of(second)
     if one.length == other.length == 1:
         return None
-    mapping = PageMapping(reading.resize, reading.thermal.celsius, reading.ranges)
+    mapping = Mapping(reading.resize, reading.thermal.celsius, reading.ranges)
     return ClipPairs.of(one, other, mapping)
 
 
@@ -221,7 +213,10 @@ def _image_pairs(
 
 
 def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
-    if isinstance(source, ClipPairs) and writing.output.suffix.lower() in (".tif", ".tiff"):
+    if source.kind == "pages" and writing.output.suffix.lower() in (".tif", ".tiff"):
+        from cddfuse.io.tiff_clips import ClipPairs, tiff_file
+
+        assert isinstance(source, ClipPairs)
         return tiff_file(source, writing.output, writing.bits, overwrite=writing.overwrite)
     _check_frames(source, writing.output)
     output, many = writing.output, not isinstance(source, ImagePairs) or source.folder
@@ -239,7 +234,7 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
         bits=writing.bits,
         overwrite=writing.overwrite,
         strip=writing.strip,
-        celsius=isinstance(source, ImagePairs | ClipPairs) and source.celsius,
+        celsius=getattr(source, "celsius", False),  # of images and pages
     )
     sink.prepare(source.pairs if isinstance(source, ImagePairs) else [])
     return sink
@@ -247,7 +242,7 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
 
 def _check_frames(source: Source[Loaded], output: Path) -> None:
     """Refuse what would mix the frames of a clip with other images."""
-    if not isinstance(source, Clip | Live):
+    if source.kind not in ("clip", "live"):
         return
     if output.suffix.lower() in SUFFIXES:
         raise InputError(
@@ -255,15 +250,19 @@ def _check_frames(source: Source[Loaded], output: Path) -> None:
             "numbered frames.",
             "output",
         )
-    if isinstance(source, Clip) and output.resolve() in source.folders:
+    if output.resolve() in getattr(source, "folders", ()):  # of a clip
         raise InputError(f"{output} holds a source: choose another folder.", "output")
 
 
-def _clips(first: Path, second: Path | None, reading: Reading) -> Clip | Live:
+def _clips(first: Path, second: Path | None, reading: Reading) -> Source[Loaded]:
+    from cddfuse.io.video.opening import open_clip
+
     return open_clip(first, second, reading.clip, reading.ranges, reading.resize)
 
 
-def _video_file(source: Source[Loaded], writing: Writing) -> VideoFile:
+def _video_file(source: Source[Loaded], writing: Writing) -> Sink:
+    from cddfuse.io.video.opening import clip_file
+
     if isinstance(source, ImagePairs) and not source.folder:
         raise InputError(
             f"{writing.output} is the name of a video: give clips or folders for it.", "output"
@@ -272,13 +271,18 @@ def _video_file(source: Source[Loaded], writing: Writing) -> VideoFile:
     return clip_file(source, output, writing.clip, bits=writing.bits, overwrite=writing.overwrite)
 
 
-def _two_volumes(first: Path, second: Path | None, reading: Reading) -> VolumePair:
+def _two_volumes(first: Path, second: Path | None, reading: Reading) -> Source[Loaded]:
+    from cddfuse.io.volumes.pair import open_volumes
+
     if reading.resize:
         raise InputError("volumes are resampled by their positions, not resized.", "resize")
     return open_volumes(first, second, reading.volumes, reading.ranges, reading.leave_out)
 
 
 def _volume_results(source: Source[Loaded], writing: Writing) -> Sink:
+    from cddfuse.io.volumes.pair import VolumePair
+    from cddfuse.io.volumes.results import open_results
+
     assert isinstance(source, VolumePair)
     if writing.strip:
         raise InputError(

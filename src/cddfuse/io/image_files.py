@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from cddfuse.io.images import load_pair, write_image
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges
-from cddfuse.io.source import Entry, Loaded, PlainSink
+from cddfuse.io.source import Entry, Kind, Loaded, PlainSink
 from cddfuse.registration import Transform, draw
 
 _DEEP = (".png", ".tif", ".tiff")
@@ -27,6 +27,7 @@ _DEEP = (".png", ".tif", ".tiff")
 class ImagePairs:
     """Pairs of image files."""
 
+    kind: ClassVar[Kind] = "images"
     pairs: Sequence[PairedPaths]
     """Their names are unique."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -10,6 +10,8 @@ from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges
 from cddfuse.pair import ImagePair
+
+Kind = Literal["images", "clip", "live", "pages", "volume"]
 
 Content = TypeVar("Content", covariant=True)
 
@@ -47,6 +49,11 @@ class Source(Protocol[Content]):
     """
 
     @property
+    def kind(self) -> Kind:
+        """What its images are: files of their own, or parts of a clip, a TIFF file or a volume."""
+        ...
+
+    @property
     def notes(self) -> Sequence[str]:
         """Sentences for the user about the source as a whole."""
         ...
@@ -73,6 +80,11 @@ class Source(Protocol[Content]):
 
 class Sink(Protocol):
     """Where fused images go."""
+
+    @property
+    def kind(self) -> Kind:
+        """What they become there."""
+        ...
 
     @property
     def notes(self) -> Sequence[str]:
@@ -106,6 +118,7 @@ class Sink(Protocol):
 class PlainSink:
     """A sink with nothing to say and nothing to finish, as its images do not belong together."""
 
+    kind: ClassVar[Kind] = "images"
     notes: Sequence[str] = ()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from cddfuse.io.images import paired, quantize
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges, Readable, resolve_images
-from cddfuse.io.source import Entry, Loaded
+from cddfuse.io.source import Entry, Kind, Loaded
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class Mapping(NamedTuple):
 class ClipPairs:
     """Two clips as a source of pairs."""
 
+    kind: ClassVar[Kind] = "pages"
     first: Clip
     second: Clip
     mapping: Mapping
@@ -135,6 +136,7 @@ class ClipPairs:
 class ClipFile:
     """Fused images as the pages of a TIFF file, which appears when all of them are there."""
 
+    kind: ClassVar[Kind] = "pages"
     output: Path
     length: int
     """Number of pages that are expected."""

@@ -25,7 +25,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
 from cddfuse.errors import InputError
-from cddfuse.io.volumes.dicom import find_series, holds_dicom, read_series
+from cddfuse.io.volumes.dicom import find_series, read_series
+from cddfuse.io.volumes.finding import holds_dicom
 from cddfuse.io.volumes.suv import uptake_of
 from cddfuse.io.volumes.volume import Volume
 

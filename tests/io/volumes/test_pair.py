@@ -15,8 +15,9 @@ from released import shared
 from cddfuse import colour
 from cddfuse.errors import InputError
 from cddfuse.io import Ranges
-from cddfuse.io.volumes import VolumePair, VolumeReading, VolumeWriting, open_volumes
 from cddfuse.io.volumes.colour_maps import coloured
+from cddfuse.io.volumes.options import VolumeReading, VolumeWriting
+from cddfuse.io.volumes.pair import VolumePair, open_volumes
 from cddfuse.io.volumes.planes import numbers_of, plane_of
 
 FINE = grid((1.5, 1.5, 2.0), (18, 20, -10), turn=5)

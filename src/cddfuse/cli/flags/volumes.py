@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from cddfuse.cli.common import Flag, Words
 from cddfuse.errors import InputError
-from cddfuse.io.volumes import VolumeReading, VolumeWriting
+from cddfuse.io.volumes.options import VolumeReading, VolumeWriting
 
 
 @Parameter(name="*", group="Medical volumes: research use, not for diagnosis")

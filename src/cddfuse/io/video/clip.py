@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from cddfuse.io.decode import Decoded
 from cddfuse.io.images import paired
 from cddfuse.io.listing import Skipped
 from cddfuse.io.ranges import Ranges, Readable, resolve_images
-from cddfuse.io.source import Entry, Loaded
+from cddfuse.io.source import Entry, Kind, Loaded
 from cddfuse.io.video.settings import ClipReading, Layout
 from cddfuse.io.video.streams import Facts, FileStream, ImageStream, Picture, Problems, Stream
 
@@ -32,6 +32,7 @@ Read = Callable[[], Decoded]
 class Clip:
     """Pairs of frames."""
 
+    kind: ClassVar[Kind] = "clip"
     first: Stream
     second: Stream | None
     """None if the first holds both sides."""

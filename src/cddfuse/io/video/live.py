@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 
@@ -25,7 +25,7 @@ from cddfuse.io.images import paired
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Range, Ranges, Rule
-from cddfuse.io.source import Entry, Loaded
+from cddfuse.io.source import Entry, Kind, Loaded
 from cddfuse.io.video import pixels
 from cddfuse.io.video.streams import pyav, reason
 
@@ -105,6 +105,7 @@ class Feed:
 class Live:
     """Pairs of frames of two cameras, until one of them ends or the user stops."""
 
+    kind: ClassVar[Kind] = "live"
     addresses: tuple[str, str]
     open: Callable[[str], Frames]
     """Connects to an address; see `frames_of`."""

@@ -1,7 +1,6 @@
 """What a user names as clips, opened; and where the fused clip goes."""
 
 import os
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -11,25 +10,11 @@ from cddfuse.io.ranges import Ranges
 from cddfuse.io.source import Loaded, Source
 from cddfuse.io.video.clip import Clip
 from cddfuse.io.video.live import Live, frames_of
-from cddfuse.io.video.settings import ADDRESSES, SUFFIXES, ClipReading, ClipWriting
+from cddfuse.io.video.settings import ClipReading, ClipWriting, address
 from cddfuse.io.video.streams import FileStream, ImageStream, Stream
 from cddfuse.io.video.writer import VideoFile, find_sound
 
 _MOVING = {".gif", ".apng", ".webp"}
-
-
-def names_clip(path: Path) -> bool:
-    """Whether something is named as a video file or a live address."""
-    return path.suffix.lower() in SUFFIXES or address(path) is not None
-
-
-def address(path: Path) -> str | None:
-    """The address of a live source; None for a file. Paths hold one slash of two only."""
-    text = str(path).replace("\\", "/")
-    if re.fullmatch(r"camera:\d+", text):
-        return text
-    found = re.match(rf"({'|'.join(ADDRESSES)}):/+(?=[^/])", text)
-    return f"{found[1]}://{text[found.end() :]}" if found else None
 
 
 def open_clip(

@@ -1,7 +1,9 @@
 """What a user may say about clips."""
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 
 from cddfuse.errors import InputError
@@ -46,6 +48,20 @@ class ClipWriting:
 
     rate: Fraction | None = None
     """Frames per second of results that have no times of their own; None is 25."""
+
+
+def names_clip(path: Path) -> bool:
+    """Whether something is named as a video file or a live address."""
+    return path.suffix.lower() in SUFFIXES or address(path) is not None
+
+
+def address(path: Path) -> str | None:
+    """The address of a live source; None for a file. Paths hold one slash of two only."""
+    text = str(path).replace("\\", "/")
+    if re.fullmatch(r"camera:\d+", text):
+        return text
+    found = re.match(rf"({'|'.join(ADDRESSES)}):/+(?=[^/])", text)
+    return f"{found[1]}://{text[found.end() :]}" if found else None
 
 
 def seconds(text: str) -> Fraction:

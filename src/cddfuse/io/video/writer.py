@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from cddfuse.io.files import replacing
 from cddfuse.io.image_files import require_writable
 from cddfuse.io.images import quantize
 from cddfuse.io.metadata import Metadata
+from cddfuse.io.source import Kind
 from cddfuse.io.video import pixels
 from cddfuse.io.video.pixels import FULL, LIMITED, Layer
 from cddfuse.io.video.settings import FRAME_RATE, ClipWriting, CodecName
@@ -73,6 +74,7 @@ class VideoFile:
     so, with the index in front. A side of odd length is extended by one repeated row or column.
     """
 
+    kind: ClassVar[Kind] = "clip"
     file: Path
     settings: ClipWriting = field(default_factory=ClipWriting)
     facts: Facts | None = None

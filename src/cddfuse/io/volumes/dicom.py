@@ -4,9 +4,8 @@ Messages say a series by number and modality. They hold no other value of a head
 file in a folder, which are often those of patients.
 """
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -16,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cddfuse.errors import InputError
-from cddfuse.io.decode import SUFFIXES as IMAGES
 from cddfuse.io.volumes.dicom_frames import Frame, frames_of
 from cddfuse.io.volumes.dicom_pixels import stored_frames
+from cddfuse.io.volumes.finding import dicom_files
 from cddfuse.io.volumes.quiet import no_values_shown
 from cddfuse.io.volumes.suv import uptake_of
 from cddfuse.io.volumes.volume import Affine, Volume, extra, require_memory
-
-SUFFIXES = (".dcm", ".dicom", ".ima")
 
 INHERITED = (
     *("SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID"),
@@ -43,7 +40,6 @@ _GEOMETRY = (
     *("AcquisitionTime", "SpecificCharacterSet", "ModalityLUTSequence"),
 )
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SNIFFED = 64  # files that are opened to tell what a folder holds
 _PARALLEL = 1e-3  # largest difference of direction cosines
 _EVEN = (0.02, 0.01)  # largest difference of gaps: share, and millimetres
 
@@ -85,33 +81,6 @@ class Found:
     """DICOM files that could not be read."""
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its first bytes; old ones lack the preamble."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError:
-        return False
-    old = start[:2] in (b"\x08\0", b"\x02\0") and start[2:4] < b"\x20\0" and start[3:4] == b"\0"
-    return start[128:132] == b"DICM" or (old and len(start) == 132)
-
-
-def holds_dicom(path: Path) -> bool:
-    """Whether a path is a DICOM file, or a folder with more of them than of images."""
-    if not os.path.isdir(path):
-        return os.path.isfile(path) and is_dicom(path)
-    dicom = images = sniffed = 0
-    for file in _files(path, ()):
-        if file.suffix.lower() in IMAGES:
-            images += 1
-        elif sniffed < _SNIFFED:
-            sniffed += 1
-            dicom += is_dicom(file)
-        if images > _SNIFFED or (sniffed >= _SNIFFED and not dicom):
-            break
-    return dicom > images
-
-
 def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
     """The series of a folder and its subfolders, or of one file, that have pixels.
 
@@ -124,9 +93,7 @@ def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
     found: dict[str, Series] = {}
     damaged = 0
     with no_values_shown():
-        for file in _files(path, leave_out) if os.path.isdir(path) else [path]:
-            if not is_dicom(file):
-                continue
+        for file in dicom_files(path, leave_out):
             try:
                 header = pydicom.dcmread(
                     file, stop_before_pixels=True, force=True, specific_tags=list(_GEOMETRY)
@@ -219,18 +186,6 @@ def _inherited(whole: Any, malformed: Counter[str]) -> Any:
             except Exception:  # such as a weight with its unit
                 malformed[pydicom.datadict.dictionary_VR(keyword)] += 1
     return header
-
-
-def _files(folder: Path, leave_out: Sequence[Path]) -> Iterator[Path]:
-    """Files of a folder and its subfolders that are not hidden, in order of name."""
-    hidden = {os.path.realpath(path) for path in leave_out}
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(Path(root, name)) not in hidden
-        )
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
 
 
 def _is_directory(header: Any) -> bool:

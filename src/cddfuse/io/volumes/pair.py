@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from cddfuse.errors import InputError
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges, Rule
-from cddfuse.io.source import Entry, Loaded
+from cddfuse.io.source import Entry, Kind, Loaded
 from cddfuse.io.volumes import dicom, nifti
 from cddfuse.io.volumes.colour_maps import coloured
+from cddfuse.io.volumes.finding import is_dicom
 from cddfuse.io.volumes.mapping import Mapping, mappings, sides
 from cddfuse.io.volumes.options import ColourMap, VolumeReading, VolumeWriting
 from cddfuse.io.volumes.planes import Plane, numbers_of, plane_of
@@ -34,6 +36,7 @@ _COARSE = 1.5  # times the spacing: resampling onto the coarser grid loses detai
 class VolumePair:
     """Slices of two volumes on the grid of one of them."""
 
+    kind: ClassVar[Kind] = "volume"
     volumes: tuple[Volume, Volume]
     mappings: tuple[Mapping, Mapping]
     fixed: int
@@ -209,7 +212,7 @@ def _volumes(
 def _read(path: Path, number: str, leave_out: Sequence[Path]) -> Volume:
     if not os.path.exists(path):
         raise InputError(f"there is no file or folder {path}: check the name.")
-    if not os.path.isdir(path) and not dicom.is_dicom(path):
+    if not os.path.isdir(path) and not is_dicom(path):
         if not path.name.lower().endswith(nifti.SUFFIXES):
             raise InputError(f"{path} is no volume: give a NIfTI file or a folder of DICOM.")
         if number:

@@ -1,0 +1,58 @@
+"""Which files are DICOM: by their first bytes, as many have no suffix."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cddfuse.io.decode import SUFFIXES as IMAGES
+
+_SNIFFED = 64  # files that are opened to tell what a folder holds
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its first bytes; old ones lack the preamble."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    old = start[:2] in (b"\x08\0", b"\x02\0") and start[2:4] < b"\x20\0" and start[3:4] == b"\0"
+    return start[128:132] == b"DICM" or (old and len(start) == 132)
+
+
+def holds_dicom(path: Path) -> bool:
+    """Whether a path is a DICOM file, or a folder with more of them than of images."""
+    if not os.path.isdir(path):
+        return os.path.isfile(path) and is_dicom(path)
+    dicom = images = sniffed = 0
+    for file in _files(path, ()):
+        if file.suffix.lower() in IMAGES:
+            images += 1
+        elif sniffed < _SNIFFED:
+            sniffed += 1
+            dicom += is_dicom(file)
+        if images > _SNIFFED or (sniffed >= _SNIFFED and not dicom):
+            break
+    return dicom > images
+
+
+def dicom_files(path: Path, leave_out: Sequence[Path] = ()) -> Iterator[Path]:
+    """The DICOM files of a folder and its subfolders, or of one file.
+
+    Args:
+        path: where to look.
+        leave_out: folders that are ignored, such as that of the results.
+    """
+    return filter(is_dicom, _files(path, leave_out) if os.path.isdir(path) else [path])
+
+
+def _files(folder: Path, leave_out: Sequence[Path]) -> Iterator[Path]:
+    """Files of a folder and its subfolders that are not hidden, in order of name."""
+    hidden = {os.path.realpath(path) for path in leave_out}
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(Path(root, name)) not in hidden
+        )
+        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
