@@ -101,7 +101,9 @@ def fuse(
         thermal=thermal.reading(),
         volumes=volumes.reading(),
     )
-    source = open_source(first, second, reading)
+    console = stderr(quiet)
+    with console.status(f"reading {first}"):  # headers of a series, value ranges of a folder
+        source = open_source(first, second, reading)
     medical = source.kind == "volume"
     if medical and stretch:
         raise InputError("slices of a volume have one range: leave the stretch out.", "stretch")
@@ -126,7 +128,6 @@ def fuse(
         check=not alignment.no_check and not medical,
         history=video.history(clip=clip),
     )
-    console = stderr(quiet)
     for note in (*source.notes, *sink.notes):
         console.print(note)
     if source.length == 1 and not (clip or medical or os.path.isdir(first)):
