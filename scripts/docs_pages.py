@@ -133,7 +133,7 @@ def metrics_table() -> str:
 
 
 def definitions() -> str:
-    """A paragraph for each metric: what it computes, its source, and the profiles it is in."""
+    """For each metric: what it computes, its formula, its source, and the profiles it is in."""
     from cddfuse.metrics import PROFILES
 
     paragraphs = []
@@ -146,9 +146,26 @@ def definitions() -> str:
         )
         paragraphs.append(
             f"### `{name}` {{#{name.lower()}}}\n\n{_described(metric.formula)}{size}\n\n"
+            f"{formula(name, metric)}\n\n"
             f"Source: {metric.source or 'none'}. Profiles: {profiles}."
         )
     return "\n\n".join(paragraphs)
+
+
+def formula(name: str, metric: Any) -> str:
+    """The formula of a metric as MathML, which browsers draw without a script."""
+    from latex2mathml.converter import convert
+
+    base, _, index = name.partition("_")
+    left = rf"\text{{{base}}}" + (rf"_{{\text{{{index.replace('_', ' ')}}}}}" if index else "")
+    lines = [f"{left}={metric.latex}"]
+    if metric.over == "each":
+        lines[0] = f"{left}(F,X)={metric.latex}"
+        both = f"{left}(F,A)+{left}(F,B)"
+        mean = rf"\frac{{1}}{{2}}\left({both}\right)"
+        lines.append(f"{left}={both if metric.combine == 'sum' else mean}")
+    shown = "\n".join(convert(line, display="block") for line in lines)
+    return f'<div class="formula">\n{shown}\n</div>'
 
 
 _COMPARES = {
