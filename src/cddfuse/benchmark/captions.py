@@ -1,7 +1,7 @@
 """What tables say in words: captions, legends, notes, labels of rows, costs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cddfuse.benchmark.cells import BASELINE
@@ -18,6 +18,9 @@ VARIANTS = {
     "stretched": "each image stretched to 0..255, as in published tables",
     "plain": "without the stretch",
 }
+
+
+NO_COLUMNS: Mapping[str, Sequence[str]] = {}
 
 
 def number(value: float) -> str:
@@ -113,9 +116,10 @@ def notes(results: Results, found: Sequence[Table]) -> list[str]:
         for table in found
         if table.data.card and table.data.card.scene and len(set(table.scenes)) == len(table.images)
     ]
+    checked = {method.label for method in results.plan.methods if method.unseen}
     for (data, label), record in results.records.items():
         lines += [f"{data}: {note}" for note in record.notes]
-        known = label == BASELINE.label or record.facts.get("trained")
+        known = label == BASELINE.label or label in checked or record.facts.get("trained")
         if record.facts.get("weights") and not known:
             lines.append(
                 f"{label}: its training images are not known, so it was not checked whether "

@@ -1,9 +1,19 @@
 """Tables of a benchmark as LaTeX, for the package booktabs."""
 
-from cddfuse.benchmark.captions import MARKS, caption, cell_text, legend, row_label
-from cddfuse.benchmark.suite import Results
-from cddfuse.benchmark.tables import Cell, tables
+from collections.abc import Mapping, Sequence
 
+from cddfuse.benchmark.captions import (
+    MARKS,
+    NO_COLUMNS,
+    caption,
+    cell_text,
+    legend,
+    row_label,
+)
+from cddfuse.benchmark.suite import Results
+from cddfuse.benchmark.tables import Cell, Table, tables
+
+PREAMBLE = r"% \usepackage{booktabs}"
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
@@ -21,34 +31,36 @@ def _tex(text: str) -> str:
 
 
 def as_latex(results: Results) -> str:
-    """A table of the package booktabs for each data set, with the profile in the caption."""
-    found = tables(results)
-    blocks = [r"% \usepackage{booktabs}"]
-    for table in found:
-        heads = " & ".join(["", "pairs", *(_tex(f"{c.name} {c.arrow}") for c in table.columns)])
-        lines = [
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{_tex(caption(table))}. {_tex(' '.join(legend([table])))}}}",
-            rf"  \begin{{tabular}}{{l{'r' * (len(table.columns) + 1)}}}",
-            r"    \toprule",
-            rf"    {heads} \\",
-        ]
-        last = ""
-        for row in [*table.rows, *table.published]:
-            if row.kind != last:
-                lines.append(r"    \midrule")
-                last = row.kind
-            cells = [_latex_cell(row.cells.get(c.name), len(table.images)) for c in table.columns]
-            lines.append(
-                f"    {' & '.join([_tex(row_label(row, table)), str(row.images), *cells])} \\\\"
-            )
-        lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks) + "\n"
+    """A table for each data set, with the profile in the caption."""
+    return "\n\n".join([PREAMBLE, *map(table_latex, tables(results))]) + "\n"
 
 
-def _latex_cell(cell: Cell | None, total: int) -> str:
+def table_latex(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) -> str:
+    """One table; arguments as for `cddfuse.benchmark.markdown.table_markdown`."""
+    between = more.get("", ())
+    heads = ["", *between, "pairs", *(f"{c.name} {c.arrow}" for c in table.columns)]
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{_tex(caption(table))}. {_tex(' '.join(legend([table])))}}}",
+        rf"  \begin{{tabular}}{{l{'l' * len(between)}{'r' * (len(table.columns) + 1)}}}",
+        r"    \toprule",
+        rf"    {' & '.join(map(_tex, heads))} \\",
+    ]
+    last = ""
+    for row in [*table.rows, *table.published]:
+        if row.kind != last:
+            lines.append(r"    \midrule")
+            last = row.kind
+        cells = [_cell(row.cells.get(c.name), len(table.images)) for c in table.columns]
+        words = [row_label(row, table), *more.get(row.label, [""] * len(between))]
+        words.append(str(row.images or "-"))
+        lines.append(f"    {' & '.join([*map(_tex, words), *cells])} \\\\")
+    lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
+    return "\n".join(lines)
+
+
+def _cell(cell: Cell | None, total: int) -> str:
     text = cell_text(cell, r"\textbf{{{}}}", r"\underline{{{}}}")
     if cell is None or text == "-":
         return "--"

@@ -1,8 +1,11 @@
 """Tables of a benchmark as Markdown."""
 
+from collections.abc import Mapping, Sequence
+
 from cddfuse.benchmark.captions import (
     COST_HEADINGS,
     MARKS,
+    NO_COLUMNS,
     TASKS,
     caption,
     cell_text,
@@ -23,28 +26,35 @@ def as_markdown(results: Results) -> str:
     for task, heading in TASKS.items():
         mine = [table for table in found if table.data.task == task]
         if mine:
-            blocks += [f"## {heading}", *map(_markdown_table, mine)]
+            blocks += [f"## {heading}", *map(table_markdown, mine)]
     if results.costs:
-        blocks += ["## Cost", _markdown_costs(results)]
-    blocks += [f"- {_plain(note)}" for note in notes(results, found)]
+        blocks += ["## Cost", costs_markdown(results)]
+    blocks += [f"- {plain(note)}" for note in notes(results, found)]
     if results.failures:
-        failed = [f"- {_plain(f'{x.data}, {x.method}: {x.reason}')}" for x in results.failures]
+        failed = [f"- {plain(f'{x.data}, {x.method}: {x.reason}')}" for x in results.failures]
         blocks += ["## Failed", "\n".join(failed)]
     return "\n\n".join(blocks) + "\n"
 
 
-def _markdown_table(table: Table) -> str:
-    heads = ["", "pairs", *(f"{c.name} {c.arrow}" for c in table.columns)]
+def table_markdown(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) -> str:
+    """A table with its caption.
+
+    Args:
+        table: the rows.
+        more: cells between the name of a row and its number of pairs, by label; "" is the heading.
+    """
+    heads = ["", *more.get("", ()), "pairs", *(f"{c.name} {c.arrow}" for c in table.columns)]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     for row in [*table.rows, *table.published]:
-        cells = [_markdown_cell(row.cells.get(c.name), len(table.images)) for c in table.columns]
-        count = str(row.images) if row.complete else f"{row.images} of {len(table.images)}"
-        lines.append([_plain(row_label(row, table)), count, *cells])
+        cells = [_cell(row.cells.get(c.name), len(table.images)) for c in table.columns]
+        count = str(row.images or "-") if row.complete else f"{row.images} of {len(table.images)}"
+        between = more.get(row.label, [""] * len(more.get("", ())))
+        lines.append([plain(row_label(row, table)), *map(plain, between), count, *cells])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{_plain(caption(table))}**\n\n{body}"
+    return f"**{plain(caption(table))}**\n\n{body}"
 
 
-def _markdown_cell(cell: Cell | None, total: int) -> str:
+def _cell(cell: Cell | None, total: int) -> str:
     text = cell_text(cell, "**{}**", "<u>{}</u>")
     if cell is None or text == "-":
         return text
@@ -53,7 +63,7 @@ def _markdown_cell(cell: Cell | None, total: int) -> str:
     return text + (f" (n={total - cell.summary.undefined})" if cell.summary.undefined else "")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown and HTML leave as it is."""
     plain = " ".join(text.split()).replace("\\", "\\\\")
     for sign, other in {
@@ -68,7 +78,8 @@ def _plain(text: str) -> str:
     return plain
 
 
-def _markdown_costs(results: Results) -> str:
+def costs_markdown(results: Results) -> str:
+    """What each network takes."""
     lines = [["method", *COST_HEADINGS], ["---", *["---:"] * len(COST_HEADINGS)]]
-    lines += [[_plain(label), *cost_cells(cost)] for label, cost in results.costs.items()]
+    lines += [[plain(label), *cost_cells(cost)] for label, cost in results.costs.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

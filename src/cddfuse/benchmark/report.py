@@ -268,7 +268,7 @@ def _row(row: Row, table: Table) -> dict[str, Any]:
         "label": row.label,
         "extra": captions.row_label(row, table).removeprefix(row.label).removeprefix(", "),
         "kind": row.kind,
-        "pairs": str(row.images) if row.complete else f"{row.images} of {len(table.images)}",
+        "pairs": str(row.images or "-") if row.complete else f"{row.images} of {len(table.images)}",
         "cells": [_cell(row.cells.get(column.name), table) for column in table.columns],
     }
 

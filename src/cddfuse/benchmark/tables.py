@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from cddfuse.benchmark.statistics import Paired, Ranks
 from cddfuse.benchmark.suite import Results
 from cddfuse.evaluate import BASELINES, Summary
 from cddfuse.metrics import PAPER_EIGHT, Metric
+from cddfuse.models import MODELS
 
 _EQUAL = 1e-9  # relative; less is rounding
 
@@ -59,7 +60,7 @@ class Row:
 
     cells: Mapping[str, Cell]
     images: int
-    """Number of pairs that were scored."""
+    """Number of pairs that were scored; 0 where it is not known."""
 
     trained: str = ""
     """Task that the weights were trained for, where it is known."""
@@ -89,6 +90,9 @@ class Table:
 
     records: dict[str, Record]
 
+    given: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """More published rows, by label."""
+
     @cached_property
     def scenes(self) -> list[str]:
         """Of the images."""
@@ -109,13 +113,17 @@ class Table:
     @cached_property
     def published(self) -> list[Row]:
         """Figures of others: profile paper, stretched, all pairs of the published set."""
-        if self.variant != "stretched" or not self.data.card:
+        if self.variant != "stretched":
             return []
-        models = [str(r.facts.get("model")) for r in self.records.values() if "model" in r.facts]
-        count = next(iter(self.data.card.splits.values())).pairs
+        card, known = self.data.card, {}
+        if card:
+            facts = [record.facts for record in self.records.values()]
+            models = [str(fact["model"]) for fact in facts if "model" in fact]
+            known = published_rows(["cddfuse", *models], card.name)
+        count = next(iter(card.splits.values())).pairs if card and card.splits else 0
         return [
             Row(label, "published", self._published_cells(values), count)
-            for label, values in published_rows(["cddfuse", *models], self.data.card.name).items()
+            for label, values in {**known, **self.given}.items()
         ]
 
     def _published_cells(self, values: Sequence[float]) -> dict[str, Cell]:
@@ -278,7 +286,8 @@ class Table:
 
 def _demonstration(record: Record) -> bool:
     """Whether a record is of shipped weights that are not for comparison (docs/zoo.md)."""
-    return bool(record.facts.get("trained")) and record.facts.get("model") != "cddfuse"
+    model = str(record.facts.get("model"))
+    return bool(record.facts.get("trained") and model != "cddfuse" and MODELS[model].card.paper)
 
 
 def tables(results: Results) -> list[Table]:
@@ -312,7 +321,8 @@ def _table(results: Results, data: DataSet, variant: str) -> Table | None:
                 column.name: _placed(of[column.name], record.images, images) for column in chosen
             }
     ordered = {name: values[name] for name in [*labels, *BASELINES] if name in values}
-    return Table(data, variant, chosen, images, ordered, records)
+    given = results.plan.published.get(data.name, {})
+    return Table(data, variant, chosen, images, ordered, records, given)
 
 
 def _placed(values: Sequence[float], names: Sequence[str], images: Sequence[str]) -> list[float]:
