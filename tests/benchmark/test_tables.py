@@ -3,10 +3,11 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 from made_up import made_up
 
-from cddfuse.benchmark.data_files import as_csv, as_json
+from cddfuse.benchmark.data_files import as_csv, as_json, as_wide_csv
 from cddfuse.benchmark.latex import as_latex
 from cddfuse.benchmark.markdown import as_markdown
 from cddfuse.benchmark.suite import Failure
@@ -113,6 +114,22 @@ def test_published_rows_stand_in_the_stretched_table_only() -> None:
     assert "TC" not in stretched.published[0].cells
     assert plain.published == []
     assert "3 pairs here, 25 in published tables" in stretched.expected()
+
+
+def test_published_rows_of_a_file_stand_beside() -> None:
+    results = made_up({"a": [1, 2, 3]}, LOW)
+    results.plan = replace(results.plan, published={"mine": {"theirs": [1, 2, 3, 4, 5, 6, 7, 8]}})
+    text = as_markdown(results)
+    assert markdown_row(text, "theirs, published") == ["-", "1.000", "8.000", "-"]
+    assert text.count("| theirs, published |") == 1
+
+
+def test_wide_csv_has_a_column_for_each_metric() -> None:
+    text = as_wide_csv(made_up({"a": [1, math.nan, 3.0000001]}, LOW, images=["x", "y,1", "z"]))
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert len(lines) == 2 * 5 * 3
+    values = {line["image"]: line["EN"] for line in lines if line["method"] == "a"}
+    assert values == {"x": "1", "y,1": "nan", "z": "3"}
 
 
 def test_csv_has_a_row_for_each_image_and_metric() -> None:

@@ -10,12 +10,14 @@ from cddfuse.ablation.variants import FULL, HEADINGS, configuration
 from cddfuse.benchmark.captions import compares, legend, notes
 from cddfuse.benchmark.data_files import as_json
 from cddfuse.benchmark.latex import PREAMBLE, table_latex
-from cddfuse.benchmark.markdown import costs_markdown, plain, table_markdown
-from cddfuse.benchmark.statistics import Paired
+from cddfuse.benchmark.markdown import (
+    costs_markdown,
+    differences_markdown,
+    plain,
+    table_markdown,
+)
 from cddfuse.benchmark.suite import Results
-from cddfuse.benchmark.tables import Column, Table, tables
-
-_ALPHA = 0.05
+from cddfuse.benchmark.tables import tables
 
 
 def cells(trained: Sequence[Trained]) -> dict[str, Sequence[str]]:
@@ -47,41 +49,13 @@ def as_markdown(results: Results, trained: Sequence[Trained]) -> str:
     blocks = ["# Ablation of CDDFuse", *compares(found), *legend(found), *remarks(trained)]
     for table in found:
         blocks.append(table_markdown(table, more))
-        if differences := _differences(table):
+        if differences := differences_markdown(table, FULL.title):
             blocks.append(differences)
     if results.costs:
         blocks.append(costs_markdown(results))
     blocks += [f"- {plain(note)}" for note in notes(results, found)]
     blocks += [f"- failed: {plain(f'{x.data}, {x.method}: {x.reason}')}" for x in results.failures]
     return "\n\n".join(blocks) + "\n"
-
-
-def _differences(table: Table) -> str:
-    """Mean differences from the full network; empty without it."""
-    tests = table.against(FULL.title)
-    rows = [(label, tests[label]) for label in table.methods if label in tests]
-    if not rows:
-        return ""
-    heads = ["", *(column.name for column in table.columns)]
-    lines = [heads, ["---", *["---:"] * len(table.columns)]]
-    lines += [
-        [plain(label), *(_difference(of[c.name], c) for c in table.columns)] for label, of in rows
-    ]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        f"Difference from the full network, mean over the pairs. Better or worse: p < {_ALPHA}, "
-        f"two-sided Wilcoxon signed-rank test, Holm's correction over this table.\n\n{body}"
-    )
-
-
-def _difference(test: Paired, column: Column) -> str:
-    if test.identical or not test.images:
-        return "identical" if test.identical else "-"
-    text = f"{test.difference:+.3f}"
-    if not test.adjusted < _ALPHA:
-        return text
-    higher = test.difference > 0
-    return f"{text} {'better' if higher == (column.metric.better == 'higher') else 'worse'}"
 
 
 def as_latex(results: Results, trained: Sequence[Trained]) -> str:

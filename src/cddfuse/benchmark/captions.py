@@ -7,7 +7,7 @@ from typing import Any
 from cddfuse.benchmark.cells import BASELINE
 from cddfuse.benchmark.suite import Results
 from cddfuse.benchmark.tables import Cell, Row, Table
-from cddfuse.benchmark.timing import machine
+from cddfuse.benchmark.timing import is_busy, machine
 from cddfuse.metrics import PROFILES
 
 MARKS = {"first": "f", "second": "s", "mean": "a", "max": "m"}
@@ -92,12 +92,11 @@ def compares(found: Sequence[Table]) -> list[str]:
 
 
 def _busy(results: Results) -> list[str]:
-    cores = machine()["cores"] or 1
     loads = [cost.load for cost in results.costs.values()]
-    if loads and max(loads) > cores:
+    if loads and is_busy(max(loads)):
         return [
-            f"The machine was busy while costs were measured (load {max(loads):.1f} on {cores} "
-            "cores): seconds are too high, and comparable only roughly."
+            f"The machine was busy while costs were measured (load {max(loads):.1f} on "
+            f"{machine()['cores']} cores): seconds are too high, and comparable only roughly."
         ]
     return []
 

@@ -27,6 +27,21 @@ def as_csv(results: Results) -> str:
     return text.getvalue()
 
 
+def as_wide_csv(results: Results) -> str:
+    """A row for each image, of each method and variant; a column for each metric, 6 digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for place, table in enumerate(found := tables(results)):
+        names = [column.name for column in table.columns]
+        if not place or names != [column.name for column in found[place - 1].columns]:
+            writer.writerow(["data", "variant", "method", "image", *names])
+        for label, of in table.values.items():
+            for index, image in enumerate(table.images):
+                values = [f"{of[name][index]:.6g}" for name in names]
+                writer.writerow([table.data.name, table.variant, label, image, *values])
+    return text.getvalue()
+
+
 def as_json(results: Results, about: Mapping[str, Any]) -> str:
     """Everything but the values per image: means with intervals, tests, ranks, cost, provenance."""
     found = tables(results)

@@ -15,8 +15,9 @@ from cddfuse.benchmark.captions import (
     notes,
     row_label,
 )
+from cddfuse.benchmark.statistics import ALPHA, Paired
 from cddfuse.benchmark.suite import Results
-from cddfuse.benchmark.tables import Cell, Table, tables
+from cddfuse.benchmark.tables import Cell, Column, Table, tables
 
 
 def as_markdown(results: Results) -> str:
@@ -52,6 +53,34 @@ def table_markdown(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS)
         lines.append([plain(row_label(row, table)), *map(plain, between), count, *cells])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"**{plain(caption(table))}**\n\n{body}"
+
+
+def differences_markdown(table: Table, reference: str) -> str:
+    """Mean differences of all other methods from one, with their tests; empty without both."""
+    tests = table.against(reference)
+    rows = [(label, tests[label]) for label in table.methods if label in tests]
+    if not rows:
+        return ""
+    heads = ["", *(column.name for column in table.columns)]
+    lines = [heads, ["---", *["---:"] * len(table.columns)]]
+    for label, of in rows:
+        lines.append([plain(label), *(_difference(of[c.name], c) for c in table.columns)])
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"Difference from {plain(reference)}, mean over the pairs. Better or worse: p < {ALPHA}, "
+        "two-sided Wilcoxon signed-rank test, Holm's correction over all other rows and metrics."
+        f"\n\n{body}"
+    )
+
+
+def _difference(test: Paired, column: Column) -> str:
+    if test.identical or not test.images:
+        return "identical" if test.identical else "-"
+    text = f"{test.difference:+.3f}"
+    if not test.adjusted < ALPHA:
+        return text
+    higher = test.difference > 0
+    return f"{text} {'better' if higher == (column.metric.better == 'higher') else 'worse'}"
 
 
 def _cell(cell: Cell | None, total: int) -> str:

@@ -17,7 +17,7 @@ from cddfuse.benchmark.data_files import as_csv, as_json
 from cddfuse.benchmark.latex import as_latex
 from cddfuse.benchmark.markdown import as_markdown
 from cddfuse.benchmark.pictures import Crops, pictures, worst_images
-from cddfuse.benchmark.statistics import Paired
+from cddfuse.benchmark.statistics import ALPHA, Paired
 from cddfuse.benchmark.suite import Results
 from cddfuse.benchmark.tables import Cell, Column, Row, Table, tables
 from cddfuse.benchmark.timing import machine
@@ -27,7 +27,6 @@ from cddfuse.io import replacing
 PAGE = "report.html"
 _PACKAGES = ("torch", "numpy", "scipy", "numba", "opencv-python-headless", "pillow")
 _WORST = 3
-_ALPHA = 0.05
 
 FILES: dict[str, Callable[[Results, Mapping[str, Any]], str]] = {
     "tables.md": lambda results, about: as_markdown(results),
@@ -239,7 +238,7 @@ def _variant(table: Table, results: Results, reference: str | None) -> dict[str,
             for label, of in tests.items()
         ],
         "test_count": count,
-        "powerless": 2 * count / 2 ** len(table.images) >= _ALPHA,
+        "powerless": 2 * count / 2 ** len(table.images) >= ALPHA,
         "worst": [
             (label, [table.images[index] for index in order[:_WORST]])
             for label, order in worst_images(table).items()
@@ -295,7 +294,7 @@ def _test(test: Paired, column: Column) -> dict[str, str]:
     if not test.images:
         return {"text": "-", "p": "", "kind": "alike"}
     sign = test.difference if column.metric.better == "higher" else -test.difference
-    clear = test.adjusted < _ALPHA
+    clear = test.adjusted < ALPHA
     return {
         "text": f"{test.difference:+.3f}",
         "p": "p " + ("< 0.001" if test.adjusted < 0.001 else f"= {test.adjusted:.3f}")
