@@ -165,8 +165,8 @@ def _overview(sets: Sequence[Content]) -> str:
         "# Results",
         "All networks with weights, the methods without learning and the baselines on the "
         "published test sets: means over all pairs, each fused image stretched to 0..255 as in "
-        "published tables; the page of each set also has the scores without the stretch, tests, ranks, "
-        "distributions and provenance. Signs: "
+        "published tables; the page of each set also has the scores without the stretch, tests, "
+        "ranks, distributions and provenance. Signs: "
         + ", ".join(f"{mark} {name}" for name, mark in MARKS.items())
         + " (letters of the baselines with a better mean); best of the methods bold, second "
         "underlined, those trained for the other task apart.",
