@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 
 # Pages by section. Pages of docs/ that are not here follow in GUIDES, so that none is lost.
 START = ("index.md", "concepts.md")
-GUIDES = ("training.md", "evaluation.md", "explain.md", "sheet.md", "runtime.md")
+GUIDES = ("training.md", "evaluation.md", "explain.md", "sheet.md", "runtime.md", "performance.md")
 MODELS = ("zoo.md", "weights.md")
 REFERENCE = ("metrics.md", "api.md", "architecture.md", "extend.md", "citation.md")
 
@@ -46,7 +46,10 @@ def navigation(pages: Path, verbs: Sequence[str]) -> list[dict[str, Any]]:
     """The sections of the site. Pages that nobody has put into one are among the guides."""
     placed = {*START, *GUIDES, *MODELS, *REFERENCE}
     others = sorted(path.name for path in pages.glob("*.md") if path.name not in placed)
-    results = sorted(f"results/{path.name}" for path in (pages / "results").glob("*.md"))
+    results = sorted(
+        (f"results/{path.name}" for path in (pages / "results").glob("*.md")),
+        key=lambda name: (name != "results/index.md", name),
+    )
     sections = {
         "Start": START,
         "Guides": (*GUIDES, *others),
