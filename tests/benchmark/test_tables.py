@@ -10,6 +10,7 @@ from made_up import made_up
 from cddfuse.benchmark.data_files import as_csv, as_json, as_wide_csv
 from cddfuse.benchmark.latex import as_latex
 from cddfuse.benchmark.markdown import as_markdown
+from cddfuse.benchmark.rewards import rewarded_metrics
 from cddfuse.benchmark.suite import Failure
 from cddfuse.benchmark.tables import tables
 from cddfuse.evaluate import BASELINES
@@ -55,6 +56,22 @@ def test_images_that_may_share_a_patient_are_noted() -> None:
     for names, said in ((["11", "12", "13"], True), (["20005", "20006", "21005"], False)):
         results = made_up({"a": [1, 2, 3]}, LOW, name="mri_ct", images=names)
         assert ("are too narrow" in as_markdown(results)) == said
+
+
+def test_scores_that_the_training_asked_for_are_named() -> None:
+    results = made_up({"a": [1, 2, 3], "b": [2, 3, 4]}, LOW)
+    facts = {
+        "model": "cddfuse",
+        "weights": "ivf",
+        "trained": "ivf",
+        "metrics": ["EN@paper", "TC@corrected"],
+    }
+    results.records["mine", "a"].facts.update(facts)
+    assert "a: the loss of its training has terms for TC, so" in as_markdown(results)
+    results.records["mine", "a"].facts["metrics"] = ["EN@paper"]
+    assert "the loss of its training" not in as_markdown(results)
+    assert rewarded_metrics("cddfuse", "mif") == ["SSIM", "VIF", "Qabf", "MI", "SCD"]
+    assert rewarded_metrics("sdnet", "ivf") == rewarded_metrics("x", "nowhere.safetensors") == []
 
 
 def test_of_two_methods_none_is_second() -> None:

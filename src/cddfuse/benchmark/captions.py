@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cddfuse.benchmark.cells import BASELINE
+from cddfuse.benchmark.rewards import rewarded_metrics
 from cddfuse.benchmark.suite import Results
 from cddfuse.benchmark.tables import Cell, Row, Table
 from cddfuse.benchmark.timing import is_busy, machine
@@ -124,7 +125,21 @@ def notes(results: Results, found: Sequence[Table]) -> list[str]:
                 f"{label}: its training images are not known, so it was not checked whether "
                 "the pairs here are among them."
             )
+        if asked := _asked_for(record.facts):
+            lines.append(
+                f"{label}: the loss of its training has terms for {', '.join(asked)}, so these "
+                "scores say less about it than the others."
+            )
     return list(dict.fromkeys([*lines, *_busy(results)]))
+
+
+def _asked_for(facts: Mapping[str, Any]) -> list[str]:
+    """Metrics that the loss of a method's weights asks for."""
+    if not facts.get("weights") or "model" not in facts:
+        return []
+    names = {str(metric).partition("@")[0] for metric in facts["metrics"]}
+    found = rewarded_metrics(str(facts["model"]), str(facts["weights"]))
+    return [name for name in found if any(each.startswith(name) for each in names)]
 
 
 def row_label(row: Row, table: Table) -> str:

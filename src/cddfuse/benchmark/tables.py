@@ -287,7 +287,8 @@ class Table:
 def _demonstration(record: Record) -> bool:
     """Whether a record is of shipped weights that are not for comparison (docs/zoo.md)."""
     model = str(record.facts.get("model"))
-    return bool(record.facts.get("trained") and model != "cddfuse" and MODELS[model].card.paper)
+    of_others = model != "cddfuse" and model in MODELS and MODELS[model].card.paper
+    return bool(record.facts.get("trained") and of_others)
 
 
 def tables(results: Results) -> list[Table]:
