@@ -144,16 +144,13 @@ def write_overview(out: Path, readme: Path, performance: Path) -> list[Path]:
         if "tables" in content
     ]
     sets.sort(key=lambda content: list(CATALOG).index(content["tables"][0]["data"]))
-    written = []
-    if sets:
-        _write(out / "index.md", _overview(sets))
-        between(readme, "results", _readme(sets))
-        written += [out / "index.md", readme]
+    _write(out / "index.md", _overview(sets))
+    between(readme, "results", _readme(sets) or "No data set has been run.")
+    written = [out / "index.md", readme]
     spent = _content(out / "data" / "cost.json")
-    if spent:
-        between(performance, "costs", costs_table(spent))
-        written.append(performance)
-    return written
+    unknown = "Not measured yet. Parameters and multiply-adds: [networks](zoo.md)."
+    between(performance, "costs", costs_table(spent) if spent else unknown)
+    return [*written, performance]
 
 
 def _content(path: Path) -> Content:
@@ -173,6 +170,8 @@ def _overview(sets: Sequence[Content]) -> str:
         "Made by `scripts/results`, which keeps what is finished and can be run in parts "
         "(`scripts/results --help`). The images are research data of others and are not here.",
     ]
+    if not sets:
+        blocks.append("No data set has been run.")
     for block, heading in TASKS.items():
         mine = [content for content in sets if content["tables"][0]["task"] == block]
         if mine:

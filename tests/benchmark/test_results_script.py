@@ -118,6 +118,9 @@ def test_slips_are_named(
 ) -> None:
     assert call(script, place, monkeypatch, "--only", "msrs") == 2
     assert "there is no msrs in" in capsys.readouterr().err
+    assert call(script, place, monkeypatch, "--pages") == 0
+    assert "No data set has been run." in (place / "readme.md").read_text()
+    assert "Not measured yet." in (place / "performance.md").read_text()
     (place / "readme.md").write_text("no markers")
     with pytest.raises(ValueError, match="needs the lines"):
         call(script, place, monkeypatch, "--only", "tno", "--methods", "laplacian")
