@@ -80,6 +80,10 @@ def test_parts_add_up_and_pages_say_what_is_missing(
     assert index.index("[TNO](tno.md), 2 pairs") < index.index(
         "[Harvard AANLIB, MRI-CT](mri_ct.md)"
     )
+    kept = content["tables"][1]["rows"][-1]["cells"]["TC"]["summary"]["mean"]  # without the stretch
+    assert ("-" if kept is None else f"{kept:.2f}") in index.split("| max, baseline |")[1].split(
+        "\n"
+    )[0]
     readme = (place / "readme.md").read_text()
     assert readme.startswith("before\n<!-- results:begin -->\n")
     assert readme.endswith("<!-- results:end -->\nafter\n")
