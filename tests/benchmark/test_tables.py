@@ -70,7 +70,7 @@ def test_scores_that_the_training_asked_for_are_named() -> None:
     assert "a: the loss of its training has terms for TC, so" in as_markdown(results)
     results.records["mine", "a"].facts["metrics"] = ["EN@paper"]
     assert "the loss of its training" not in as_markdown(results)
-    assert rewarded_metrics("cddfuse", "mif") == ["SSIM", "VIF", "Qabf", "MI", "SCD"]
+    assert rewarded_metrics("cddfuse", "mif") == ["SSIM", "VIF", "Qabf", "MI", "SCD", "TC"]
     assert rewarded_metrics("sdnet", "ivf") == rewarded_metrics("x", "nowhere.safetensors") == []
 
 
