@@ -167,7 +167,11 @@ def formula(name: str, metric: Any) -> str:
         both = f"{left}(F,A)+{left}(F,B)"
         mean = rf"\frac{{1}}{{2}}\left({both}\right)"
         lines.append(f"{left}={both if metric.combine == 'sum' else mean}")
-    shown = "\n".join(convert(line, display="block") for line in lines)
+    # Long formulas scroll on narrow screens.
+    shown = "\n".join(
+        f'<div style="overflow-x: auto; padding: 0.4em 0">{convert(line, display="block")}</div>'
+        for line in lines
+    )
     return f'<div class="formula">\n{shown}\n</div>'
 
 

@@ -100,11 +100,12 @@ def test_site_has_every_page_verb_network_and_metric(generator: ModuleType, tmp_
         assert f"| [`{name}`](#{name.lower()}) |" in metrics
         assert f"### `{name}` {{#{name.lower()}}}" in metrics
         (formula,) = re.findall(
-            rf'### `{name}` .*?<div class="formula">\n(.*?)\n</div>', metrics, re.DOTALL
+            rf'### `{name}` .*?<div class="formula">\n(.*?)\n</div>\n', metrics, re.DOTALL
         )
-        assert all(
-            ElementTree.fromstring(line).tag.endswith("math") for line in formula.split("\n")
-        )
+        for line in formula.split("\n"):
+            (drawn,) = ElementTree.fromstring(line)
+            assert drawn.tag.endswith("math")
+            assert "\\" not in "".join(drawn.itertext())  # a command that is not known
     for page in (tmp_path / "pages").rglob("*.md"):
         assert "<!-- table:" not in page.read_text().replace("`<!-- table: zoo -->`", "")
 

@@ -64,5 +64,5 @@ VIFF = Metric(
     note="As in its paper; in published tables, the name VIFF often stands for VIF.",
     latex=r"\sum_{k=1}^{4}p_k\,\frac{\sum_{w}\log_{10}\left(1+\frac{g^2\sigma_X^2}{\sigma_v^2"
     r"+\sigma_n^2}\right)}{\sum_{w}\log_{10}\left(1+\frac{\sigma_X^2}{\sigma_n^2}"
-    r"\right)},\quad X=\arg\min_{A,B}g",
+    r"\right)},\quad X=\mathrm{argmin}_{A,B}\,g",
 )
