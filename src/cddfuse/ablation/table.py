@@ -37,8 +37,8 @@ def remarks(trained: Sequence[Trained]) -> list[str]:
     return [
         f"Each variant was trained once: {budget}, {pairs} pairs, seed {recipe.seed}. How much "
         "runs of one variant with other seeds differ was not measured.",
-        "Published rows are of 120 epochs on 1,083 pairs of MSRS; compare differences between "
-        "variants, not values.",
+        "Published rows of CDDFuse are of 120 epochs on 1,083 pairs of MSRS; compare differences "
+        "between variants, not values.",
     ]
 
 
