@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cddfuse.colour import luma
 from cddfuse.export import export
 from cddfuse.export.writers import quiet_exporters
 from cddfuse.io import read_pair
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def _runners(model: FusionModel, pair: ImagePair, folder: Path) -> Iterator[tuple[str, Runner]]:
-    first, second = (image.mean(0, keepdim=True)[None].contiguous() for image in pair[:2])
+    first, second = (luma(image)[None].contiguous() for image in pair[:2])
     yield "PyTorch, fp32", lambda: model(first, second).numpy()
     path = folder / "small.onnx"
     export(model, path)
@@ -61,7 +62,7 @@ def _runners(model: FusionModel, pair: ImagePair, folder: Path) -> Iterator[tupl
     for name in ("onnxruntime", "openvino"):
         for kind, file in (("fp32", path), ("int8", eight)):
             try:
-                other = load_exported(file, name)  # type: ignore[arg-type]
+                other = load_exported(file, name)
             except ValueError:
                 print(f"{name} is not installed")
                 break
