@@ -46,6 +46,7 @@ VERBS = {
     "data": Verb("cddfuse.cli.data:app", "List data sets, or check a folder against one."),
     "models": Verb("cddfuse.cli.models:models", "List the networks and their weights."),
     "weights": Verb("cddfuse.cli.weights:weights", "Import weights that authors publish."),
+    "doctor": Verb("cddfuse.cli.doctor:doctor", "Show what this installation runs on."),
 }
 
 

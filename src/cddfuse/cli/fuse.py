@@ -3,6 +3,7 @@
 import json as json_format
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from cddfuse.cli.flags.alignment import AlignmentFlags, warning
 from cddfuse.cli.flags.thermal import ThermalFlags
 from cddfuse.cli.flags.video import VideoFlags
 from cddfuse.cli.flags.volumes import VolumeFlags
+from cddfuse.cli.hint import Hint, share_of_time
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError, exists_already
@@ -118,7 +120,8 @@ def fuse(
         volumes.writing(grey=medical and (grey or colour == "grey")),
     )
     sink = open_sink(source, writing)
-    model = (network.preferring("mif") if medical else network).load()
+    network = network.preferring("mif") if medical else network
+    model = network.load()
     clip = bool({source.kind, sink.kind} & {"clip", "live", "pages"})
     options = Options(
         grey,
@@ -128,10 +131,11 @@ def fuse(
         check=not alignment.no_check and not medical,
         history=video.history(clip=clip),
     )
+    hint = Hint(source.length, partial(share_of_time, model, network.trained_for()), console.print)
     for note in (*source.notes, *sink.notes):
         console.print(note)
     if source.length == 1 and not (clip or medical or os.path.isdir(first)):
-        return _fuse_one(model, source, sink, options, console, json)
+        return _fuse_one(model, source, sink, options, console, json, hint)
     whole = sink.path("") == sink.path("0")  # one file for all
     if source.ranges and not (medical and whole):
         record.store(output, source.ranges, whole=whole)
@@ -142,9 +146,11 @@ def fuse(
             speed = bar.tasks[0].speed
             rate = f"{speed:.2f} {'frames' if clip else 'pairs'}/s" if speed else ""
             bar.update(shown, advance=1, description=name, rate=rate)
+            hint.after_pair()
 
+        limits = replace(options.limits or Limits(), progress=hint.after_part)
         try:
-            summary = fuse_all(model, source, sink, options, after=after)
+            summary = fuse_all(model, source, sink, replace(options, limits=limits), after=after)
         except KeyboardInterrupt:
             if source.kind == "live":
                 console.print(f"stopped: what was recorded is in {output}")
@@ -167,6 +173,7 @@ def _fuse_one(
     options: Options,
     console: Console,
     json: bool,
+    hint: Hint,
 ) -> int:
     entry = next(iter(source))
     place = sink.path(entry.name)
@@ -177,6 +184,7 @@ def _fuse_one(
             speed = bar.tasks[0].speed
             rate = f"%, {60 * speed:.0f} %/min" if speed else "%"
             bar.update(shown, completed=int(100 * share), rate=rate)
+            hint.after_part(share)
 
         limits = replace(options.limits or Limits(), progress=after_part)
         summary = fuse_all(network, source, sink, replace(options, limits=limits))
