@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-
 import uvicorn
 
 from cddfuse.serve import Settings, create_app
@@ -25,11 +24,11 @@ SETTINGS = {
 
 
 @contextmanager
-def served(networks: Networks | None = None, **changes: object) -> Iterator[httpx.Client]:
+def served(made: Networks | None = None, **changes: object) -> Iterator[httpx.Client]:
     """A client of a service that runs in a thread."""
     settings = Settings(**(SETTINGS | changes))  # type: ignore[arg-type]
     port = _free_port()
-    server = uvicorn.Server(configuration(create_app(settings, networks), "127.0.0.1", port))
+    server = uvicorn.Server(configuration(create_app(settings, made), "127.0.0.1", port))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

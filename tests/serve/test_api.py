@@ -89,7 +89,9 @@ def test_ranges_are_those_of_files(client: httpx.Client, tmp_path: Path) -> None
     (tmp_path / "b.tif").write_bytes(encoded(counts, "TIFF"))
     (tmp_path / "a.png").write_bytes(png(VISIBLE))
     sent = files(png(VISIBLE), (tmp_path / "b.tif").read_bytes())
-    found = array(client.post("/v1/fuse", files=sent, data={"range": "second=20000:20255", "bits": "8"}))
+    found = array(
+        client.post("/v1/fuse", files=sent, data={"range": "second=20000:20255", "bits": "8"})
+    )
     np.testing.assert_allclose(found, array(client.post("/v1/fuse", files=FILES)), atol=1)
     auto = load_pair(tmp_path / "a.png", tmp_path / "b.tif", ranges=Ranges())[0]
     given = array(client.post("/v1/fuse", files=sent, data={"bits": "8"}))
@@ -167,7 +169,9 @@ def test_scores_are_those_of_the_library(client: httpx.Client) -> None:
 
 def test_scores_that_are_no_numbers_are_null(client: httpx.Client) -> None:
     same = png(INFRARED)
-    found = client.post("/v1/score", files=files(same, same, fused=same), data={"metrics": "PSNR VIF"})
+    found = client.post(
+        "/v1/score", files=files(same, same, fused=same), data={"metrics": "PSNR VIF"}
+    )
     assert found.json()["rows"]["fused"]["PSNR"] is None
 
 

@@ -324,9 +324,12 @@ def test_requests_beyond_the_queue_are_told_when_to_come_again(
 def test_work_ends_when_the_client_leaves(slow: tuple[Slow, Networks], path: str) -> None:
     model, networks = slow
     with served(networks) as client:
-        with pytest.raises(httpx.ReadTimeout), client.stream(
-            "POST", path, files={"first": GREY, "second": GREY}, timeout=0.7
-        ) as answer:
+        with (
+            pytest.raises(httpx.ReadTimeout),
+            client.stream(
+                "POST", path, files={"first": GREY, "second": GREY}, timeout=0.7
+            ) as answer,
+        ):
             answer.read()
         wait_for(lambda: "cddfuse_running 0.0" in client.get("/metrics").text)
         assert model.steps > 0
@@ -371,7 +374,9 @@ def test_the_log_says_nothing_of_what_was_sent(
     assert not [x for x in ours if "Doe" in x.getMessage()]
 
 
-def test_nothing_is_written(client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written(
+    client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Larger than what form parsers keep in memory."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))  # writing there fails
     large = encoded(noise(500, 500, 3), "BMP")

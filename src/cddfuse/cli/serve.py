@@ -50,8 +50,10 @@ def serve(
     """
     console = stderr(quiet)
     if static is not None:
+        from cddfuse.export.writers import quiet_exporters
         from cddfuse.serve.static import write_page
 
+        quiet_exporters()
         page = write_page(
             expanded(static), weights, runtime and expanded(runtime), overwrite=overwrite
         )

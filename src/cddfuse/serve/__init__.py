@@ -19,9 +19,7 @@ def require_extra() -> None:
         package(name, "serve")
 
 
-def create_app(
-    settings: Settings | None = None, networks: "Networks | None" = None
-) -> "FastAPI":
+def create_app(settings: Settings | None = None, networks: "Networks | None" = None) -> "FastAPI":
     """The application, for any ASGI server with one worker process.
 
     Args:

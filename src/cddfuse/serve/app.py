@@ -136,7 +136,9 @@ def _add_images(app: FastAPI, worker: Worker) -> None:
 
     def post(path: str, form: type[BaseModel], files: tuple[str, ...], **facts: Any) -> Any:
         extra = {"requestBody": _body(form, files)}
-        return app.post(path, openapi_extra=extra, responses=_REFUSALS | facts.pop("gives"), **facts)
+        return app.post(
+            path, openapi_extra=extra, responses=_REFUSALS | facts.pop("gives"), **facts
+        )
 
     @post(
         "/v1/fuse",
@@ -259,9 +261,7 @@ class _Stream(StreamingResponse):
             self._after()
 
 
-def _add_state(
-    app: FastAPI, settings: Settings, networks: Networks, monitor: Monitor
-) -> None:
+def _add_state(app: FastAPI, settings: Settings, networks: Networks, monitor: Monitor) -> None:
     @app.get("/v1/networks", summary="List the networks")
     async def listed() -> dict[str, Any]:
         """The networks that are offered, the default first, and the limits of uploads."""

@@ -24,7 +24,10 @@ class Monitor:
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._answers = Counter(
-            "cddfuse_requests", "Requests by status.", ("method", "path", "status"), registry=registry
+            "cddfuse_requests",
+            "Requests by status.",
+            ("method", "path", "status"),
+            registry=registry,
         )
         self._seconds = Histogram(
             "cddfuse_request_seconds",

@@ -278,14 +278,15 @@ async function drawScores(request, result) {
   scroll.setAttribute("role", "region");
   scroll.setAttribute("aria-label", "Scores");
   scroll.append(table);
-  return [scroll, element("p", "A source, the mean or the maximum can win a column: no score sees what a person sees.")];
+  return [scroll, element("p", "A source, the mean or the maximum can lead a column: judge the image by eye too.")];
 }
 
 async function drawFeatures(request) {
   const { parts } = await engine.features(request);
   return parts.flatMap((part) => {
     const alike = part.correlation;
-    const text = alike === null ? "" : `, correlation of both sources ${alike.toFixed(2)}`;
+    const text = alike === null ? "" : ` (correlation of both sources: ${alike.toFixed(2)})`;
+    const kind = part.kind[0].toUpperCase() + part.kind.slice(1);
     const maps = element("div");
     maps.className = "maps";
     for (const [side, called] of Object.entries({ ...CALLED, fused: "after fusion" })) {
@@ -297,7 +298,7 @@ async function drawFeatures(request) {
       figure.append(image, element("figcaption", called));
       maps.append(figure);
     }
-    return [element("h3", `${part.kind}${text}`), maps];
+    return [element("h3", `${kind}${text}`), maps];
   });
 }
 
