@@ -26,7 +26,7 @@ def chromium() -> Iterator["Browser"]:
         browser = playwright.chromium.launch(
             executable_path=program,
             args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
-            timeout=120_000,
+            timeout=240_000,
         )
         yield browser
         browser.close()
@@ -36,7 +36,7 @@ def chromium() -> Iterator["Browser"]:
 def opened(browser: "Browser", address: str, **options: object) -> Iterator["Page"]:
     """A page in a fresh profile, which asks no other host, logs no error and keeps the policy."""
     context = browser.new_context(**options)  # type: ignore[arg-type]
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(240_000)  # of machines that do other things
     page = context.new_page()
     asked: list[str] = []
     errors: list[str] = []

@@ -98,7 +98,7 @@ def test_drop_fuse_slide_zoom_download(
         page.focus("#viewport")
         for _ in range(3):
             page.keyboard.press("+")
-        assert page.inner_text("#level") == "4×"
+        assert page.inner_text("#level") == "4x"
         assert page.evaluate("stage.offsetWidth") == 640
         page.keyboard.press("-")
         assert page.evaluate("stage.offsetWidth") == 320

@@ -1,4 +1,4 @@
-"""The page without a server: the same picture as Python, in a real browser, and nothing leaves it."""
+"""The page without a server, in a real browser: the same picture as Python, no other request."""
 
 import functools
 import threading
@@ -181,7 +181,7 @@ def test_what_it_cannot_read_is_said(browser: "Browser", site: str, tmp_path: Pa
     }
     with opened(browser, site) as page:
         for text, data in cases.items():
-            page.set_input_files("#first", written(tmp_path, "bad.png", data))
+            page.set_input_files("#first", written(tmp_path, f"{text}.png", data))
             page.set_input_files("#second", good)
             page.click("#fuse")
             page.locator("#error", has_text=text).wait_for()
@@ -199,7 +199,7 @@ def test_folder_that_exists_is_kept(
         runtime_files(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="install Node.js"):
+    with pytest.raises(InputError, match="install Node"):
         runtime_files()
 
 

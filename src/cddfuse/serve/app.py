@@ -20,7 +20,7 @@ from cddfuse.serve.guard import Guard
 from cddfuse.serve.monitor import CONTENT_TYPE, Monitor
 from cddfuse.serve.networks import Networks
 from cddfuse.serve.queue import Job, Queue
-from cddfuse.serve.refusal import LeftError, Refusal
+from cddfuse.serve.refusal import LeftError, RefusedError
 from cddfuse.serve.settings import Settings
 from cddfuse.serve.uploads import FORM_BYTES, Upload, checked, read_form
 from cddfuse.serve.work import Worker
@@ -69,7 +69,7 @@ def application(settings: Settings, networks: Networks) -> FastAPI:
         redoc_url=None,
     )
     monitor = Monitor()
-    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(LeftError, _left)
     app.add_middleware(
         Guard,
@@ -234,7 +234,7 @@ async def _events(queue: Queue, work: Callable[[Job], dict[str, Any]]) -> AsyncI
             await asyncio.wait({task}, timeout=_EVERY)
         try:
             yield _line(state="done", **task.result())
-        except Refusal as error:
+        except RefusedError as error:
             yield _line(state="failed", status=error.status, **error.content())
     finally:
         task.cancel()
@@ -300,7 +300,7 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/{name:path}", include_in_schema=False)
     async def asset(name: str) -> Response:
         if name not in files:
-            raise Refusal(404, "there is nothing of this name here.")
+            raise RefusedError(404, "there is nothing of this name here.")
         return _asset(files[name], name)
 
 
@@ -310,7 +310,7 @@ def _asset(content: bytes, name: str) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refusal)
+    assert isinstance(error, RefusedError)
     return JSONResponse(error.content(), error.status, headers=dict(error.headers))
 
 

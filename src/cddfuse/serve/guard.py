@@ -11,7 +11,7 @@ from contextlib import suppress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cddfuse.serve.monitor import Monitor
-from cddfuse.serve.refusal import Refusal
+from cddfuse.serve.refusal import RefusedError
 
 _log = logging.getLogger("cddfuse.serve")
 
@@ -68,7 +68,7 @@ class Guard:
             _log.exception("a request has failed")
             if not exchange.status:
                 text = "the service has failed here, which is a fault of it: see its log."
-                await exchange.refuse(Refusal(500, text))
+                await exchange.refuse(RefusedError(500, text))
             exchange.status = 500
         finally:
             path = getattr(scope.get("route"), "path", "other")
@@ -78,20 +78,22 @@ class Guard:
             self._monitor.answered(method, path, status, took)
             _log.info("%s %s %d %.3f s", method, path, status, took)
 
-    def _refusal(self, scope: Scope) -> Refusal | None:
+    def _refusal(self, scope: Scope) -> RefusedError | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = re.sub(r":\d+$", "", headers.get(b"host", "")).lower()
         if self._hosts and host not in self._hosts:
-            return Refusal(421, "the service is not known by this name: allow the host.")
+            return RefusedError(421, "the service is not known by this name: allow the host.")
         if scope["method"] in ("GET", "HEAD"):
             return None
         if headers.get(b"sec-fetch-site") == "cross-site":
-            return Refusal(403, "pages of other sites may not use this service.")
+            return RefusedError(403, "pages of other sites may not use this service.")
         length = headers.get(b"content-length")
         if length is None:
-            return Refusal(411, "the request has no length: send the header Content-Length.")
+            return RefusedError(411, "the request has no length: send the header Content-Length.")
         if not length.isdecimal() or int(length[:20]) > self._body:
-            return Refusal(413, f"the request is larger than {self._body / 1e6:.0f} MB: send less.")
+            return RefusedError(
+                413, f"the request is larger than {self._body / 1e6:.0f} MB: send less."
+            )
         return None
 
 
@@ -126,7 +128,7 @@ class _Exchange:
             message = {**message, "headers": [*given, *(x for x in lines if x[0] not in names)]}
         await self._send(message)
 
-    async def refuse(self, refusal: Refusal) -> None:
+    async def refuse(self, refusal: RefusedError) -> None:
         """Answer with a refusal."""
         body = json.dumps(refusal.content()).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body))}

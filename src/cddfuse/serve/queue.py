@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from cddfuse.serve.refusal import LeftError, Refusal
+from cddfuse.serve.refusal import LeftError, RefusedError
 
 Result = TypeVar("Result")
 
@@ -88,7 +88,7 @@ class Queue:
         if self.present >= self._most:
             wait = max(1, round(self._mean * self.present / self._jobs))
             text = f"the service is busy with {self.present} requests: try again in {wait} s."
-            raise Refusal(503, text, {"Retry-After": str(wait)})
+            raise RefusedError(503, text, {"Retry-After": str(wait)})
         self.present += 1
 
     def leave(self) -> None:
@@ -120,7 +120,7 @@ class Queue:
             return await asyncio.wait_for(asyncio.shield(future), self.seconds)
         except asyncio.TimeoutError as error:
             text = f"this took longer than {self.seconds:g} s: use smaller images or mean, for one."
-            raise Refusal(504, text) from error
+            raise RefusedError(504, text) from error
         finally:
             job.leave()
 

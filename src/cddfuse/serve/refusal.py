@@ -8,7 +8,7 @@ from cddfuse.errors import InputError
 
 
 @dataclass
-class Refusal(Exception):
+class RefusedError(Exception):
     """A request that is not answered, with the status and one sentence."""
 
     status: int
@@ -39,4 +39,4 @@ def refused_as(status: int, fields: tuple[str, ...] = ()) -> Iterator[None]:
     except InputError as error:
         settings = (error.setting,) if isinstance(error.setting, str) else error.setting or ()
         cure = next((name for name in settings if name in fields), None)
-        raise Refusal(status, " ".join(str(error).split()), field=cure) from error
+        raise RefusedError(status, " ".join(str(error).split()), field=cure) from error

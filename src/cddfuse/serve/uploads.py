@@ -21,7 +21,7 @@ from cddfuse.io.directories import Directory
 from cddfuse.io.images import paired
 from cddfuse.io.thermal import files as thermal
 from cddfuse.pair import ImagePair
-from cddfuse.serve.refusal import Refusal, refused_as
+from cddfuse.serve.refusal import RefusedError, refused_as
 
 FORM_BYTES = 65_536
 """What a form may hold beside its files."""
@@ -75,17 +75,19 @@ async def read_form(
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise Refusal(415, "the request is no form: send multipart/form-data with the images.")
+        raise RefusedError(415, "the request is no form: send multipart/form-data with the images.")
     reader = _Reader(files, most)
     try:
         parser = MultipartParser(options[b"boundary"], reader.callbacks())
         await asyncio.wait_for(_feed(parser, stream), time)
     except asyncio.TimeoutError as error:
-        raise Refusal(408, f"the upload took longer than {time:g} s: use smaller files.") from error
+        raise RefusedError(
+            408, f"the upload took longer than {time:g} s: use smaller files."
+        ) from error
     except MultipartParseError as error:
-        raise Refusal(422, "the form is malformed: send multipart/form-data.") from error
+        raise RefusedError(422, "the form is malformed: send multipart/form-data.") from error
     if not reader.complete:
-        raise Refusal(422, "the form is cut short: send it again.")
+        raise RefusedError(422, "the form is cut short: send it again.")
     return Upload({name: bytes(data) for name, data in reader.files.items()}, reader.texts)
 
 
@@ -138,11 +140,15 @@ class _Reader:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         if not self._name:
-            raise Refusal(422, "a part of the form has no name: send multipart/form-data.")
+            raise RefusedError(422, "a part of the form has no name: send multipart/form-data.")
         if self._name in self.files or self._name in self.texts:
-            raise Refusal(422, f"the form has the field {_shown(self._name)} twice: send it once.")
+            raise RefusedError(
+                422, f"the form has the field {_shown(self._name)} twice: send it once."
+            )
         if len(self.files) + len(self.texts) >= _MOST_FIELDS:
-            raise Refusal(422, f"the form has more than {_MOST_FIELDS} fields: leave some out.")
+            raise RefusedError(
+                422, f"the form has more than {_MOST_FIELDS} fields: leave some out."
+            )
 
     def _more(self, data: bytes, start: int, end: int) -> None:
         self._data += data[start:end]
@@ -150,7 +156,7 @@ class _Reader:
         if len(self._data) > (self._most if is_file else _TEXT_BYTES):
             most = f"{self._most / 1e6:g} MB" if is_file else f"{_TEXT_BYTES} bytes"
             text = f"the field {_shown(self._name)} holds more than {most}: send less."
-            raise Refusal(413, text, field=self._name if is_file else None)
+            raise RefusedError(413, text, field=self._name if is_file else None)
 
     def _end(self) -> None:
         if self._name in self._names:
@@ -172,9 +178,9 @@ def checked(form: type[Form], texts: Mapping[str, str]) -> Form:
         if first["type"] == "extra_forbidden":
             known = ", ".join(form.model_fields)
             text = f"there is no field {_shown(name)}: known are {known}."
-            raise Refusal(422, text) from error
+            raise RefusedError(422, text) from error
         said = first["msg"].replace("Input should", "it should")
-        raise Refusal(422, f"the field {name} is wrong: {said}.", field=name) from error
+        raise RefusedError(422, f"the field {name} is wrong: {said}.", field=name) from error
 
 
 def _shown(name: str) -> str:
@@ -194,7 +200,7 @@ def pair_of(files: Mapping[str, bytes], *, resize: bool, rules: str, most: int) 
     with refused_as(422, ("range",)):
         ranges = Ranges.parse(rules.split())
     if "first" not in files:
-        raise Refusal(422, "the first image is missing: send it.", field="first")
+        raise RefusedError(422, "the first image is missing: send it.", field="first")
     if "second" in files:
         names = "the first image", "the second image"
         images = tuple(
@@ -228,7 +234,7 @@ def _both(data: bytes, name: str, most: int) -> tuple[Decoded, Decoded]:
         photo = thermal.photo(data) if data.startswith(b"\xff\xd8") else None
     if photo is None:
         text = "the second image is missing: send it, or a radiometric photo that holds both."
-        raise Refusal(422, text, field="second")
+        raise RefusedError(422, text, field="second")
     with refused_as(415):
         return decode_both_content(data, name, lambda header: _require_small(header, name, most))
 
@@ -236,11 +242,13 @@ def _both(data: bytes, name: str, most: int) -> tuple[Decoded, Decoded]:
 def _require_known(data: bytes, name: str, most: int) -> None:
     """Refuse what is none of the formats, by its content, and what is rare in TIFF."""
     if not data:
-        raise Refusal(415, f"{name} is empty: send its file.")
+        raise RefusedError(415, f"{name} is empty: send its file.")
     start = data[:64]
     form = next((x for x, magic in _FORMATS.items() if re.match(magic, start, re.DOTALL)), None)
     if form is None:
-        raise Refusal(415, f"{name} is none of {', '.join(_FORMATS)}: convert it to PNG first.")
+        raise RefusedError(
+            415, f"{name} is none of {', '.join(_FORMATS)}: convert it to PNG first."
+        )
     if form == "TIFF":
         with refused_as(415), named(name):
             main = tiff.pages(data)[0]
@@ -251,17 +259,19 @@ def _require_plain(page: Directory, name: str, most: int) -> None:
     """Refuse a TIFF page that takes more memory than its pixels do."""
     if page.integer(_COMPRESSION, 1) not in _COMPRESSIONS:
         known = ", ".join(dict.fromkeys(_COMPRESSIONS.values()))
-        raise Refusal(415, f"{name} is a TIFF of a rare compression: use one of {known}.")
+        raise RefusedError(415, f"{name} is a TIFF of a rare compression: use one of {known}.")
     if page.integer(_SAMPLES, 1) > _MOST_CHANNELS:
-        raise Refusal(415, f"{name} has many channels: save it as grey or RGB.")
+        raise RefusedError(415, f"{name} has many channels: save it as grey or RGB.")
     if math.prod(page.integer(tag, 1) for tag in _TILE) > most:
-        raise Refusal(413, f"{name} has tiles of more than {most / 1e6:g} megapixels: reduce it.")
+        raise RefusedError(
+            413, f"{name} has tiles of more than {most / 1e6:g} megapixels: reduce it."
+        )
 
 
 def _require_small(header: Encoded, name: str, most: int) -> None:
     if header.width * header.height > most:
         size = f"{header.width}x{header.height} pixels"
         text = f"{name} has {size}, where {most / 1e6:g} million are accepted: reduce it."
-        raise Refusal(413, text)
+        raise RefusedError(413, text)
     if header.kind == "u" and header.bits not in (*range(1, 9), 16):
-        raise Refusal(415, f"{name} has {header.bits} bits a channel: save it with 8 or 16.")
+        raise RefusedError(415, f"{name} has {header.bits} bits a channel: save it with 8 or 16.")

@@ -25,7 +25,7 @@ from cddfuse.runtime import Limits
 from cddfuse.serve.forms import FeatureForm, FileForm, FuseForm, PairForm, ScoreForm
 from cddfuse.serve.networks import Networks
 from cddfuse.serve.queue import Job
-from cddfuse.serve.refusal import Refusal, refused_as
+from cddfuse.serve.refusal import RefusedError, refused_as
 from cddfuse.serve.uploads import Read, decoded, pair_of
 
 _SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg"}
@@ -130,7 +130,7 @@ class Worker:
         if image.pixels.shape[:2] != read.pair.first.shape[-2:]:
             height, width = image.pixels.shape[:2]
             text = f"the fused image is {width}x{height} pixels, unlike its sources: send another."
-            raise Refusal(422, text, field="fused")
+            raise RefusedError(422, text, field="fused")
         with refused_as(422, _FIELDS):
             return paired((image, image), names, "", ranges=Ranges.parse(["full"]))[0].first
 

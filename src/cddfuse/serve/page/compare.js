@@ -52,7 +52,7 @@ function zoom(step) {
   const scale = LEVELS[level];
   stage.style.width = scale ? `${width * scale}px` : "100%";
   stage.classList.toggle("large", scale > 1);
-  at("level").textContent = scale ? `${scale}×` : "fit";
+  at("level").textContent = scale ? `${scale}x` : "fit";
   at("smaller").disabled = level === 0;
   at("larger").disabled = level === LEVELS.length - 1;
   viewport.scrollLeft = x * stage.offsetWidth - viewport.clientWidth / 2;

@@ -194,7 +194,7 @@ function say(text) {
 function showResult() {
   const { result } = made;
   at("result").hidden = false;
-  at("facts").textContent = `${result.network}, ${result.width} × ${result.height} pixels`;
+  at("facts").textContent = `${result.network}, ${result.width} x ${result.height} pixels`;
   for (const id of ["scores", "features"]) at(id).querySelector(".content").replaceChildren();
   const network = known.networks.find(({ name }) => name === result.network);
   at("features").hidden = !network?.features;
