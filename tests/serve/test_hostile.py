@@ -1,6 +1,5 @@
 """What hostile clients send: refused with a sentence, quickly, and the service goes on."""
 
-import random
 import resource
 import socket
 import struct
@@ -382,24 +381,3 @@ def test_nothing_is_written(
     large = encoded(noise(500, 500, 3), "BMP")
     assert len(large) > 700_000
     assert fused(client, large, large).status_code == 200
-
-
-def mutated(data: bytes, generator: random.Random) -> bytes:
-    """A file with a few bytes changed, or a part removed, repeated or cut off."""
-    out = bytearray(data)
-    for _ in range(generator.randint(1, 4)):
-        at = generator.randrange(len(out))
-        kind = generator.randrange(5)
-        if kind == 0:
-            out[at] = generator.randrange(256)
-        elif kind == 1:
-            out[at] ^= 1 << generator.randrange(8)
-        elif kind == 2:
-            out[at : at + 4] = struct.pack(">I", generator.choice((0, 1, 0xFFFF, 2**31, 2**32 - 1)))
-        elif kind == 3:
-            del out[at : at + generator.randint(1, 40)]
-        else:
-            out[at:at] = out[at : at + generator.randint(1, 40)]
-        if not out:
-            break
-    return bytes(out)
