@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import Any
 
 import httpx
 import numpy as np
@@ -42,7 +43,8 @@ def seeds() -> list[bytes]:
     grey, colour, deep = noise(*SIZE), noise(*SIZE, 3), noise(*SIZE, bits=16)
     palette = Image.fromarray(colour).convert("P")
     photo = photo_records(encoded(noise(48, 64, 3), "JPEG"), Overlay(1.0))
-    tiffs = [
+    jpegs: list[dict[str, Any]] = [{}, {"progressive": True}]
+    tiffs: list[dict[str, Any]] = [
         {"compression": "lzw", "predictor": True},
         {"compression": "zlib", "tile": (16, 16)},
         {"compression": "packbits", "byteorder": ">"},
@@ -52,7 +54,7 @@ def seeds() -> list[bytes]:
     return [
         *(encoded(x, "PNG") for x in (grey, colour, deep, palette)),
         encoded(colour, "PNG", exif=exif(tag274=6), icc_profile=b"none"),
-        *(encoded(x, "JPEG", **y) for x in (grey, colour) for y in ({}, {"progressive": True})),
+        *(encoded(x, "JPEG", **y) for x in (grey, colour) for y in jpegs),
         encoded(colour, "JPEG", exif=exif(tag274=8), dpi=(72, 72)),
         *(encoded(colour, "WEBP", lossless=x, exif=exif()) for x in (True, False)),
         *(encoded(x, "BMP") for x in (grey, colour)),
@@ -63,9 +65,9 @@ def seeds() -> list[bytes]:
     ]
 
 
-def _tiff(array: np.ndarray, **options: object) -> bytes:
+def _tiff(array: np.ndarray, **options: Any) -> bytes:
     stream = BytesIO()
-    tifffile.imwrite(stream, array, **options)  # type: ignore[arg-type]
+    tifffile.imwrite(stream, array, **options)
     return stream.getvalue()
 
 

@@ -13,6 +13,7 @@ import torch
 from image_bytes import encoded, exif, noise, tensor
 from PIL import Image
 from thermal_bytes import Overlay, camera_record, flir_jpeg, photo_records, raw_record, scene
+from torch import Tensor
 
 from cddfuse import create_model, fuse
 from cddfuse.evaluate import published_grey
@@ -145,21 +146,23 @@ def test_events_report_and_end_with_the_images(client: httpx.Client) -> None:
     assert (last["state"], last["status"], last["field"]) == ("failed", 422, "resize")
 
 
+def scores_of(fused: Tensor, pair: ImagePair, names: str) -> dict[str, float]:
+    found = score(fused[None], pair.first[None], pair.second[None], names.split())
+    return {name: value.item() for name, value in found.items()}
+
+
 def test_scores_are_those_of_the_library(client: httpx.Client) -> None:
     grey = files(png(VISIBLE[..., 0]), png(INFRARED))
     fused = noise(24, 40, 1)[..., 0]
     data = {"metrics": "EN SD MI PSNR"}
     found = client.post("/v1/score", files={**grey, "fused": png(fused)}, data=data).json()
-    images = (tensor(x)[None] for x in (fused, VISIBLE[..., 0], INFRARED))
-    expected = {name: x.item() for name, x in score(*images, data["metrics"].split()).items()}
+    pair = ImagePair(tensor(VISIBLE[..., 0]), tensor(INFRARED))
+    expected = scores_of(tensor(fused), pair, data["metrics"])
     assert found["rows"]["fused"] == pytest.approx(expected)
     assert list(found["rows"]) == ["fused", "first", "second", "mean", "max"]
     assert [x["better"] for x in found["metrics"]] == ["higher"] * 4
     made = client.post("/v1/score", files=grey, data=data).json()
-    pair = ImagePair(tensor(VISIBLE[..., 0]), tensor(INFRARED))
-    grey_result = published_grey(fuse(create_model("mean"), pair))
-    images = (x[None] for x in (grey_result, pair.first, pair.second))
-    expected = {name: x.item() for name, x in score(*images, data["metrics"].split()).items()}
+    expected = scores_of(published_grey(fuse(create_model("mean"), pair)), pair, data["metrics"])
     assert made["rows"]["fused"] == pytest.approx(expected)
     wrong = client.post("/v1/score", files=grey, data={"metrics": "nothing"})
     assert (wrong.status_code, wrong.json()["field"]) == (422, "metrics")

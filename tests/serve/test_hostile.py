@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -138,7 +139,7 @@ def test_photo_in_a_photo_is_limited_too(client: httpx.Client) -> None:
 
 def test_names_are_not_looked_at(client: httpx.Client, tmp_path: Path) -> None:
     for name in ("../../etc/passwd", "a\0b.exe", "x" * 3000, "CON", "<script>.png", "a.svg"):
-        given = {"first": (name, GREY, "text/html"), "second": (name, GREY)}
+        given: dict[str, Any] = {"first": (name, GREY, "text/html"), "second": (name, GREY)}
         answer = client.post("/v1/fuse", files=given)
         assert answer.status_code == 200
         assert answer.headers["content-disposition"] == 'inline; filename="fused.png"'
@@ -195,7 +196,8 @@ def test_requests_without_a_length(client: httpx.Client) -> None:
 def test_forms_that_are_none(
     client: httpx.Client, content: bytes, kind: str | bytes, status: int
 ) -> None:
-    answer = client.post("/v1/fuse", content=content, headers={"content-type": kind})
+    header = kind if isinstance(kind, bytes) else kind.encode()
+    answer = client.post("/v1/fuse", content=content, headers={b"content-type": header})
     assert answer.status_code == status
     assert answer.json()["detail"].endswith(".")
 

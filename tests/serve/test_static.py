@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from browsing import chromium, look, opened, violations
-from image_bytes import encoded, noise
+from image_bytes import encoded, noise, tensor
 from PIL import Image
 
 from cddfuse import create_model, fuse
@@ -40,7 +40,7 @@ def network() -> FusionModel:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name.startswith("project"):
-                weight *= 4
+                weight.mul_(4)
             elif "excite" in name:
                 weight.normal_(std=0.3)
     return model
@@ -163,10 +163,9 @@ def test_scores_are_those_of_the_library(browser: "Browser", site: str) -> None:
             return (await scores({ first, second }, fused)).rows; }""",
             [list(data) for data in files],
         )
-    tensors = [torch.from_numpy(x.copy())[None, None].float() / 255 for x in levels]
-    names = ["EN", "SD", "SF", "MI", "SCD"]
-    expected = {name: x.item() for name, x in score(*tensors, names).items()}
-    assert found["fused"] == pytest.approx(expected, rel=1e-6)
+    fused, first, second = (tensor(x)[None] for x in levels)
+    expected = score(fused, first, second, ["EN", "SD", "SF", "MI", "SCD"])
+    assert found["fused"] == pytest.approx({x: y.item() for x, y in expected.items()}, rel=1e-6)
     assert set(found) == {"fused", "first", "second", "mean", "max"}
 
 

@@ -27,6 +27,7 @@ from cddfuse.serve.work import Worker
 
 Form = TypeVar("Form", bound=BaseModel)
 Result = TypeVar("Result")
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 _TYPES = {"png": "image/png", "tiff": "image/tiff", "jpeg": "image/jpeg"}
 _NOT_STORED = {"Cache-Control": "no-store"}
@@ -134,7 +135,9 @@ async def _gone(request: Request) -> None:
 def _add_images(app: FastAPI, worker: Worker) -> None:
     pair, three = ("first", "second"), ("first", "second", "fused")
 
-    def post(path: str, form: type[BaseModel], files: tuple[str, ...], **facts: Any) -> Any:
+    def post(
+        path: str, form: type[BaseModel], files: tuple[str, ...], **facts: Any
+    ) -> Callable[[Handler], Handler]:
         extra = {"requestBody": _body(form, files)}
         return app.post(
             path, openapi_extra=extra, responses=_REFUSALS | facts.pop("gives"), **facts

@@ -27,6 +27,7 @@ def configuration(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
