@@ -145,7 +145,12 @@ def test_scores_accessibility_and_hosts(browser: "Browser", site: str) -> None:
         page.click("#scores summary")
         page.locator("#scores table").wait_for()
         assert not page.locator("#features").is_visible()
-        assert not page.locator("#resize").is_visible()
+        assert page.locator("#resize").count() == 0
+        assert page.locator("#colour option").all_inner_texts() == [
+            "as in the colour image",
+            "none",
+        ]
+        assert page.inner_text("#about") == "With weights from a file."
         assert violations(page) == []
         look(page, "static-phone")
 

@@ -17,7 +17,7 @@ let running = null; // the AbortController of what is computed
 start();
 
 async function start() {
-  document.body.classList.toggle("in-browser", engine.inBrowser);
+  if (engine.inBrowser) for (const part of document.querySelectorAll(".server-only")) part.remove();
   at("privacy").textContent = engine.privacy;
   at("format").append(...Object.entries(engine.formats).map(([value, text]) => new Option(text, value)));
   compare.setUp();
@@ -50,7 +50,8 @@ function describe() {
   const task = { ivf: "infrared and visible images", mif: "medical images" }[network?.task];
   const parts = [task && `For ${task}`, network?.trained_on && `trained on ${network.trained_on}`];
   const text = parts.filter(Boolean).join("; ");
-  at("about").textContent = text ? `${text}.` : "A method without learning.";
+  const other = network?.name.includes("=") ? "With weights from a file." : "A method without learning.";
+  at("about").textContent = text ? `${text}.` : other;
 }
 
 // Sources
@@ -127,7 +128,7 @@ async function fuse() {
     network: at("network").value,
     colour: at("colour").value,
     stretch: at("stretch").checked,
-    resize: at("resize").checked,
+    resize: at("resize")?.checked ?? false,
   };
   await guarded(async () => {
     require(request);
