@@ -112,6 +112,7 @@ def test_two_files_at_once_swap_and_clear(
     browser: "Browser", service: httpx.Client, sources: tuple[Path, Path]
 ) -> None:
     with opened(browser, address(service)) as page:
+        assert violations(page) == []
         drop(page, "main", *sources)
         shown = page.locator(".preview p")
         shown.get_by_text("a.png").wait_for()
@@ -156,7 +157,6 @@ def test_examples_scores_features_and_accessibility(
 ) -> None:
     options = {"viewport": SIZES[size], "color_scheme": scheme}
     with opened(browser, address(service), **options) as page:
-        assert violations(page) == []
         page.click("[data-example='1']")
         page.locator("#status", has_text="Example 1").wait_for()
         page.click("#fuse")

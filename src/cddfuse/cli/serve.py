@@ -69,6 +69,7 @@ def serve(
     from cddfuse.serve.running import run
 
     logging.getLogger("cddfuse.serve").setLevel(logging.WARNING if quiet else logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # says it of each broken form
     logging.basicConfig(format="%(asctime)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
     console.print(f"serving at http://{shown}:{port} (Ctrl-C ends it)")
