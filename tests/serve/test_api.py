@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -243,3 +244,17 @@ def test_openapi_describes_the_forms(client: httpx.Client) -> None:
         form["properties"]
     )
     assert {"/healthz", "/readyz", "/metrics", "/v1/score", "/v1/features"} < set(paths)
+
+
+def test_client_of_the_docs(
+    client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("visible.png").write_bytes(FILES["first"])
+    Path("infrared.png").write_bytes(FILES["second"])
+    address = str(client.base_url).rstrip("/")
+    exec(block.replace("http://127.0.0.1:8000", address), {})
+    expected = quantize(fuse(create_model("mean"), PAIR), 16)
+    np.testing.assert_array_equal(tifffile.imread("fused.tif"), expected)
