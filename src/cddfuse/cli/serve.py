@@ -65,9 +65,14 @@ def serve(
             raise InputError(f"{name} is for a page without a server: give static too.", "static")
     require_extra()
     settings = limits.settings(models, device, host)
-    app = create_app(settings)
-    from cddfuse.serve.running import run
+    from cddfuse.serve.networks import Networks
+    from cddfuse.serve.running import require_free, run
 
+    networks = Networks(settings.networks, settings.device)
+    require_free(host, port)
+    console.print(f"loading {networks.default}")
+    networks.prepare()
+    app = create_app(settings, networks)
     logging.getLogger("cddfuse.serve").setLevel(logging.WARNING if quiet else logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # says it of each broken form
     logging.basicConfig(format="%(asctime)s %(message)s")

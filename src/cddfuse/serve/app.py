@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,6 +29,8 @@ from cddfuse.serve.work import Worker
 Form = TypeVar("Form", bound=BaseModel)
 Result = TypeVar("Result")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+_log = logging.getLogger("cddfuse.serve")
 
 _TYPES = {"png": "image/png", "tiff": "image/tiff", "jpeg": "image/jpeg"}
 _NOT_STORED = {"Cache-Control": "no-store"}
@@ -56,7 +59,7 @@ def application(settings: Settings, networks: Networks) -> FastAPI:
         monitor.watch(queue, lambda: networks.ready)
         app.state.desk = _Desk(settings, queue)
         if not networks.ready:
-            loading = asyncio.create_task(asyncio.to_thread(networks.prepare))
+            loading = asyncio.create_task(_prepared(networks))
             app.state.loading = loading  # else it may be collected
         yield
         queue.close()
@@ -83,6 +86,13 @@ def application(settings: Settings, networks: Networks) -> FastAPI:
     _add_state(app, settings, networks, monitor)
     _add_pages(app)
     return app
+
+
+async def _prepared(networks: Networks) -> None:
+    try:
+        await asyncio.to_thread(networks.prepare)
+    except Exception:
+        _log.exception("the default network cannot be loaded: the service will not be ready")
 
 
 class _Desk:

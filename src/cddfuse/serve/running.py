@@ -13,7 +13,6 @@ _LAST_SECONDS = 10  # for requests that are worked on when the program is to end
 
 def run(app: FastAPI, host: str, port: int) -> None:
     """Serve until the program is interrupted or terminated."""
-    _require_free(host, port)
     uvicorn.Server(configuration(app, host, port)).run()
 
 
@@ -36,14 +35,16 @@ def configuration(app: FastAPI, host: str, port: int) -> uvicorn.Config:
     )
 
 
-def _require_free(host: str, port: int) -> None:
+def require_free(host: str, port: int) -> None:
     """Refuse an address that cannot be had, before networks are loaded."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"there is no port {port}: use 1024 to 65535.", setting="port")
     try:
         kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(kind[0], kind[1]) as place:
             place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             place.bind(kind[4])
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         text = f"cannot serve at {host}:{port} ({reason}): choose another host or port."
         raise InputError(text, setting="port") from error
