@@ -49,6 +49,7 @@ def test_names_that_are_allowed() -> None:
 
 
 def test_an_app_serves_until_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logging.Logger.setLevel", lambda *level: None)  # it holds for the process
     served = []
     monkeypatch.setattr("cddfuse.serve.running.run", lambda app, *where: served.append(where))
     assert run(["serve", "--models", "mean", "--port", "0", "--quiet"]) == 0

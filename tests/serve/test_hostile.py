@@ -368,6 +368,7 @@ def test_the_log_says_nothing_of_what_was_sent(
     client: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="cddfuse.serve")
     given = {"first": ("Doe^John.png", GREY), "second": ("b.png", b"Doe^John")}
     client.post("/v1/fuse?patient=Doe^John", files=given, headers={"referer": "http://a/Doe^John"})
     client.get("/Doe^John")
