@@ -133,6 +133,17 @@ def test_jpeg_ls_counts() -> None:
     np.testing.assert_array_equal(read(fff({1: raw_record(COUNTS, body=body)})).pixels, COUNTS)
 
 
+def test_jpeg_ls_of_a_size_that_the_record_does_not_say_takes_no_memory() -> None:
+    import imagecodecs
+
+    frame = b"\xff\xf7\0\x0b\x10" + struct.pack(">HH", *COUNTS.shape)
+    body = bytes(imagecodecs.jpegls_encode(COUNTS))
+    assert frame in body
+    huge = body.replace(frame, frame[:5] + struct.pack(">HH", 65500, 65500))
+    with pytest.raises(InputError, match="another size than its record says"):
+        read(fff({1: raw_record(COUNTS, body=huge)}))
+
+
 def test_parts_may_come_in_any_order_and_none_may_lack() -> None:
     parts = flir_segments(fff({1: raw_record(COUNTS)}), 300)
     assert len(parts) > 3

@@ -43,6 +43,7 @@ VERBS = {
     "export": Verb(
         "cddfuse.cli.export:export", "Export a network to ONNX, OpenVINO or TorchScript."
     ),
+    "serve": Verb("cddfuse.cli.serve:serve", "Serve a page and an API that fuse images."),
     "data": Verb("cddfuse.cli.data:app", "List data sets, or check a folder against one."),
     "models": Verb("cddfuse.cli.models:models", "List the networks and their weights."),
     "weights": Verb("cddfuse.cli.weights:weights", "Import weights that authors publish."),

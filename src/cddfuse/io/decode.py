@@ -108,14 +108,18 @@ def decode(path: Path) -> Decoded:
     return _decoded(encoded, encoded.ancillary, name)
 
 
-def decode_content(data: Data, name: str) -> Decoded:
+def decode_content(
+    data: Data, name: str, check: Callable[[Encoded], None] = lambda header: None
+) -> Decoded:
     """What `decode` gives for a file with this content.
 
     Args:
         data: all bytes of the file.
         name: what errors call it.
+        check: called with the header before any pixels are decoded; it may raise an `InputError`.
     """
     encoded = _encoded(data, name)
+    check(encoded)
     return _decoded(encoded, encoded.ancillary, name)
 
 
@@ -124,14 +128,22 @@ def decode_both(path: Path) -> tuple[Decoded, Decoded]:
 
     They differ in size: each has the pixels of its camera.
     """
-    name = str(path)
-    data = _content(path)
+    return decode_both_content(_content(path), str(path))
+
+
+def decode_both_content(
+    data: Data, name: str, check: Callable[[Encoded], None] = lambda header: None
+) -> tuple[Decoded, Decoded]:
+    """What `decode_both` gives for a file with this content; arguments as of `decode_content`."""
     measured = _encoded(data, name)
+    check(measured)
     with named(name):
         photo = thermal.photo(data)
         if photo is None:
             raise UnreadableError("holds no visible photo: give the visible image too.")
         _require_size(photo.image, name)
+    check(photo.image)
+    with named(name):
         boxes = thermal.common_view(photo, measured)
     one, other = (
         _decoded(image, measured.ancillary, name, box)

@@ -83,8 +83,8 @@ def _ancillary(data: Data, chunks: list[_Chunk]) -> Ancillary:
             found.setdefault(kind, bytes(data[at : at + length]))
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             key, _, value = bytes(data[at : at + length]).partition(b"\0")
-            if key in (b"XML:com.adobe.xmp", b"Raw profile type exif"):
-                found.setdefault(key, _text(kind, value))
+            if key in (b"XML:com.adobe.xmp", b"Raw profile type exif") and key not in found:
+                found[key] = _text(kind, value)
     _, _, profile = found.get(b"iCCP", b"").partition(b"\0")
     exif = found.get(b"eXIf") or _raw_profile(found.get(b"Raw profile type exif", b""))
     xmp = found.get(b"XML:com.adobe.xmp", b"")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cddfuse.io.decoders.base import UnreadableError
+from cddfuse.io.decoders.jpeg import segments
 from cddfuse.io.decoders.png import SIGNATURE, png
 from cddfuse.io.thermal.planck import Calibration
 
@@ -22,6 +23,7 @@ _RAW, _PHOTO, _CAMERA, _OVERLAY = 0x01, 0x0E, 0x20, 0x2A
 _VERSIONS = range(100, 200)
 _ENTRY = 32  # bytes of an entry of the directory, and of the header of a record with pixels
 _MOST_PIXELS = 10**8
+_JPEG_LS_FRAME = 0xF7
 
 _OFFSETS = {
     **{"emissivity": 0x20, "distance": 0x24, "reflected": 0x28, "air": 0x2C, "window": 0x30},
@@ -134,6 +136,7 @@ def counts(raw: Raw) -> NDArray[np.uint16]:
     if raw.body.startswith(b"\xff\xd8\xff"):
         import imagecodecs
 
+        _require_frame(raw)
         return _exactly(imagecodecs.jpegls_decode(raw.body), raw)
     flat = np.frombuffer(raw.body, raw.order + "u2", raw.width * raw.height)
     return flat.reshape(raw.height, raw.width).astype(np.uint16)
@@ -151,6 +154,14 @@ def _raw(record: bytes) -> Raw:
     if not 0 < width * height <= _MOST_PIXELS:
         raise ValueError(f"its FLIR image has {width}x{height} pixels")
     return Raw(width, height, order, body)
+
+
+def _require_frame(raw: Raw) -> None:
+    """Refuse JPEG-LS of another size than the record says, before it takes memory."""
+    starts = (start for kind, start, _ in segments(raw.body) if kind == _JPEG_LS_FRAME)
+    sizes = [struct.unpack_from(">HH", raw.body, start + 1) for start in starts]
+    if sizes != [(raw.height, raw.width)]:
+        raise ValueError("its FLIR image is of another size than its record says")
 
 
 def _exactly(array: NDArray[np.uint16], raw: Raw) -> NDArray[np.uint16]:

@@ -1,0 +1,125 @@
+"""The networks that are offered, loaded when they are first asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import nn
+
+from cddfuse.errors import InputError
+from cddfuse.explain.features import decomposes
+from cddfuse.fuse import fuse
+from cddfuse.models import MODELS
+from cddfuse.models.base import FusionModel
+from cddfuse.models.load import DEFAULT, load_network
+from cddfuse.pair import ImagePair
+from cddfuse.serve.queue import check_current
+
+_POINTLESS = ("first", "second")  # methods that give back what they are given
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A network with weights."""
+
+    name: str
+    weights: str | None
+
+    @property
+    def label(self) -> str:
+        """What clients call it; of a file, only the stem is shown."""
+        if self.weights is None:
+            return self.name
+        shown = Path(self.weights).stem if "." in self.weights else self.weights
+        return f"{self.name}={shown}"
+
+    def facts(self) -> dict[str, Any]:
+        """What clients may know of it."""
+        kind = MODELS[self.name]
+        known = kind.card.weights.get(self.weights or "")
+        return {
+            "name": self.label,
+            "task": known.task if known else None,
+            "trained_on": known.trained_on if known else None,
+            "licence": known.licence if known else None,
+            "features": decomposes(kind),
+        }
+
+
+class Networks:
+    """The networks by label.
+
+    Args:
+        words: NAME or NAME=WEIGHTS, the first being the default; none are all that have weights,
+            and the methods without learning.
+        device: as for `cddfuse.models.load.find_device`.
+    """
+
+    def __init__(self, words: Sequence[str] = (), device: str = "auto") -> None:
+        found = [_offer(word) for word in words] or list(_all())
+        self.offers: Mapping[str, Offer] = {offer.label: offer for offer in found}
+        self.default = found[0].label
+        self.ready = False
+        """Whether the default is loaded and has fused once."""
+
+        self._device = device
+        self._loaded: dict[str, FusionModel] = {}
+        self._lock = Lock()
+
+    def get(self, label: str) -> FusionModel:
+        """A network by its label; the empty one is the default."""
+        label = label or self.default
+        if label not in self.offers:
+            raise InputError(
+                f"there is no network of that name here: known are {', '.join(self.offers)}.",
+                "network",
+            )
+        with self._lock:
+            if label not in self._loaded:
+                self._loaded[label] = self._load(self.offers[label])
+            return self._loaded[label]
+
+    def prepare(self) -> None:
+        """Load the default and fuse once, so that the first request does not wait for it."""
+        grey = torch.linspace(0, 1, 64 * 64).reshape(1, 64, 64)
+        fuse(self.get(""), ImagePair(grey, grey.flip(-1)))
+        self.ready = True
+
+    def _load(self, offer: Offer) -> FusionModel:
+        model = load_network(offer.name, None, offer.weights, device=self._device)
+        for module in model.modules():
+            module.register_forward_pre_hook(_check)
+        return model
+
+
+def _check(module: nn.Module, inputs: Any) -> None:
+    """Before each layer: the work ends here if nobody waits for it."""
+    check_current()
+
+
+def _offer(word: str) -> Offer:
+    name, _, weights = word.partition("=")
+    if name not in MODELS:
+        known = ", ".join(MODELS)
+        raise InputError(f"there is no network {name}: known are {known}.", setting="models")
+    return Offer(name, weights or next(iter(MODELS[name].card.weights), None))
+
+
+def _all() -> Sequence[Offer]:
+    """The default network first, then all that have weights, and the methods without learning."""
+    names = sorted(MODELS, key=lambda name: name != DEFAULT)
+    trained = [Offer(name, weights) for name in names for weights in MODELS[name].card.weights]
+    plain = [
+        Offer(name, None)
+        for name, kind in MODELS.items()
+        if not kind.card.weights and not kind.card.parameters and _is_installed(kind)
+    ]
+    return trained + [offer for offer in plain if offer.name not in _POINTLESS]
+
+
+def _is_installed(kind: type[FusionModel]) -> bool:
+    return all(find_spec(name) for name in kind.card.requires)

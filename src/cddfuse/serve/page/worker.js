@@ -1,0 +1,31 @@
+// Runs the network beside the page, which stays responsive.
+
+import * as runtime from "./runtime/ort.wasm.min.mjs";
+import { padded, cropped } from "./padding.js";
+
+runtime.env.wasm.numThreads = 1; // more need headers that plain web servers do not send
+runtime.env.wasm.wasmPaths = new URL("runtime/", self.location.href).href;
+
+const loaded = Promise.all([
+  fetch("network.json").then((answer) => answer.json()),
+  runtime.InferenceSession.create(new URL("network.onnx", self.location.href).href, {
+    executionProviders: ["wasm"],
+  }),
+]);
+
+self.onmessage = async ({ data: { number, first, second, width, height } }) => {
+  try {
+    const [{ multiple_of: multiple, smallest }, session] = await loaded;
+    const sides = { width, height, multiple, smallest };
+    const given = {};
+    for (const [name, image] of Object.entries({ first, second })) {
+      const { image: wider, width: right, height: below } = padded(image, sides);
+      given[name] = new runtime.Tensor("float32", wider, [1, 1, below, right]);
+    }
+    const { fused } = await session.run(given);
+    const image = cropped(fused.data, fused.dims[3], width, height);
+    self.postMessage({ number, fused: image }, [image.buffer]);
+  } catch (error) {
+    self.postMessage({ number, error: `the network fails (${error.message}): use smaller images.` });
+  }
+};

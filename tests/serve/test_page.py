@@ -1,0 +1,194 @@
+"""The page in a real browser."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import numpy as np
+import pytest
+from browsing import chromium, look, opened, violations
+from image_bytes import encoded
+from PIL import Image
+from serving import served
+
+from cddfuse import create_model, fuse
+from cddfuse.io.images import quantize, read_pair
+from cddfuse.serve import assets
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SIZES = {"wide": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[httpx.Client]:
+    with served(networks=("laplacian", "mean")) as client:
+        yield client
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> tuple[Path, Path]:
+    paths = tmp_path / "a.png", tmp_path / "b.png"
+    for path, side in zip(paths, ("visible", "infrared"), strict=True):
+        with Image.open(BytesIO(assets.content(f"examples/1_{side}.webp"))) as picture:
+            mode = "RGB" if side == "visible" else "L"
+            picture.resize((160, 120)).convert(mode).save(path)
+    return paths
+
+
+def address(service: httpx.Client) -> str:
+    return str(service.base_url)
+
+
+def choose(page: "Page", sources: tuple[Path, Path]) -> None:
+    for side, path in zip(("first", "second"), sources, strict=True):
+        page.set_input_files(f"#{side}", path)
+
+
+def drop(page: "Page", where: str, *paths: Path) -> None:
+    """Drop files as a person does."""
+    content = [[path.name, list(path.read_bytes())] for path in paths]
+    transfer = page.evaluate_handle(
+        """files => { const transfer = new DataTransfer();
+        for (const [name, bytes] of files)
+          transfer.items.add(new File([new Uint8Array(bytes)], name));
+        return transfer; }""",
+        content,
+    )
+    page.dispatch_event(where, "drop", {"dataTransfer": transfer})
+
+
+def done(page: "Page") -> None:
+    page.locator("#status", has_text="Done").wait_for()
+
+
+def saved(page: "Page") -> bytes:
+    with page.expect_download() as waiting:
+        page.click("#download")
+    return Path(waiting.value.path()).read_bytes()
+
+
+def test_drop_fuse_slide_zoom_download(
+    browser: "Browser", service: httpx.Client, sources: tuple[Path, Path]
+) -> None:
+    with opened(browser, address(service), viewport=SIZES["wide"]) as page:
+        drop(page, "[data-side=second] .preview", sources[1])
+        drop(page, "[data-side=first]", sources[0])
+        page.locator("[data-side=first] img").wait_for()
+        page.click("#fuse")
+        done(page)
+        assert page.evaluate("document.activeElement.id") == "title"
+        page.focus("#cut")
+        for _ in range(10):
+            page.keyboard.press("ArrowLeft")
+        assert page.input_value("#cut") == "40"
+        assert page.evaluate("getComputedStyle(over).clipPath") == "inset(0px 60% 0px 0px)"
+        width = page.evaluate("stage.offsetWidth")
+        page.locator("#stage").click(position={"x": 0.75 * width, "y": 20})
+        assert page.input_value("#cut") == "75"
+        page.focus("#viewport")
+        for _ in range(3):
+            page.keyboard.press("+")
+        assert page.inner_text("#level") == "4x"
+        assert page.evaluate("stage.offsetWidth") == 640
+        page.keyboard.press("-")
+        assert page.evaluate("stage.offsetWidth") == 320
+        expected = quantize(fuse(create_model("laplacian"), read_pair(*sources)))
+        np.testing.assert_array_equal(Image.open(BytesIO(saved(page))), expected)
+        page.select_option("#format", "tiff")
+        assert saved(page).startswith(b"II*\0")
+
+
+def test_two_files_at_once_swap_and_clear(
+    browser: "Browser", service: httpx.Client, sources: tuple[Path, Path]
+) -> None:
+    with opened(browser, address(service)) as page:
+        assert violations(page) == []
+        drop(page, "main", *sources)
+        shown = page.locator(".preview p")
+        shown.get_by_text("a.png").wait_for()
+        assert shown.all_inner_texts() == ["a.png", "b.png"]
+        page.click("#swap")
+        page.locator("[data-side=first] p", has_text="b.png").wait_for()
+        page.click("#clear")
+        assert shown.all_inner_texts() == ["Drop an image here"] * 2
+        page.click("#fuse")
+        page.locator("#error", has_text="The first image is missing").wait_for()
+
+
+def test_errors_are_said(browser: "Browser", service: httpx.Client, tmp_path: Path) -> None:
+    texts = tmp_path / "<img src=x onerror=alert(1)>.png", tmp_path / "b.png"
+    for path in texts:
+        path.write_bytes(b"hello")
+    with opened(browser, address(service)) as page:
+        choose(page, texts)
+        page.locator("[data-side=first] p", has_text="no preview").wait_for()
+        page.click("#fuse")
+        page.locator("#error", has_text="The first image is none of PNG").wait_for()
+        assert page.locator("#error").get_attribute("role") == "alert"
+        assert page.locator(".preview img[src=x]").count() == 0
+        large = tmp_path / "large.png"
+        large.write_bytes(bytes(1_000_001))
+        page.set_input_files("#first", large)
+        page.click("#fuse")
+        page.locator("#error", has_text="larger than 1 MB").wait_for()
+        page.route("**/v1/fuse/events", lambda route: route.abort())
+        small = tmp_path / "small.png"
+        small.write_bytes(encoded(np.zeros((8, 8), np.uint8), "PNG"))
+        choose(page, (small, small))
+        page.click("#fuse")
+        page.locator("#error", has_text="does not answer").wait_for()
+        assert page.is_enabled("#fuse")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_examples_scores_features_and_accessibility(
+    browser: "Browser", service: httpx.Client, size: str, scheme: str
+) -> None:
+    options = {"viewport": SIZES[size], "color_scheme": scheme}
+    with opened(browser, address(service), **options) as page:
+        page.click("[data-example='1']")
+        page.locator("#status", has_text="Example 1").wait_for()
+        page.click("#fuse")
+        done(page)
+        for summary in ("#scores summary", "#features summary"):
+            page.click(summary)
+        page.locator("#scores table").wait_for()
+        page.locator("#features figure img").last.wait_for()
+        rows = page.locator("#scores tbody th").all_inner_texts()
+        assert rows == ["fused", "first image", "second image", "mean", "maximum"]
+        assert page.locator("#scores strong").count() >= 8
+        assert violations(page) == []
+        look(page, f"page-{size}-{scheme}")
+        assert page.evaluate("document.documentElement.scrollWidth <= screen.width")
+
+
+def test_page_of_the_api(browser: "Browser", service: httpx.Client) -> None:
+    with opened(browser, f"{address(service)}/api.html", viewport=SIZES["phone"]) as page:
+        page.locator("h2", has_text="POST /v1/score").wait_for()
+        assert "required" in page.inner_text("table >> nth=0")
+        assert violations(page) == []
+        look(page, "api-phone")
+        assert page.evaluate("document.documentElement.scrollWidth <= screen.width")
+
+
+def test_work_can_be_cancelled(
+    browser: "Browser", service: httpx.Client, sources: tuple[Path, Path]
+) -> None:
+    with opened(browser, address(service)) as page:
+        page.route("**/v1/fuse/events", lambda route: None)  # it is never answered
+        choose(page, sources)
+        page.click("#fuse")
+        page.click("#cancel")
+        page.locator("#status", has_text="Cancelled").wait_for()
+        assert page.is_enabled("#fuse")

@@ -1,0 +1,217 @@
+"""The page without a server, in a real browser: the same picture as Python, no other request."""
+
+import functools
+import threading
+import warnings
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from browsing import chromium, look, opened, violations
+from image_bytes import encoded, noise, tensor
+from PIL import Image
+
+from cddfuse import create_model, fuse
+from cddfuse.cli import run
+from cddfuse.errors import InputError
+from cddfuse.io.images import quantize, read_pair
+from cddfuse.metrics import score
+from cddfuse.models import FusionModel, save_weights
+from cddfuse.serve import assets
+from cddfuse.serve.static import runtime_files
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def network() -> FusionModel:
+    """The small network, with weights that change the image although nobody has trained them."""
+    torch.manual_seed(3)
+    model = create_model("cddfuse_small")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "excite" in name:
+                weight.normal_(std=0.05)  # tokens count, and hardly a pixel is clipped
+    return model
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of onnxruntime-web; the test is skipped where npm does not give them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        try:
+            return runtime_files()[0].parent
+        except InputError as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def site(
+    network: FusionModel, parts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of the page, as a plain web server gives it."""
+    folder = tmp_path_factory.mktemp("static")
+    save_weights(network, folder / "small.safetensors")
+    words = ["serve", "--static", folder / "page", "--weights", folder / "small.safetensors"]
+    with warnings.catch_warnings():  # those of the exporter, which the command silences
+        assert run([*map(str, words), "--runtime", str(parts), "--quiet"]) == 0
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder / "page"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as found:
+        yield found
+
+
+def fused_in(page: "Page", first: Path, second: Path) -> np.ndarray:
+    page.set_input_files("#first", first)
+    page.set_input_files("#second", second)
+    page.click("#fuse")
+    page.locator("#error:not(:empty), #status:has-text('Done')").first.wait_for()
+    assert page.inner_text("#error") == ""
+    with page.expect_download() as waiting:
+        page.click("#download")
+    picture = Image.open(waiting.value.path()).convert("RGB")
+    return np.asarray(picture).astype(int)
+
+
+def difference(network: FusionModel, found: np.ndarray, *sources: Path, **how: object) -> int:
+    expected = quantize(fuse(network, read_pair(*sources), **how)).astype(int)  # type: ignore[arg-type]
+    expected = expected if expected.ndim == 3 else np.repeat(expected[..., None], 3, -1)
+    return int(np.abs(found - expected).max())
+
+
+def written(folder: Path, name: str, data: bytes) -> Path:
+    (folder / name).write_bytes(data)
+    return folder / name
+
+
+def test_same_picture_as_python(
+    browser: "Browser", site: str, network: FusionModel, tmp_path: Path
+) -> None:
+    names = "examples/1_visible.webp", "examples/1_infrared.webp"
+    street = [Image.open(BytesIO(assets.content(name))) for name in names]
+    sizes = {"whole": (400, 300), "odd": (133, 77), "tiny": (5, 3)}
+    with opened(browser, site) as page:
+        for name, size in sizes.items():
+            colours = written(tmp_path, f"{name}.png", encoded(street[0].resize(size), "PNG"))
+            grey = street[1].convert("L").resize(size)
+            heat = written(tmp_path, f"{name}_heat.png", encoded(grey, "PNG"))
+            found = fused_in(page, colours, heat)
+            assert difference(network, found, colours, heat) <= 1
+            mean = fuse(create_model("mean"), read_pair(colours, heat))
+            assert np.abs(found - quantize(mean)).max() > 3  # it is the network
+            assert difference(network, fused_in(page, heat, colours), heat, colours) <= 1
+        page.check("#stretch")
+        assert difference(network, fused_in(page, colours, heat), colours, heat, stretch=True) <= 1
+        page.uncheck("#stretch")
+        page.select_option("#colour", "grey")
+        assert difference(network, fused_in(page, colours, heat), colours, heat, grey=True) <= 1
+        turned = Image.Exif()
+        turned[274] = 6
+        photo = encoded(Image.fromarray(noise(40, 56)), "JPEG", quality=95, exif=turned)
+        first = written(tmp_path, "a.jpg", photo)
+        assert difference(network, fused_in(page, first, first), first, first, grey=True) <= 2
+
+
+def test_scores_accessibility_and_hosts(browser: "Browser", site: str) -> None:
+    with opened(browser, site, viewport={"width": 390, "height": 844}) as page:
+        page.click("[data-example='2']")
+        page.locator("#status", has_text="Example 2").wait_for()
+        page.click("#fuse")
+        page.locator("#status", has_text="Done").wait_for()
+        page.click("#scores summary")
+        page.locator("#scores table").wait_for()
+        assert not page.locator("#features").is_visible()
+        assert page.locator("#resize").count() == 0
+        assert page.locator("#colour option").all_inner_texts() == [
+            "as in the colour image",
+            "none",
+        ]
+        assert page.inner_text("#about") == "With weights from a file."
+        assert violations(page) == []
+        look(page, "static-phone")
+
+
+def test_scores_are_those_of_the_library(browser: "Browser", site: str) -> None:
+    image = noise(20, 30)
+    levels = [np.ascontiguousarray(x) for x in (image, image[::-1], image[:, ::-1])]
+    files = [encoded(x, "PNG") for x in levels]
+    with opened(browser, site) as page:
+        found = page.evaluate(
+            """async images => {
+            const { scores } = await import("./engine.js");
+            const [fused, first, second] = images.map(
+              bytes => new Blob([new Uint8Array(bytes)], { type: "image/png" }));
+            return (await scores({ first, second }, fused)).rows; }""",
+            [list(data) for data in files],
+        )
+    fused, first, second = (tensor(x)[None] for x in levels)
+    expected = score(fused, first, second, ["EN", "SD", "SF", "MI", "SCD"])
+    assert found["fused"] == pytest.approx({x: y.item() for x, y in expected.items()}, rel=1e-6)
+    assert set(found) == {"fused", "first", "second", "mean", "max"}
+
+
+def test_what_it_cannot_read_is_said(browser: "Browser", site: str, tmp_path: Path) -> None:
+    good = written(tmp_path, "good.png", encoded(noise(20, 30), "PNG"))
+    clear = Image.new("RGBA", (30, 20), (10, 20, 30, 40))
+    cases = {
+        "has 16 bits": encoded(noise(20, 30, bits=16), "PNG"),
+        "is no image": encoded(noise(20, 30), "TIFF"),
+        "transparent": encoded(clear, "PNG"),
+        "of one size": encoded(noise(20, 31), "PNG"),
+    }
+    with opened(browser, site) as page:
+        for text, data in cases.items():
+            page.set_input_files("#first", written(tmp_path, f"{text}.png", data))
+            page.set_input_files("#second", good)
+            page.click("#fuse")
+            page.locator("#error", has_text=text).wait_for()
+
+
+def test_folder_that_exists_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page").mkdir()
+    assert run(["serve", "--static", str(tmp_path / "page")]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert run(["serve", "--weights", "x"]) == 2
+    assert "--static" in capsys.readouterr().err
+    with pytest.raises(InputError, match="lacks files of onnxruntime-web"):
+        runtime_files(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="install Node"):
+        runtime_files()
+
+
+def test_runtime_that_is_not_the_published_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text('#!/bin/sh\necho other > "$5/other.tgz"\n')
+    npm.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("shutil.which", lambda name: str(npm))
+    with pytest.raises(InputError, match="not what was published"):
+        runtime_files()
