@@ -12,6 +12,7 @@ from rich.console import Console
 from cddfuse.cli import record
 from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
 from cddfuse.cli.flags.alignment import AlignmentFlags, warning
+from cddfuse.cli.flags.scale import ScaleFlags
 from cddfuse.cli.flags.thermal import ThermalFlags
 from cddfuse.cli.flags.video import VideoFlags
 from cddfuse.cli.flags.volumes import VolumeFlags
@@ -39,6 +40,7 @@ def fuse(
     thermal: ThermalFlags = ThermalFlags(),  # noqa: B008
     colour: Literal["ycbcr", "lab", "per-channel", "grey"] = "ycbcr",
     volumes: VolumeFlags = VolumeFlags(),  # noqa: B008
+    scale: ScaleFlags = ScaleFlags(),  # noqa: B008
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
@@ -100,6 +102,7 @@ def fuse(
         ranges=thermal.ranges(output, range, overwrite=overwrite),
         thermal=thermal.reading(),
         volumes=volumes.reading(),
+        shard=scale.part(),
     )
     source = open_source(first, second, reading)
     medical = source.kind == "volume"

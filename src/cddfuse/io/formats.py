@@ -16,6 +16,7 @@ from cddfuse.io.folders import PairedPaths, pair_folders
 from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
 from cddfuse.io.ranges import Ranges, resolve
+from cddfuse.io.shards import Shard
 from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.io.thermal.reading import ThermalReading, pair_in, pairs_in
 from cddfuse.io.video.settings import SUFFIXES as VIDEO_SUFFIXES
@@ -48,6 +49,8 @@ class Reading:
     thermal: ThermalReading = field(default_factory=ThermalReading)
     """What is done with temperatures."""
     volumes: VolumeReading = field(default_factory=VolumeReading)
+    shard: Shard | None = None
+    """The share of a folder that is read; all of it by default."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,10 @@ def _check(name: str, first: Path, reading: Reading) -> None:
     """Refuse settings that do not go with a format, or with each other."""
     if name != "volume" and reading.volumes != VolumeReading():
         raise InputError(f"{first} is no medical volume: leave out the settings of volumes.")
+    if reading.shard and name != "folder":
+        raise InputError(
+            f"{first} cannot be divided into shards: only folders of images can.", setting="shard"
+        )
     if reading.transform and not FORMATS[name].transforms:
         raise InputError(
             f"{first} cannot be read with a transform: only images and folders of images can.",
@@ -195,7 +202,9 @@ def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImageP
             raise
         pairing = own
     found = _image_pairs(pairing.pairs, pairing.notes, reading)
-    return replace(found, skipped=pairing.left_out, folder=True)
+    shard = reading.shard
+    left_out = [each for each in pairing.left_out if not shard or shard.holds(each.path.name)]
+    return replace(found, skipped=left_out, folder=True, shard=shard)
 
 
 def _image_pairs(
@@ -267,6 +276,8 @@ def _video_file(source: Source[Loaded], writing: Writing) -> Sink:
         raise InputError(
             f"{writing.output} is the name of a video: give clips or folders for it.", "output"
         )
+    if isinstance(source, ImagePairs) and source.shard:
+        raise InputError("a clip needs all frames: leave out the shard.", "shard")
     output = writing.output.with_stem(writing.output.stem + writing.suffix)
     return clip_file(source, output, writing.clip, bits=writing.bits, overwrite=writing.overwrite)
 

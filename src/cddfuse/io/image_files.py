@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -17,6 +17,7 @@ from cddfuse.io.images import load_pair, write_image
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges
+from cddfuse.io.shards import Shard
 from cddfuse.io.source import Entry, Kind, Loaded, PlainSink
 from cddfuse.registration import Transform, draw
 
@@ -29,7 +30,7 @@ class ImagePairs:
 
     kind: ClassVar[Kind] = "images"
     pairs: Sequence[PairedPaths]
-    """Their names are unique."""
+    """Those of all shards; their names are unique."""
 
     skipped: Sequence[Skipped] = ()
     """Files that look like images and belong to no pair."""
@@ -50,14 +51,23 @@ class ImagePairs:
     folder: bool = False
     """Whether they are the pairs of folders, and results go to a folder."""
 
+    shard: Shard | None = None
+    """The share of the pairs that is read; None reads all."""
+
+    @cached_property
+    def own(self) -> Sequence[PairedPaths]:
+        """The pairs of the shard."""
+        shard = self.shard
+        return [pair for pair in self.pairs if shard.holds(pair.name)] if shard else self.pairs
+
     @property
     def length(self) -> int:
-        """Number of pairs."""
-        return len(self.pairs)
+        """Number of pairs of the shard."""
+        return len(self.own)
 
     def __iter__(self) -> Iterator[Entry[Loaded]]:
-        """The pairs in order."""
-        for pair in self.pairs:
+        """The pairs of the shard, in order."""
+        for pair in self.own:
             both = f"{pair.first} and {pair.second}"
             origin = str(pair.first) if pair.first == pair.second else both
             yield Entry(pair.name, origin, partial(self._read, pair))
