@@ -37,6 +37,9 @@ class Findings:
     peak: int = 0
     """Largest memory of a process, in bytes."""
 
+    grown: int = 0
+    """Bytes that the memory of a process grew by for one input at most."""
+
     slowest: float = 0.0
     """Seconds of a processor that one input took at most."""
 
@@ -131,8 +134,11 @@ def _take(findings: Findings, facts: dict[str, Any], log: Any) -> None:
         facts |= {"outcome": "fault", "what": f"takes {facts['seconds']:.0f} s"}
     findings.outcomes[f"{facts.get('target')} {facts['outcome']}"] += 1
     findings.peak = max(findings.peak, facts.get("peak", 0))
+    findings.grown = max(findings.grown, facts.get("grown", 0))
     findings.slowest = max(findings.slowest, facts.get("seconds", 0))
     findings.warned.update(facts.get("warned", ()))
+    if facts.get("grown", 0) > MEMORY / 8:
+        print(f"large: {json.dumps(facts)}", file=log, flush=True)
     if facts["outcome"] == "fault":
         findings.faults.append(facts)
         print(json.dumps(facts), file=log, flush=True)
@@ -166,7 +172,7 @@ def _table(findings: Findings) -> str:
     total = sum(findings.outcomes.values())
     lines.append(
         f"{total} inputs, {len(findings.faults)} faults; slowest {findings.slowest:.1f} s of CPU, "
-        f"largest process {findings.peak / 1e9:.2f} GB"
+        f"largest process {findings.peak / 1e9:.2f} GB, most for one {findings.grown / 1e9:.2f} GB"
     )
     lines += [f"warned {count} times: {text}" for text, count in findings.warned.most_common()]
     return "\n".join(lines)

@@ -196,8 +196,7 @@ def _recipe(path: Path, random: Random) -> None:
 def _transform(path: Path, random: Random) -> None:
     """A transform, applied."""
     found = read_transform(path)
-    one, other = (torch.rand(1, height, width) for width, height in ((9, 7), (9, 7)))
-    draw(found, ImagePair(one, other, "a"))
+    draw(found, ImagePair(*torch.rand(2, 1, *seeds.SIZE), "a"))
 
 
 def _labels(path: Path, random: Random) -> None:
@@ -210,8 +209,8 @@ def _labels(path: Path, random: Random) -> None:
 def _record(path: Path, random: Random) -> None:
     """The value range that is stored beside results."""
     path.rename(path.with_name("fuse.json"))
-    ranges_for(path.parent, Asked(), overwrite=False)
-    ranges_for(path.parent, Asked(texts=("first=1:2",)), overwrite=False)
+    asked = random.choice((Asked(), Asked(), Asked(mapping=path.parent), Asked(agc="plateau")))
+    ranges_for(path.parent, asked, overwrite=False)
 
 
 def _words(path: Path, random: Random) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 from cddfuse.errors import InputError
 from cddfuse.io import decode
 from cddfuse.io.decode import SUFFIXES
+from cddfuse.io.files import remove_abandoned
 from cddfuse.io.folders import PairedPaths, pair_folders
 from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
@@ -145,6 +146,8 @@ def _check(name: str, first: Path, reading: Reading) -> None:
 
 def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
     """Where the results of a source go: what the suffix of the output says, or files of images."""
+    for folder in (writing.output, writing.output.parent):
+        remove_abandoned(folder)
     if source.kind == "volume":
         return _volume_results(source, writing)
     if writing.form == "dcm" or _named(writing.output) == "volume":
