@@ -27,7 +27,8 @@ def folders(tmp_path: Path) -> list[str]:
 
 
 def fuse(folders: list[str], output: Path, *flags: str) -> int:
-    return run(["fuse", *folders, "-o", str(output), "--model", "mean", *flags])
+    model = () if any(flag.startswith("--model") for flag in flags) else ("--model", "mean")
+    return run(["fuse", *folders, "-o", str(output), *model, *flags])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -47,8 +48,10 @@ def test_shards_together_are_the_whole(folders: list[str], tmp_path: Path, capsy
     assert len(done) == len(set(done)) == COUNT
     assert sorted(codes) == [0, 0, 0, 1]
     assert lone == 1
-    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
-    assert "fuse.json" in contents(tmp_path / "parts")
+    parts = contents(tmp_path / "parts")
+    del parts["fuse.key.json"]
+    assert parts == contents(tmp_path / "whole")
+    assert "fuse.json" in parts
 
 
 def test_each_shard_alone_has_the_range_of_the_folder(folders: list[str], tmp_path: Path) -> None:
@@ -58,6 +61,22 @@ def test_each_shard_alone_has_the_range_of_the_folder(folders: list[str], tmp_pa
         fuse(folders, output, f"--shard={number}/3")
         ranges.append((output / "fuse.json").read_text())
     assert len(set(ranges)) == 1
+
+
+def test_shards_of_other_weights_or_settings_are_refused(
+    folders: list[str], tmp_path: Path, capsys: Say
+) -> None:
+    fuse(folders, tmp_path / "out", "--shard=1/2")
+    for flags, other in (
+        ("--model=max", "network"),
+        ("--stretch", "stretch"),
+        ("--strip", "strip"),
+    ):
+        capsys.readouterr()
+        assert fuse(folders, tmp_path / "out", "--shard=2/2", flags) == 2
+        assert f"were made with another {other}: use the same" in capsys.readouterr().err
+    assert fuse(folders, tmp_path / "out", "--shard=2/2") in (0, 1)
+    assert fuse(folders, tmp_path / "out", "--shard=2/2", "--stretch", "--overwrite") in (0, 1)
 
 
 def test_a_shard_may_be_empty(folders: list[str], tmp_path: Path) -> None:

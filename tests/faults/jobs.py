@@ -91,7 +91,7 @@ def _fuse(
 
 
 def _train(sources: Path, output: Path) -> Sequence[object]:
-    settings = ("--crop", 16, "--batch", 1, "--epochs", 1, 1, "--steps", 4, "--preset", "quick")
+    settings = ("--recipe", "reconet", "--crop", 16, "--batch", 1, "--steps", 4)
     often = ("--save-every", 1e-9, "--val-share", 0, "--quiet", "--resume")
     return ["train", sources / "vi", sources / "ir", "-o", output / "run", *settings, *often]
 

@@ -119,7 +119,9 @@ def fuse(
         volumes.writing(grey=medical and (grey or colour == "grey")),
     )
     sink = open_sink(source, writing)
-    model = (network.preferring("mif") if medical else network).load()
+    scale.require_engine(source, output)
+    network = network.preferring("mif") if medical else network
+    model = network.load() if scale.engine == "local" else None
     clip = bool({source.kind, sink.kind} & {"clip", "live", "pages"})
     options = Options(
         grey,
@@ -132,11 +134,13 @@ def fuse(
     console = stderr(quiet)
     for note in (*source.notes, *sink.notes):
         console.print(note)
-    if source.length == 1 and not (clip or medical or os.path.isdir(first)):
+    if model and source.length == 1 and not (clip or medical or os.path.isdir(first)):
         return _fuse_one(model, source, sink, options, console, json)
     whole = sink.path("") == sink.path("0")  # one file for all
     if source.ranges and not (medical and whole):
         record.store(output, source.ranges, whole=whole)
+    if model:
+        scale.note(model, source, writing, options)
     with progress(console) as bar:
         shown = bar.add_task("fuse", total=source.length, rate="")
 
@@ -146,7 +150,11 @@ def fuse(
             bar.update(shown, advance=1, description=name, rate=rate)
 
         try:
-            summary = fuse_all(model, source, sink, options, after=after)
+            summary = (
+                fuse_all(model, source, sink, options, after=after)
+                if model
+                else scale.fuse(network, source, sink, writing, options, after, console.print)
+            )
         except KeyboardInterrupt:
             if source.kind == "live":
                 console.print(f"stopped: what was recorded is in {output}")
