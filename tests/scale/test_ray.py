@@ -54,6 +54,7 @@ def machines() -> Iterator[list[Any]]:
     )
     for name, value in {**ray_fuse._SETTINGS, "PYTHONPATH": here}.items():
         patch.setenv(name, value)
+    _wait_for_machines(patch)
     store = 80 * 2**20
     each = {"num_cpus": 2, "object_store_memory": store, "include_dashboard": False}
     try:
@@ -67,6 +68,25 @@ def machines() -> Iterator[list[Any]]:
     ray.shutdown()
     cluster.shutdown()
     patch.undo()
+
+
+def _wait_for_machines(patch: pytest.MonkeyPatch) -> None:
+    """Ray gives a machine half a minute to start, which is short where others work too."""
+    from ray._private import services
+
+    ask = services.get_node
+
+    def answer(*arguments: Any, **named: Any) -> Any:
+        until = time.monotonic() + 200
+        while True:
+            try:
+                return ask(*arguments, **named)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+
+    patch.setattr(services, "get_node", answer)
 
 
 def run(sources: tuple[Path, Path], output: Path, cluster: Cluster = FEW, **how: Any) -> Merged:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -109,10 +110,12 @@ class ImageFiles(PlainSink):
 
     def prepare(self, pairs: Sequence[PairedPaths]) -> None:
         """Refuse what would replace a source, or go wrong with every pair."""
-        sources = {source.resolve() for pair in pairs for source in (pair.first, pair.second)}
+        real = _RealPaths()
+        sources = {real.of(source) for pair in pairs for source in (pair.first, pair.second)}
         paths = [self.path(pair.name) for pair in pairs]
         for path in paths:
-            if path.resolve() in sources or (self.celsius and beside(path).resolve() in sources):
+            results = (path, beside(path)) if self.celsius else (path,)
+            if not sources.isdisjoint(map(real.of, results)):
                 raise InputError(
                     f"{path} is a source: choose another folder for the results, or a suffix.",
                     setting="output",
@@ -154,6 +157,27 @@ class ImageFiles(PlainSink):
             with replacing(beside(path)) as temporary:
                 tifffile.imwrite(temporary, metadata.celsius, metadata=None, software=False)
         return True
+
+
+class _RealPaths:
+    """Real paths of a million files, with one look at each folder."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, tuple[str, set[str]]] = {}
+
+    def of(self, path: Path) -> str:
+        """The path without links."""
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder), _links(folder)
+        real, links = self._folders[folder]
+        return os.path.realpath(path) if name in links else os.path.join(real, name)
+
+
+def _links(folder: str) -> set[str]:
+    with suppress(OSError), os.scandir(folder or ".") as entries:
+        return {entry.name for entry in entries if entry.is_symlink()}
+    return set()
 
 
 def beside(path: Path) -> Path:

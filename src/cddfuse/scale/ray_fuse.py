@@ -33,7 +33,12 @@ _DEATHS = 5  # of each worker, before any is ready
 _CHECKED = 4  # blocks whose alignment is looked at
 _STORE = 100 * 2**20  # bytes for objects of Ray; paths need little
 # Ray gives its workers the lowest priority by default, so that they starve on busy machines.
-_SETTINGS = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+# Its agents have half a minute to start, which is too short there too.
+_SETTINGS = {
+    "RAY_worker_niceness": "0",
+    "RAY_agent_register_timeout_ms": "240000",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -348,22 +353,24 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
     if ray.is_initialized():  # by the program that calls
         yield ray
         return
-    before = {name: os.environ.get(name) for name in _SETTINGS}
-    os.environ.update({name: value for name, value in _SETTINGS.items() if not before[name]})
     own: dict[str, Any] = {"address": cluster.address}
     if cluster.address is None:
         cpus = max(2, cluster.workers * cluster.cpus)  # logical ones: one stays for Ray itself
         own = {"num_cpus": cpus, "object_store_memory": _STORE, "include_dashboard": False}
     env = {"env_vars": {"OMP_NUM_THREADS": str(cluster.cpus)}}
+    before = {name: os.environ.get(name) for name in _SETTINGS}
+    os.environ.update({name: value for name, value in _SETTINGS.items() if not before[name]})
     try:
-        ray.init(**own, runtime_env=env, logging_level="error", log_to_driver=False)
+        try:
+            ray.init(**own, runtime_env=env, logging_level="error", log_to_driver=False)
+        except Exception as error:  # of many kinds
+            where = f"at {cluster.address}" if cluster.address else "here"
+            raise InputError(
+                f"Ray does not answer or start {where} ({_line(error)}): start a cluster with `ray "
+                "start` and name its address, or do without.",
+                setting="address",
+            ) from error
         yield ray
-    except (ConnectionError, ray.exceptions.RaySystemError) as error:
-        raise InputError(
-            f"there is no Ray cluster at {cluster.address} ({_line(error)}): start one with `ray "
-            "start`, or leave the address out.",
-            setting="address",
-        ) from error
     finally:
         ray.shutdown()
         for name, value in before.items():
