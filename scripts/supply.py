@@ -132,9 +132,7 @@ def licences(extras: Sequence[str]) -> int:
     for part in found:
         print(f"{'' if part.allowed else 'NOT ALLOWED '}{part.name} {part.version}: {part.licence}")
     refused = [part.name for part in found if not part.allowed]
-    print(
-        f"{len(found)} packages, {len(refused)} not allowed{': ' * bool(refused)}{', '.join(refused)}"
-    )
+    print(f"{len(found)} packages, {len(refused)} not allowed", *refused)
     return 1 if refused else 0
 
 
@@ -147,7 +145,7 @@ def sbom(path: Path) -> int:
 
 
 def lock(path: Path, extras: Sequence[str]) -> int:
-    """Write all versions with their hashes: `pip install --require-hashes -r FILE` takes no others."""
+    """Write all versions with their hashes; `pip install --require-hashes -r FILE` checks them."""
     chosen = [f"--extra={extra}" for extra in extras]
     options = ("--generate-hashes", "--allow-unsafe", "--strip-extras", "--quiet", "--no-header")
     command = [sys.executable, "-m", "piptools", "compile", *options, *chosen]

@@ -1,7 +1,9 @@
 """A folder on a cluster of two simulated machines, one of which is killed in the middle."""
 
+import contextlib
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -55,11 +57,10 @@ def machines() -> Iterator[list[Any]]:
     for name, value in {**ray_fuse._SETTINGS, "PYTHONPATH": here}.items():
         patch.setenv(name, value)
     _wait_for_machines(patch)
-    store = 80 * 2**20
-    each = {"num_cpus": 2, "object_store_memory": store, "include_dashboard": False}
     try:
-        cluster = Simulated(initialize_head=True, head_node_args=each)
-        other = cluster.add_node(num_cpus=2, object_store_memory=store)
+        head = {**_machine(), "include_dashboard": False}
+        cluster = Simulated(initialize_head=True, head_node_args=head)
+        other = cluster.add_node(**_machine())
         ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
     except Exception as error:  # it gives a machine half a minute, and then raises this
         patch.undo()
@@ -68,6 +69,18 @@ def machines() -> Iterator[list[Any]]:
     ray.shutdown()
     cluster.shutdown()
     patch.undo()
+
+
+def _machine() -> dict[str, int]:
+    """Two logical CPUs. With ports of its own, a machine does not wait for its agents."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for each in sockets:
+            each.bind(("", 0))
+        ports = [int(each.getsockname()[1]) for each in sockets]
+    facts = dict(zip((*names, "runtime_env_agent_port"), ports, strict=True))
+    return {**facts, "num_cpus": 2, "object_store_memory": 80 * 2**20}
 
 
 def _wait_for_machines(patch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,7 @@ class _Pool:
         """Promises by what will be there: a block, or a worker that is ready."""
 
         self._machines: dict[Any, str] = {}
-        self._broken: list[str] = []
+        self._idle: list[Any] = []
         self.lost = 0
         self.notes: list[str] = []
 
@@ -283,9 +283,10 @@ class _Pool:
                 self._machines[worker] = value
             else:
                 yield value, self._machines[worker]
-            if self._waiting:
-                following = self._waiting.popleft()
-                self._busy[worker.fuse.remote(following.pairs, following.check)] = worker, following
+            self._idle.append(worker)
+        while self._waiting and self._idle:
+            worker, following = self._idle.pop(), self._waiting.popleft()
+            self._busy[worker.fuse.remote(following.pairs, following.check)] = worker, following
 
     def _refused(self, error: Any) -> None:
         """A worker that cannot do the job: the others go on without it."""
