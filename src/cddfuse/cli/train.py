@@ -183,7 +183,7 @@ def _flags(recipe: Recipe, preset: str) -> type:
         value = getattr(recipe, each.name)
         shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
         parameter = Parameter(
-            help=f"{texts[each.name]} {_rows(recipe) if rows else f'[{preset}: {shown}]'}",
+            help=f"{texts.get(each.name) or ''} {_rows(recipe) if rows else f'[{preset}: {shown}]'}",
             group=GROUPS[recipe.group(each.name)],
             show_default=False,
             consume_multiple=True,
