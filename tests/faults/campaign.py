@@ -38,7 +38,7 @@ _SEVERAL = 4  # kills of one run, before it is left in peace
 _LONGEST = 300.0  # seconds that a run may take on a busy machine
 _LARGE = "64m"
 
-Hook = Callable[[], None]
+Hook = Callable[[], object]
 
 
 @dataclass
@@ -160,9 +160,9 @@ def fresh(place: Place) -> None:
     place.output.mkdir()
 
 
-def run_in_peace(place: Place, **how: bool) -> int:
+def run_in_peace(place: Place, *, again: bool = False) -> int:
     """The exit code of the job."""
-    return waited(fork(place, **how))
+    return waited(fork(place, again=again))
 
 
 def resumed(place: Place, report: Report, kind: str) -> None:
@@ -245,8 +245,8 @@ def no_permission(place: Place, random: Random, report: Report) -> None:
     def close() -> None:
         os.chmod(closed, 0)
 
-    opened, moment = threading.Event(), random.uniform(0, place.seconds)
-    closing = threading.Thread(target=lambda: (opened.wait(moment), close()))
+    moment = random.uniform(0, place.seconds)
+    closing = threading.Timer(moment, close)
     child = fork(place, before=_as_nobody)
     closing.start()
     code = waited(child)
@@ -288,9 +288,8 @@ def two_at_once(place: Place, random: Random, report: Report) -> None:
     fresh(place)
     one = fork(place)
     time.sleep(random.uniform(0, place.seconds / 4))
-    codes = waited(one), waited(fork(place, again=True))
-    other = [fork(place, again=True) for _ in range(2)]
-    codes = (*codes, *map(waited, other))
+    runs = [one, *(fork(place, again=True) for _ in range(2))]
+    codes = [waited(each) for each in runs]
     report.check(set(codes) <= {0, 2}, place, "two at once", f"end with {codes}")
     whole(place, report, "two at once")
     resumed(place, report, "two at once")

@@ -85,8 +85,8 @@ def images() -> Seeds:
         "bits.pbm": b"P4\n32 24\n" + bytes(4 * 24),
         "colour.ppm": b"P6 32 24 255 " + colour.tobytes(),
         "float.pfm": b"Pf\n32 24\n-1.0\n" + values.tobytes(),
-        "deep.jp2": imagecodecs.jpeg2k_encode(deep, codecformat="jp2", reversible=True),
-        "colour.j2k": imagecodecs.jpeg2k_encode(colour, codecformat="j2k", level=60),
+        "deep.jp2": bytes(imagecodecs.jpeg2k_encode(deep, codecformat="jp2", reversible=True)),
+        "colour.j2k": bytes(imagecodecs.jpeg2k_encode(colour, codecformat="j2k", level=60)),
         "colour.avif": encoded(colour, "AVIF", quality=50),
     }
 
@@ -158,7 +158,7 @@ def series() -> Seeds:
 
     affine = grid((2, 2, 3), (-10, -10, -5))
     values = scene((12, 10, 3), affine)
-    found = {}
+    found: Seeds = {}
     for kind, syntax in (("plain", None), ("rle", RLELossless), ("jls", JPEGLSLossless)):
         with TemporaryDirectory() as folder:
             paths = write_series(Path(folder) / "mr", values, affine, compress=syntax)

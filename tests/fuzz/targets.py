@@ -15,6 +15,7 @@ from fuzz import seeds
 
 from cddfuse.cli import run
 from cddfuse.cli.record import Asked, ranges_for
+from cddfuse.colour import Colour
 from cddfuse.errors import InputError
 from cddfuse.evaluate import evaluate
 from cddfuse.io import PairedPaths, Ranges, read_image
@@ -83,7 +84,7 @@ def _fuse(path: Path, random: Random) -> None:
         leave_out=(room / "out",),
     )
     form = random.choice(("png", "tif", "jpg"))
-    colour = random.choice(("ycbcr", "lab", "per-channel", "grey"))
+    colour: Colour = random.choice(("ycbcr", "lab", "per-channel", "grey"))  # type: ignore[assignment]
     summary = _fused(first, second, reading, room / "out", form, Options(colour=colour))
     taken = {*summary.done, *summary.failed}
     require("sound" in taken and "bad" in taken, "every pair is done or has failed")
@@ -196,7 +197,8 @@ def _recipe(path: Path, random: Random) -> None:
 def _transform(path: Path, random: Random) -> None:
     """A transform, applied."""
     found = read_transform(path)
-    draw(found, ImagePair(*torch.rand(2, 1, *seeds.SIZE), "a"))
+    one, other = torch.rand(2, 1, *seeds.SIZE)
+    draw(found, ImagePair(one, other, "a"))
 
 
 def _labels(path: Path, random: Random) -> None:

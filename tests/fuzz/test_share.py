@@ -1,8 +1,10 @@
 """A fixed share of the campaign of `scripts/fuzz`, and that the campaign notices what it should."""
 
+import subprocess
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from fuzz import campaign, inputs, targets
@@ -85,12 +87,12 @@ def test_the_campaign_outlives_a_worker(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "        while True: pass\n"
         "    print(json.dumps({**facts, 'outcome': 'result'}), flush=True)\n"
     )
-    real = campaign.subprocess.Popen
+    real: Any = subprocess.Popen
 
     def start(command: list[str], **options: object) -> object:
-        return real([command[0], str(program), *command[3:]], **options)  # type: ignore[call-overload]
+        return real([command[0], str(program), *command[3:]], **options)
 
-    monkeypatch.setattr(campaign.subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.setattr(campaign, "SLOW", 0.2)
     found = campaign.campaign(0, 5, log=io.StringIO())
     assert found.outcomes == {"mine result": 3, "mine fault": 2}

@@ -114,7 +114,7 @@ def test_thermal(
         record[2:6] = struct.pack("<HH", *(side % 2**16 for side in size))
     photo = encoded(picture(channels=3), "JPEG")
     both = photo_records(photo, Overlay(*overlay))
-    records = {1: bytes(record), 0x20: camera_record(**camera), **both}
+    records = {1: bytes(record), 0x20: camera_record("<", **camera), **both}
     use(target, "a.jpg", flir_jpeg(records))
     use("thermal", "a.fff", fff(records))
 

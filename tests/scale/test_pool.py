@@ -47,11 +47,11 @@ class Objects:
 
     def _start(self, task: Any) -> Any:
         number = len(self.workers)
-        worker = SimpleNamespace(
+        parts = SimpleNamespace(
             prepare=SimpleNamespace(remote=lambda: self._promise(number, None)),
             fuse=SimpleNamespace(remote=lambda pairs, check: self._promise(number, pairs)),
         )
-        worker = _Handle(worker.prepare, worker.fuse)
+        worker = _Handle(parts.prepare, parts.fuse)
         self.workers.append(worker)
         return worker
 

@@ -182,8 +182,9 @@ def _flags(recipe: Recipe, preset: str) -> type:
         rows = get_origin(each.type) is get_origin(Mapping[str, float])
         value = getattr(recipe, each.name)
         shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        text = texts.get(each.name) or ""  # read from the source, which may be closed to the user
         parameter = Parameter(
-            help=f"{texts.get(each.name) or ''} {_rows(recipe) if rows else f'[{preset}: {shown}]'}",
+            help=f"{text} {_rows(recipe) if rows else f'[{preset}: {shown}]'}",
             group=GROUPS[recipe.group(each.name)],
             show_default=False,
             consume_multiple=True,

@@ -4,6 +4,7 @@ The machines share the disk of the sources and results. A worker that dies, with
 alone, loses what it was fusing; others do that again, and results that exist are kept.
 """
 
+import logging
 import os
 import platform
 import time
@@ -363,7 +364,7 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
     os.environ.update({name: value for name, value in _SETTINGS.items() if not before[name]})
     try:
         try:
-            ray.init(**own, runtime_env=env, logging_level="error", log_to_driver=False)
+            ray.init(**own, runtime_env=env, logging_level=logging.ERROR, log_to_driver=False)
         except Exception as error:  # of many kinds
             where = f"at {cluster.address}" if cluster.address else "here"
             raise InputError(
