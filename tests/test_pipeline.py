@@ -289,6 +289,10 @@ def test_bug_in_the_writer_is_not_swallowed(
         fuse(Mean(), pairs)
 
 
+def _at(place: str) -> Callable[[str], Path]:
+    return lambda name: Path(place)
+
+
 def test_relative_names_of_outputs(
     pairs: list[PairedPaths], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -303,7 +307,7 @@ def test_relative_names_of_outputs(
     os.symlink(tmp_path, tmp_path / "inner" / "folder")
     for name in ("link.png", "inner/folder/1_vi.png", "inner/../1_vi.png"):
         with pytest.raises(InputError, match="is a source: choose another folder"):
-            ImageFiles(lambda _, name=name: Path(name), overwrite=True).prepare(pairs)
+            ImageFiles(_at(name), overwrite=True).prepare(pairs)
 
 
 def test_what_another_program_has_written_meanwhile_is_kept(pairs: list[PairedPaths]) -> None:

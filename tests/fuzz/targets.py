@@ -84,7 +84,7 @@ def _fuse(path: Path, random: Random) -> None:
         leave_out=(room / "out",),
     )
     form = random.choice(("png", "tif", "jpg"))
-    colour: Colour = random.choice(("ycbcr", "lab", "per-channel", "grey"))  # type: ignore[assignment]
+    colour: Colour = random.choice(("ycbcr", "lab", "per-channel", "grey"))
     summary = _fused(first, second, reading, room / "out", form, Options(colour=colour))
     taken = {*summary.done, *summary.failed}
     require("sound" in taken and "bad" in taken, "every pair is done or has failed")
