@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 
 # Pages by section. Pages of docs/ that are not here follow in GUIDES, so that none is lost.
 START = ("index.md", "concepts.md")
-GUIDES = ("training.md", "evaluation.md", "explain.md", "sheet.md", "runtime.md")
+GUIDES = ("training.md", "evaluation.md", "explain.md", "sheet.md", "runtime.md", "performance.md")
 MODELS = ("zoo.md", "weights.md")
 REFERENCE = ("metrics.md", "api.md", "architecture.md", "extend.md", "citation.md")
 
@@ -46,7 +46,10 @@ def navigation(pages: Path, verbs: Sequence[str]) -> list[dict[str, Any]]:
     """The sections of the site. Pages that nobody has put into one are among the guides."""
     placed = {*START, *GUIDES, *MODELS, *REFERENCE}
     others = sorted(path.name for path in pages.glob("*.md") if path.name not in placed)
-    results = sorted(f"results/{path.name}" for path in (pages / "results").glob("*.md"))
+    results = sorted(
+        (f"results/{path.name}" for path in (pages / "results").glob("*.md")),
+        key=lambda name: (name != "results/index.md", name),
+    )
     sections = {
         "Start": START,
         "Guides": (*GUIDES, *others),
@@ -133,7 +136,7 @@ def metrics_table() -> str:
 
 
 def definitions() -> str:
-    """A paragraph for each metric: what it computes, its source, and the profiles it is in."""
+    """For each metric: what it computes, its formula, its source, and the profiles it is in."""
     from cddfuse.metrics import PROFILES
 
     paragraphs = []
@@ -146,9 +149,30 @@ def definitions() -> str:
         )
         paragraphs.append(
             f"### `{name}` {{#{name.lower()}}}\n\n{_described(metric.formula)}{size}\n\n"
+            f"{formula(name, metric)}\n\n"
             f"Source: {metric.source or 'none'}. Profiles: {profiles}."
         )
     return "\n\n".join(paragraphs)
+
+
+def formula(name: str, metric: Any) -> str:
+    """The formula of a metric as MathML, which browsers draw without a script."""
+    from latex2mathml.converter import convert
+
+    base, _, index = name.partition("_")
+    left = rf"\text{{{base}}}" + (rf"_{{\text{{{index.replace('_', ' ')}}}}}" if index else "")
+    lines = [f"{left}={metric.latex}"]
+    if metric.over == "each":
+        lines[0] = f"{left}(F,X)={metric.latex}"
+        both = f"{left}(F,A)+{left}(F,B)"
+        mean = rf"\frac{{1}}{{2}}\left({both}\right)"
+        lines.append(f"{left}={both if metric.combine == 'sum' else mean}")
+    # Long formulas scroll on narrow screens.
+    shown = "\n".join(
+        f'<div style="overflow-x: auto; padding: 0.4em 0">{convert(line, display="block")}</div>'
+        for line in lines
+    )
+    return f'<div class="formula">\n{shown}\n</div>'
 
 
 _COMPARES = {

@@ -21,7 +21,8 @@ CASES_HELD = {"2", "11", "30"}  # the last three digits of a name number the sli
 def infrared(data: Path, out: Path) -> None:
     """Visible and infrared; `halved` has whole scenes of MSRS, LLVIP and M3SVD at about half size.
 
-    In these, bodies near the camera and what surrounds them fit into a crop.
+    In these, bodies near the camera and what surrounds them fit into a crop. `squares` has whole
+    images of all sets, for students of networks whose attention spans the image.
     """
     for side in ("vi", "ir"):
         _roadscene(data / "roadscene/train" / side, out, side)
@@ -29,6 +30,10 @@ def infrared(data: Path, out: Path) -> None:
         _llvip(data / "llvip/train" / side, out, side)
         for clip in sorted((data / "m3svd" / side).glob("*.mp4")):
             _m3svd(clip, out, side)
+        for name in ("roadscene", "msrs", "llvip", "m3svd"):
+            for path in sorted((out / name / side).iterdir()):
+                square = cv2.resize(_read(path), (CROP, CROP), interpolation=cv2.INTER_AREA)
+                _write(square, out / "squares" / side / f"{name}_{path.stem}.png")
 
 
 def _roadscene(folder: Path, out: Path, side: str) -> None:

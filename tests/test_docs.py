@@ -3,6 +3,8 @@
 import importlib.util
 import re
 import shlex
+import xml.etree.ElementTree as ElementTree
+from html import unescape
 from pathlib import Path
 from types import ModuleType
 
@@ -97,8 +99,23 @@ def test_site_has_every_page_verb_network_and_metric(generator: ModuleType, tmp_
     for name in PROFILES["corrected"]:
         assert f"| [`{name}`](#{name.lower()}) |" in metrics
         assert f"### `{name}` {{#{name.lower()}}}" in metrics
+        (formula,) = re.findall(
+            rf'### `{name}` .*?<div class="formula">\n(.*?)\n</div>\n', metrics, re.DOTALL
+        )
+        for line in formula.split("\n"):
+            (drawn,) = ElementTree.fromstring(line)
+            assert drawn.tag.endswith("math")
+            assert "\\" not in "".join(drawn.itertext())  # a command that is not known
     for page in (tmp_path / "pages").rglob("*.md"):
         assert "<!-- table:" not in page.read_text().replace("`<!-- table: zoo -->`", "")
+
+
+def test_a_formula_says_how_the_sources_are_combined(generator: ModuleType) -> None:
+    def drawn(profile: str, name: str) -> str:
+        return re.sub(r"<[^>]*>", "", generator.formula(name, PROFILES[profile][name]))
+
+    assert "SSIM=SSIM(F,A)+SSIM(F,B)" in unescape(drawn("paper", "SSIM"))
+    assert "SSIM=12(SSIM(F,A)+SSIM(F,B))" in unescape(drawn("corrected", "SSIM"))
 
 
 def test_a_page_that_nobody_listed_is_a_guide(generator: ModuleType, tmp_path: Path) -> None:

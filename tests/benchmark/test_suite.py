@@ -71,6 +71,14 @@ def test_finished_cells_are_kept(data: Path, tmp_path: Path) -> None:
     assert results.reused == 2
 
 
+def test_kept_results_are_those_on_disk(data: Path, tmp_path: Path) -> None:
+    made = plan(data, "laplacian", "guided")
+    ran(plan(data, "laplacian"), tmp_path / "out")
+    kept = suite.kept_results(made, SOME, tmp_path / "out")
+    assert set(kept.records) == {("mine", "baselines"), ("mine", "laplacian")}
+    assert kept.reused == 2
+
+
 def changed_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     write_image(data / "ir" / "2.png", torch.rand(1, 24, 32), overwrite=True)
     return SOME
@@ -252,20 +260,22 @@ def test_yaml_lists_models_and_data(data: Path, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("models: laplacian", "must be a list"),
-        ("modells: [a]", "keys models, data and fused"),
+        ("modells: [a]", "keys models, data, fused"),
         ("data: [a]", "table from names"),
         ("data: {a: {second: x}}", "needs first"),
         ("[", "no YAML"),
         ("models: [{weights: x}]", "no model"),
         ("data: {a: {first: x, task: car}}", "ivf or mif"),
-        ("", "keys models, data and fused"),
+        ("", "keys models, data, fused"),
+        ("published: {tno: {x: [1, 2]}}", "the eight scores"),
+        ("published: [tno]", "the eight scores"),
     ],
 )
 def test_bad_yaml_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "plan.yaml"
     file.write_text(text)
     with pytest.raises(InputError, match=message):
-        parse((), (), (), file)
+        parse((), ["mine=x"], (), file)
 
 
 @pytest.mark.parametrize(

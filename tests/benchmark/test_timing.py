@@ -42,6 +42,24 @@ def test_networks_take_turns_and_finished_turns_are_kept(
     assert ran[6:] == ["b"]
 
 
+def test_turns_of_a_busy_machine_are_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = iter([99.0, 0.5])
+
+    def turn(arguments: Any) -> dict[str, Any]:
+        load = next(loads)
+        return {**TURN, "load": load, "seconds": load, "peak_bytes": 1}
+
+    monkeypatch.setattr(timing, "_one_turn", turn)
+    assert timing.measure({"a": ()}, {"a": "1"}, tmp_path, turns=0) == ({}, {})
+    timing.measure({"a": ()}, {"a": "1"}, tmp_path, turns=1)
+    assert timing.measure({"a": ()}, {"a": "1"}, tmp_path, turns=0)[0]["a"].load == 99
+    for turns in (1, 0):
+        costs, _ = timing.measure({"a": ()}, {"a": "1"}, tmp_path, turns=turns)
+        assert (costs["a"].load, costs["a"].turns) == (0.5, 1)
+
+
 def test_a_turn_that_fails_is_a_failure_of_its_network(tmp_path: Path) -> None:
     networks: dict[str, tuple[Any, ...]] = {"a": ("nothing", None, None, {}, "cpu")}
     costs, failed = timing.measure(networks, {"a": "1"}, tmp_path, turns=2)

@@ -38,6 +38,26 @@ def test_align_then_fuse(files: list[str], tmp_path: Path, capsys: Say) -> None:
     assert middle.mean() < 0.01
 
 
+def test_clips_of_unregistered_cameras(tmp_path: Path, capsys: Say) -> None:
+    pytest.importorskip("av")
+    from video_clips import write_clip
+
+    clips = [str(tmp_path / name) for name in ("vi.mkv", "ir.mkv")]
+    for path, image in zip(clips, unregistered(TRUTH)[:2], strict=True):
+        levels = (image[0].numpy() * 255).round().astype("uint8")
+        write_clip(Path(path), [levels // 4, levels, levels // 4])
+    t, out = str(tmp_path / "t.json"), tmp_path / "out"
+    assert run(["align", *clips, "-o", t, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["first_to_second"]
+    assert torch.tensor(found).allclose(TRUTH.float(), atol=0.3)
+    words = ["fuse", *clips, "-o", str(out), "--model", "mean", "--transform", t]
+    assert run([*words, "--range", "full"]) == 0
+    scene = modalities()
+    expected = (view(scene.first) + view(scene.second)) / 2
+    middle = (read_image(out / "000001.png") - expected)[:, 40:-40, 40:-40].abs()
+    assert middle.mean() < 0.01
+
+
 def test_a_misaligned_pair_is_noticed(files: list[str], tmp_path: Path, capsys: Say) -> None:
     fuse = ["fuse", *files, "--model", "mean", "-o"]
     assert run([*fuse, str(tmp_path / "a.png")]) == 0

@@ -78,7 +78,10 @@ def test_a_file_in_place_of_the_folder_is_named(data: str, tmp_path: Path, capsy
 
 def test_data_sets_are_listed(capsys: Say) -> None:
     assert run(["data", "list"]) == 0
-    assert "roadscene" in capsys.readouterr().out
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert "(unverified)" in lines["fmb"]
+    assert "(unverified)" not in lines["llvip"]
+    assert "roadscene" in lines
     assert run(["data", "list", "--json"]) == 0
     cards = {card["name"]: card for card in json.loads(capsys.readouterr().out)}
     assert len(cards["tno"]["names"]["test"]) == 25

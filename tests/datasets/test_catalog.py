@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -57,6 +58,16 @@ def test_cards_are_complete_and_lists_have_the_expected_length(card: Card) -> No
     for split in card.splits.values():
         assert split.pairs > 0
         assert not split.listed or len(split.fingerprints()) == split.pairs
+
+
+@pytest.mark.parametrize("card", CATALOG.values(), ids=list(CATALOG))
+def test_facts_that_nobody_checked_are_marked(card: Card) -> None:
+    assert set(card.unverified) <= {field.name for field in fields(card)}
+    for name in ("terms", "size"):
+        marked = card.marked(name, "x") == "x (unverified)"
+        assert marked == (name in card.unverified)
+    if "none stated" in card.terms:  # who would know that from memory?
+        assert "terms" in card.unverified
 
 
 def test_splits_of_a_set_share_no_pair() -> None:

@@ -20,6 +20,10 @@ from cddfuse.io.ranges import Ranges
 from cddfuse.io.source import Loaded
 from cddfuse.io.video.settings import ClipReading
 from cddfuse.io.video.streams import FileStream
+from cddfuse.registration import Transform
+
+SHIFTED = Transform("similarity", ((1, 0, 3), (0, 1, 2), (0, 0, 1)), (48, 32), (60, 40))
+"""The second image is larger, and what the first shows lies 3 to the right and 2 below."""
 
 
 def pairs(first: Path, second: Path | None, **reading: object) -> Iterator[Loaded]:
@@ -247,3 +251,17 @@ def test_what_does_not_fit_together(tmp_path: Path) -> None:
         pairs(one, tmp_path / "i.png")
     sound = write_clip(tmp_path / "s.mkv", [flat(1)], tones=1)
     assert levels(sound, sound) == [(1, 1)]
+
+
+def test_a_transform_draws_the_second_of_each_frame(tmp_path: Path) -> None:
+    large = noise(3, (40, 60))
+    vi = write_clip(tmp_path / "vi.mkv", noise(3))
+    ir = write_clip(tmp_path / "ir.mkv", large)
+    found = list(pairs(vi, ir, transform=SHIFTED))
+    assert len(found) == 3
+    for loaded, levels in zip(found, large, strict=True):
+        drawn = (loaded.pair.second[0].numpy() * 255).round()
+        assert np.array_equal(drawn, levels[2:34, 3:51])
+        assert loaded.covered is None
+    with pytest.raises(InputError, match="the second image is 48x32, and the transform is for"):
+        open_source(vi, vi, Reading(transform=SHIFTED))

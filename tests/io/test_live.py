@@ -23,6 +23,7 @@ from cddfuse.io.ranges import Ranges
 from cddfuse.io.video.live import Frames, Live, MovingRanges, _captured, frames_of
 from cddfuse.models import create_model
 from cddfuse.pipeline import fuse_all
+from cddfuse.registration import Transform
 
 WAIT = 0.02  # seconds between frames
 
@@ -58,6 +59,17 @@ def test_frames_of_two_cameras_are_paired_as_they_come(tmp_path: Path) -> None:
     assert len(greys) == len(names) >= 5
     assert times == sorted(times)
     assert all(abs(other - 100 - one) <= 4 for one, other in greys)
+
+
+def test_a_transform_draws_the_second_of_each_frame(tmp_path: Path) -> None:
+    ramp = np.arange(240, dtype=np.uint8).reshape(12, 20)
+    vi = write_clip(tmp_path / "vi.mkv", [flat(9, (8, 16))] * 4)
+    ir = write_clip(tmp_path / "ir.mkv", [ramp] * 4)
+    move = Transform("similarity", ((1, 0, 1), (0, 1, 2), (0, 0, 1)), (16, 8), (20, 12))
+    full = Ranges.parse(["full"])
+    loaded = next(iter(Live((str(vi), str(ir)), from_file, full, transform=move))).read()
+    drawn = (loaded.pair.second[0].numpy() * 255).round()
+    assert np.array_equal(drawn, ramp[2:10, 1:17])
 
 
 def test_frames_are_dropped_where_there_is_no_time_for_them(tmp_path: Path) -> None:

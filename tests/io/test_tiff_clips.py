@@ -19,6 +19,7 @@ from cddfuse.io.thermal.reading import ThermalReading
 from cddfuse.io.tiff_clips import Clip, ClipPairs
 from cddfuse.models import create_model
 from cddfuse.pipeline import fuse_all
+from cddfuse.registration import Transform
 
 PAGES = noise(5, 37, 50, bits=16)
 
@@ -161,3 +162,13 @@ def test_real_counts_as_a_clip(tmp_path: Path) -> None:
     pair = next(iter(found)).read().pair
     assert torch.equal(pair.first, pair.second)
     assert pair.second.min() == 0
+
+
+def test_a_transform_draws_the_second_of_each_page(tmp_path: Path) -> None:
+    large = noise(5, 47, 60, bits=16)
+    move = Transform("similarity", ((1, 0, 4), (0, 1, 5), (0, 0, 1)), (50, 37), (60, 47))
+    files = clip(tmp_path / "a.tif"), clip(tmp_path / "b.tif", large)
+    ranges = Ranges.parse(["full"])
+    for number, entry in enumerate(source(*files, transform=move, ranges=ranges)):
+        drawn = (entry.read().pair.second[0].numpy() * 65535).round()
+        assert abs(drawn - large[number, 5:42, 4:54]).max() <= 1

@@ -196,7 +196,7 @@ class Hub:
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     hub = Hub(None)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cddfuse.models.weights.HfApi", lambda: hub)
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
     monkeypatch.setattr(CDDFuse, "from_pretrained", hub.from_pretrained)
     return hub
 

@@ -1,5 +1,9 @@
 """The fast form gives what the plain graph gives, in a fraction of its memory."""
 
+from functools import cache
+from typing import Any
+
+import numba
 import numpy as np
 import pytest
 import torch
@@ -122,6 +126,19 @@ def test_patches_cover_every_pixel_once() -> None:
     assert (seen == 1).all()
 
 
+def called(part: Any, *arguments: Any) -> None:
+    """Call a part of kernels, which only compiled functions can."""
+    caller(part)(*arguments)
+
+
+@cache
+def caller(part: Any) -> Any:
+    def call(*arguments: Any) -> None:
+        part(*arguments)
+
+    return numba.njit(call)
+
+
 def filled(*shape: int) -> Array:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
@@ -129,7 +146,7 @@ def filled(*shape: int) -> Array:
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 6, 7, 10, 13])
 def test_products_are_right_for_every_count(count: int) -> None:
     x, matrix, out = filled(count, 12), filled(7, 20), np.full((count + 1, 32), 9, np.float32)
-    products.multiply(x, 3, products.panels(matrix), out, count)
+    called(products.multiply, x, 3, products.panels(matrix), out, count)
     np.testing.assert_allclose(out[:-1, :20], x[:, 3:10] @ matrix, atol=1e-5)
     assert (out[:-1, 20:] == 0).all()
     assert (out[-1] == 9).all()
@@ -139,7 +156,9 @@ def test_products_are_right_for_every_count(count: int) -> None:
 def test_products_of_three_rows_are_a_convolution(count: int) -> None:
     rows, weight = filled(3, count + 2, 5), torch.from_numpy(filled(16, 5, 3, 3))
     out = np.empty((count, 16), np.float32)
-    products.multiply_three(rows[0], rows[1], rows[2], cpu_layers.kernel(weight), out, count)
+    called(
+        products.multiply_three, rows[0], rows[1], rows[2], cpu_layers.kernel(weight), out, count
+    )
     image = torch.from_numpy(rows).permute(2, 0, 1)[None]
     expected = torch.nn.functional.conv2d(image, weight)[0, :, 0].t()
     torch.testing.assert_close(torch.from_numpy(out), expected, atol=1e-5, rtol=0)
@@ -147,7 +166,7 @@ def test_products_of_three_rows_are_a_convolution(count: int) -> None:
 
 def test_products_of_heads() -> None:
     x, out = filled(9, 32), np.empty((2, 8, 8), np.float32)
-    products.squares_of_heads(x, 7, out)
+    called(products.squares_of_heads, x, 7, out)
     query, key = x[:7].reshape(7, 2, 2, 8).transpose(1, 2, 0, 3)
     np.testing.assert_allclose(out, query.swapaxes(1, 2) @ key, atol=1e-5)
 
@@ -164,8 +183,8 @@ def test_a_convolution_with_few_multiplications_is_one(inputs: int, outputs: int
     rows, weight = filled(2 * PAIRS + 2, 12, inputs), filled(outputs, inputs, 3, 3)
     spread, parts = (np.empty((4, PAIRS, 5, size), np.float32) for size in (inputs, outputs))
     out = np.full((PAIRS, 2, 10, outputs), np.nan, np.float32)
-    matrices = winograd.transformed(torch.from_numpy(weight))
-    winograd.convolve_rows(rows, matrices, spread, parts, out)
+    matrices = cpu_layers.transformed(torch.from_numpy(weight))
+    called(winograd.convolve_rows, rows, matrices, spread, parts, out)
     np.testing.assert_allclose(out.reshape(-1, 10, outputs), conv2d(rows, weight), atol=1e-4)
 
 
@@ -174,7 +193,7 @@ def test_depthwise_convolution(*, limited: bool) -> None:
     rows, weight = 3 * filled(3, 9, 32), filled(24, 1, 3, 3)
     out = np.full((7, 40), 9, np.float32)
     by_lanes = depthwise.lanes(weight.reshape(24, 9).T)
-    depthwise.depthwise_row(rows[0], rows[1], rows[2], by_lanes, limited, out)
+    called(depthwise.depthwise_row, rows[0], rows[1], rows[2], by_lanes, limited, out)
     expected = conv2d(np.ascontiguousarray(rows[..., :24]), weight, groups=24)[0]
     if limited:
         expected = expected.clip(0, 6)
@@ -190,7 +209,7 @@ def test_gate_of_groups(inputs: int) -> None:
     sorted_weight = weight.reshape(2, blocks, 8, inputs, inputs, 9).transpose(0, 3, 1, 4, 5, 2)
     sorted_weight = np.ascontiguousarray(sorted_weight)
     out, room = np.full((7, half + 5), 9, np.float32), np.empty((7, 8), np.float32)
-    depthwise.gate_row(rows[0], rows[1], rows[2], sorted_weight, room, out)
+    called(depthwise.gate_row, rows[0], rows[1], rows[2], sorted_weight, room, out)
     # The first channels of all groups lie before the second ones.
     order = np.arange(2 * half).reshape(2, inputs, -1).swapaxes(1, 2).ravel()
     convolved = conv2d(np.ascontiguousarray(rows[..., order]), weight, groups=2 * half // inputs)
@@ -209,7 +228,9 @@ def test_gelu_is_right_over_its_whole_range() -> None:
     weight = np.zeros((2, 1, 1, 1, 9, 8), np.float32)
     weight[..., 4, :] = 1
     out = np.empty((4000, 8), np.float32)
-    depthwise.gate_row(rows[0], rows[1], rows[2], weight, np.empty((4000, 8), np.float32), out)
+    called(
+        depthwise.gate_row, rows[0], rows[1], rows[2], weight, np.empty((4000, 8), np.float32), out
+    )
     expected = torch.nn.functional.gelu(values)[:, None].expand(-1, 8)
     assert np.isnan(out[7]).all()
     out[6:9] = expected[6:9]  # what is not a number reaches its neighbours
@@ -219,8 +240,15 @@ def test_gelu_is_right_over_its_whole_range() -> None:
 def test_exponentials_are_right() -> None:
     values = np.linspace(-87, 88, 100_000, dtype=np.float32)
     one, out = np.ones((len(values), 1), np.float32), np.empty((len(values), 2), np.float32)
-    kernels._couple(np.hstack([one, one]), 0, len(values), values[:, None], 0 * one, out)
+    called(kernels._couple, np.hstack([one, one]), 0, len(values), values[:, None], 0 * one, out)
     np.testing.assert_allclose(out[:, 0], np.exp(values.astype(float)), rtol=3e-7)
+
+
+def test_kernels_are_compiled_for_what_they_are_called_with() -> None:
+    """Else a first run would compile them twice."""
+    Fast(released_model(), 20)(*images(20, 24))
+    for name, signature in kernels.SIGNATURES.items():
+        assert getattr(kernels, name).signatures == [signature], name
 
 
 def test_without_numba_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

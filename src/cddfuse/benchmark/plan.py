@@ -19,6 +19,11 @@ TARGETS: Mapping[Task, str] = {"ivf": "TC", "mif": "TC_first"}
 SPECT image."""
 
 
+Published = Mapping[str, Mapping[str, Sequence[float]]]
+"""By data set and label: the eight scores in the order of `PAPER_EIGHT`, profile `paper`, with the
+stretch, means over all pairs of the published set."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A network, or the folder of a tool's results."""
@@ -36,6 +41,9 @@ class Method:
 
     results: Path | None = None
     """Results of another tool: images, or a folder with those of each data set."""
+
+    unseen: bool = False
+    """Whether the caller knows that the weights were not trained on the images."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,9 @@ class Plan:
 
     methods: tuple[Method, ...]
     data: tuple[DataSet, ...]
+
+    published: Published = field(default_factory=dict)
+    """Figures of others that stand beside those of `benchmark.published`."""
 
 
 def columns(names: Sequence[str], profile: str, task: Task) -> list[tuple[Metric, str]]:
@@ -115,7 +126,7 @@ def parse(
         raise InputError("there are no data sets: name one, such as tno=PATH.", setting="data")
     _require_unique([method.label for method in methods], "methods", "models")
     _require_unique([place.name for place in sets], "data sets", "data")
-    return Plan(tuple(methods), tuple(sets))
+    return Plan(tuple(methods), tuple(sets), _published(content.get("published") or {}, file))
 
 
 def _is_baseline(method: Method) -> bool:
@@ -130,19 +141,51 @@ def _is_baseline(method: Method) -> bool:
     return True
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _yaml(file: Path) -> Any:
     with trouble(f"read {file}"):
         text = file.read_text(encoding="utf-8")
     try:
-        content = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{file} is no YAML: {' '.join(str(error).split())}.") from error
-    known = {"models", "data", "fused"}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content = _yaml(file)
+    known = {"models", "data", "fused", "published"}
     if not isinstance(content, dict) or set(content) - known:
-        raise InputError(f"{file} must be a table with the keys models, data and fused.")
+        raise InputError(f"{file} must be a table with the keys models, data, fused, published.")
     if not isinstance(content.get("data") or {}, dict):
         raise InputError(f"data in {file} must be a table from names to folders.")
     return content
+
+
+def read_published(file: Path) -> Published:
+    """The figures of others in a YAML file: a table from data sets to rows of eight scores."""
+    content = _yaml(file)
+    if isinstance(content, dict) and set(content) == {"published"}:
+        content = content["published"]
+    return _published(content, file)
+
+
+def _published(content: Any, file: Path | None) -> Published:
+    expected = InputError(
+        f"published in {file} must be a table from data sets to labels to the eight scores "
+        f"{', '.join(PAPER_EIGHT)}.",
+        setting="published",
+    )
+    if not isinstance(content, dict):
+        raise expected
+    found: dict[str, dict[str, list[float]]] = {}
+    for data, rows in content.items():
+        if not isinstance(rows, dict):
+            raise expected
+        for label, values in rows.items():
+            numbers = isinstance(values, list) and all(isinstance(x, int | float) for x in values)
+            if not numbers or len(values) != len(PAPER_EIGHT):
+                raise expected
+            found.setdefault(str(data), {})[str(label)] = [float(x) for x in values]
+    return found
 
 
 def _entries(content: Mapping[str, Any], key: str) -> list[Any]:

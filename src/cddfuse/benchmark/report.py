@@ -10,12 +10,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from cddfuse.benchmark import tables
+from cddfuse.benchmark import captions
+from cddfuse.benchmark.captions import MARKS, number
 from cddfuse.benchmark.cells import BASELINE
+from cddfuse.benchmark.data_files import as_csv, as_json
+from cddfuse.benchmark.latex import as_latex
+from cddfuse.benchmark.markdown import as_markdown
 from cddfuse.benchmark.pictures import Crops, pictures, worst_images
-from cddfuse.benchmark.statistics import Paired
+from cddfuse.benchmark.statistics import ALPHA, Paired
 from cddfuse.benchmark.suite import Results
-from cddfuse.benchmark.tables import MARKS, Cell, Column, Row, Table, number
+from cddfuse.benchmark.tables import Cell, Column, Row, Table, tables
 from cddfuse.benchmark.timing import machine
 from cddfuse.errors import InputError
 from cddfuse.io import replacing
@@ -23,13 +27,12 @@ from cddfuse.io import replacing
 PAGE = "report.html"
 _PACKAGES = ("torch", "numpy", "scipy", "numba", "opencv-python-headless", "pillow")
 _WORST = 3
-_ALPHA = 0.05
 
 FILES: dict[str, Callable[[Results, Mapping[str, Any]], str]] = {
-    "tables.md": lambda results, about: tables.as_markdown(results),
-    "tables.tex": lambda results, about: tables.as_latex(results),
-    "per_image.csv": lambda results, about: tables.as_csv(results),
-    "benchmark.json": tables.as_json,
+    "tables.md": lambda results, about: as_markdown(results),
+    "tables.tex": lambda results, about: as_latex(results),
+    "per_image.csv": lambda results, about: as_csv(results),
+    "benchmark.json": as_json,
 }
 
 
@@ -132,22 +135,22 @@ def page(results: Results, facts: Mapping[str, Any], out: Path, *, shown: int, c
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found = tables.tables(results)
+    found = tables(results)
     sets = _sets(results, facts, found, out, shown, crops)
     folder = files("cddfuse.benchmark") / "page"
     context = {
         "sets": [view for view, _ in sets],
-        "tasks": tables.TASKS,
+        "tasks": captions.TASKS,
         "about": facts,
-        "variants": tables.VARIANTS,
+        "variants": captions.VARIANTS,
         "methods": [method.label for method in results.plan.methods],
         "marks": MARKS,
-        "legend": tables.legend(found),
-        "compares": tables.compares(found),
-        "notes": tables.notes(results, found),
+        "legend": captions.legend(found),
+        "compares": captions.compares(found),
+        "notes": captions.notes(results, found),
         "failures": results.failures,
-        "costs": {label: tables.cost_cells(cost) for label, cost in results.costs.items()},
-        "cost_headings": tables.COST_HEADINGS,
+        "costs": {label: captions.cost_cells(cost) for label, cost in results.costs.items()},
+        "cost_headings": captions.COST_HEADINGS,
         "cells": _provenance(results),
         "style": (folder / "style.css").read_text(encoding="utf-8"),
         "script": (folder / "script.js").read_text(encoding="utf-8"),
@@ -225,7 +228,7 @@ def _variant(table: Table, results: Results, reference: str | None) -> dict[str,
     count = sum(test.p == test.p for of in tests.values() for test in of.values())
     return {
         "name": table.variant,
-        "caption": tables.caption(table),
+        "caption": captions.caption(table),
         "expected": table.expected(),
         "brief": table.brief(),
         "columns": [_head(column) for column in table.columns],
@@ -235,7 +238,7 @@ def _variant(table: Table, results: Results, reference: str | None) -> dict[str,
             for label, of in tests.items()
         ],
         "test_count": count,
-        "powerless": 2 * count / 2 ** len(table.images) >= _ALPHA,
+        "powerless": 2 * count / 2 ** len(table.images) >= ALPHA,
         "worst": [
             (label, [table.images[index] for index in order[:_WORST]])
             for label, order in worst_images(table).items()
@@ -262,9 +265,9 @@ def _head(column: Column) -> dict[str, str]:
 def _row(row: Row, table: Table) -> dict[str, Any]:
     return {
         "label": row.label,
-        "extra": tables.row_label(row, table).removeprefix(row.label).removeprefix(", "),
+        "extra": captions.row_label(row, table).removeprefix(row.label).removeprefix(", "),
         "kind": row.kind,
-        "pairs": str(row.images) if row.complete else f"{row.images} of {len(table.images)}",
+        "pairs": str(row.images or "-") if row.complete else f"{row.images} of {len(table.images)}",
         "cells": [_cell(row.cells.get(column.name), table) for column in table.columns],
     }
 
@@ -291,7 +294,7 @@ def _test(test: Paired, column: Column) -> dict[str, str]:
     if not test.images:
         return {"text": "-", "p": "", "kind": "alike"}
     sign = test.difference if column.metric.better == "higher" else -test.difference
-    clear = test.adjusted < _ALPHA
+    clear = test.adjusted < ALPHA
     return {
         "text": f"{test.difference:+.3f}",
         "p": "p " + ("< 0.001" if test.adjusted < 0.001 else f"= {test.adjusted:.3f}")

@@ -15,6 +15,9 @@ from scipy import stats
 from cddfuse.evaluate import Summary
 from cddfuse.evaluate.scores import summarise
 
+ALPHA = 0.05
+"""Level of the tests."""
+
 _RESAMPLES = 2000
 _ALIKE = 1e-9  # relative; less is rounding
 

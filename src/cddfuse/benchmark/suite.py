@@ -132,6 +132,18 @@ def run_plan(
     return results
 
 
+def kept_results(plan: Plan, settings: Settings, out: Path) -> Results:
+    """What earlier runs have left for a plan. Nothing is computed; what is missing is left out."""
+    results = Results(plan, settings)
+    _require_known(plan)
+    for cell in _prepared(plan, settings, out, results):
+        record = Record.read(cell.path)
+        if record is not None:
+            _take(results, cell, record)
+    results.reused = len(results.records)
+    return results
+
+
 def _require_known(plan: Plan) -> None:
     """Refuse names of networks that do not exist: a slip of the pen, not a failure."""
     for method in plan.methods:

@@ -33,6 +33,7 @@ from cddfuse.runtime.work import multiply_adds
 
 HEIGHT, WIDTH = 480, 640
 _REPEATS = 3
+_SLACK = 0.5  # in the mean number of waiting processes
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,16 @@ def measure(
     turns: int = 3,
     after: Callable[[str], None] = lambda label: None,
 ) -> tuple[dict[str, Cost], dict[str, str]]:
-    """Costs by label, and reasons for those that failed. Turns that are stored are not run again.
+    """Costs by label, and reasons for those that failed.
+
+    Turns that are stored are not run again, unless the machine was busy then. Networks without any
+    turn are left out.
 
     Args:
         networks: arguments of `load_network` by label.
         keys: what the cost of each depends on: weights, options, code.
         out: where turns are kept.
-        turns: runs of each.
+        turns: runs of each; 0 takes what is stored.
         after: called with the label of each turn that is done.
     """
     here = json.dumps(machine(), sort_keys=True)
@@ -105,7 +109,11 @@ def measure(
         label: out / f"{hashlib.sha256(f'{keys[label]} {here}'.encode()).hexdigest()[:24]}.json"
         for label in networks
     }
-    done = {label: _stored(path) for label, path in paths.items()}
+    stored = {label: _stored(path) for label, path in paths.items()}
+    quiet = {
+        label: [turn for turn in of if not is_busy(turn["load"])] for label, of in stored.items()
+    }
+    done = quiet if turns else {label: quiet[label] or of for label, of in stored.items()}
     failed: dict[str, str] = {}
     for turn in range(turns):
         for label, arguments in networks.items():
@@ -117,7 +125,12 @@ def measure(
                 except InputError as error:
                     failed[label] = str(error)
             after(label)
-    return {label: _cost(done[label]) for label in networks if label not in failed}, failed
+    return {label: _cost(of) for label, of in done.items() if of and label not in failed}, failed
+
+
+def is_busy(load: float) -> bool:
+    """Whether other programs kept the machine busy: the turns themselves load its cores."""
+    return load > (machine()["cores"] or 1) + _SLACK
 
 
 def _stored(path: Path) -> list[dict[str, Any]]:

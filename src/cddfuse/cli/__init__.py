@@ -37,6 +37,7 @@ VERBS = {
     "benchmark": Verb(
         "cddfuse.cli.benchmark:benchmark", "Score methods on data sets: tables and a report."
     ),
+    "ablate": Verb("cddfuse.cli.ablate:ablate", "Train ablations of CDDFuse, in one table."),
     "explain": Verb("cddfuse.cli.explain:explain", "Show how a network decomposes pairs."),
     "sheet": Verb("cddfuse.cli.sheet:sheet", "Draw a comparison of methods for a paper."),
     "export": Verb(
@@ -45,6 +46,7 @@ VERBS = {
     "data": Verb("cddfuse.cli.data:app", "List data sets, or check a folder against one."),
     "models": Verb("cddfuse.cli.models:models", "List the networks and their weights."),
     "weights": Verb("cddfuse.cli.weights:weights", "Import weights that authors publish."),
+    "doctor": Verb("cddfuse.cli.doctor:doctor", "Show what this installation runs on."),
 }
 
 

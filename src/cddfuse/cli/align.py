@@ -16,6 +16,7 @@ from cddfuse.errors import InputError, exists_already, trouble
 from cddfuse.io import PairedPaths, Ranges, expanded, load_pair, output_format, resolve, write_image
 from cddfuse.io.thermal.reading import pair_in
 from cddfuse.io.transforms import write_transform
+from cddfuse.io.video.settings import names_clip
 from cddfuse.pair import ImagePair
 from cddfuse.registration import (
     Kind,
@@ -53,9 +54,9 @@ def align(
     code is 2.
 
     Args:
-        first: Visible image (PET, SPECT, CT).
-        second: Infrared image (MRI) of the same scene, of any size. Not needed for radiometric
-            files of FLIR that hold a visible photo.
+        first: Visible image (PET, SPECT, CT), or a clip, of which a frame in the middle is taken.
+        second: Infrared image (MRI) of the same scene, of any size, or a clip. Not needed for
+            radiometric files of FLIR that hold a visible photo.
         output: File of the transform (.json).
         kind: What the transform may be: similarity (shift, rotation, scale), affine or homography.
         scale: Pixels of the first image per pixel of the second; by default both images show the
@@ -132,6 +133,10 @@ def _refuse_places(
 
 
 def _read(first: Path, second: Path, texts: tuple[str, ...]) -> ImagePair:
+    if names_clip(first) or names_clip(second):
+        from cddfuse.io.video.opening import middle_pair
+
+        return middle_pair(first, second, Ranges.parse(texts))
     ranges, _ = resolve(Ranges.parse(texts), [PairedPaths(first.stem, first, second)])
     with trouble(f"read {first} and {second}", Exception):
         return load_pair(first, second, name="", ranges=ranges, any_size=True)[0]

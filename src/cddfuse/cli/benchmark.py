@@ -79,11 +79,11 @@ def benchmark(
 
     require_extra()
     from cddfuse.benchmark.cells import Settings
+    from cddfuse.benchmark.markdown import as_markdown
     from cddfuse.benchmark.pictures import parse_crops
     from cddfuse.benchmark.plan import columns, parse
     from cddfuse.benchmark.report import write_report
     from cddfuse.benchmark.suite import Progress, run_plan
-    from cddfuse.benchmark.tables import as_markdown
     from cddfuse.evaluate.report import require_folder
 
     _require_counts(limit, jobs, turns, report.pictures)

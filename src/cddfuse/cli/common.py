@@ -71,6 +71,13 @@ class NetworkFlags(WeightFlags):
         fits = any(weights.task == task for weights in known.card.weights.values())
         return replace(self, task=task) if fits else self
 
+    def trained_for(self) -> Task | None:
+        """The task of the weights; None for files, of which nobody knows."""
+        card = MODELS[self.model or DEFAULT].card if (self.model or DEFAULT) in MODELS else None
+        if card is None or (self.weights and self.weights not in card.weights):
+            return None
+        return card.weights[self.weights].task if self.weights else self.task or card.tasks[0]
+
     def load(self) -> FusionModel:
         """The network, ready to fuse."""
         if self.backend:

@@ -29,6 +29,8 @@ app = App(
 def show(*, json: Flag = False) -> int:
     """List data sets: task, splits with the expected number of pairs, size, terms, source.
 
+    Unverified facts were written down without the authors' page or images at hand.
+
     Args:
         json: Print all facts as JSON: layouts, lists of names, notes.
     """
@@ -46,9 +48,15 @@ def show(*, json: Flag = False) -> int:
     table.add_column("source", overflow="fold", min_width=40)
     for card in CATALOG.values():
         splits = ", ".join(f"{name} {split.pairs}" for name, split in card.splits.items())
-        table.add_row(
-            *map(Text, (card.name, card.task, splits, card.size, card.terms, card.source))
+        shown = (
+            card.name,
+            card.task,
+            card.marked("splits", splits),
+            card.marked("size", card.size),
+            card.marked("terms", card.terms),
+            card.source,
         )
+        table.add_row(*map(Text, shown))
     console.print(table)
     return 0
 
@@ -96,10 +104,11 @@ def compare(
         more = ", ..." if len(found.sizes) > 4 else ""
         console = Console(highlight=False, markup=False, soft_wrap=True)
         console.print(f"{card.title}: {len(found.names)} pairs in {found.first} and {found.second}")
-        console.print(f"size: {sizes}{more} (expected: {card.size})")
+        console.print(f"size: {sizes}{more} (expected: {card.marked('size', card.size)})")
         for part, (here, of) in found.splits.items():
             if here:
-                console.print(f"split {part}: {here} of {of} pairs, by name")
+                count = card.marked("splits", f"split {part}: {here} of {of} pairs, by name")
+                console.print(count)
         if not whole:
             console.print("the pairs are not exactly those of a known split.")
         for problem in found.problems:

@@ -3,6 +3,7 @@
 import json as json_format
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,7 @@ from cddfuse.cli.flags.scale import ScaleFlags
 from cddfuse.cli.flags.thermal import ThermalFlags
 from cddfuse.cli.flags.video import VideoFlags
 from cddfuse.cli.flags.volumes import VolumeFlags
+from cddfuse.cli.hint import Hint, share_of_time
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError, exists_already
@@ -104,7 +106,9 @@ def fuse(
         volumes=volumes.reading(),
         shard=scale.part(),
     )
-    source = open_source(first, second, reading)
+    console = stderr(quiet)
+    with console.status(f"reading {first}"):  # headers of a series, value ranges of a folder
+        source = open_source(first, second, reading)
     medical = source.kind == "volume"
     if medical and stretch:
         raise InputError("slices of a volume have one range: leave the stretch out.", "stretch")
@@ -131,11 +135,12 @@ def fuse(
         check=not alignment.no_check and not medical,
         history=video.history(clip=clip),
     )
-    console = stderr(quiet)
+    share = partial(share_of_time, model, network.trained_for()) if model else (lambda: None)
+    hint = Hint(source.length, share, console.print)
     for note in (*source.notes, *sink.notes):
         console.print(note)
     if model and source.length == 1 and not (clip or medical or os.path.isdir(first)):
-        return _fuse_one(model, source, sink, options, console, json)
+        return _fuse_one(model, source, sink, options, console, json, hint)
     whole = sink.path("") == sink.path("0")  # one file for all
     if source.ranges and not (medical and whole):
         record.store(output, source.ranges, whole=whole)
@@ -148,10 +153,13 @@ def fuse(
             speed = bar.tasks[0].speed
             rate = f"{speed:.2f} {'frames' if clip else 'pairs'}/s" if speed else ""
             bar.update(shown, advance=1, description=name, rate=rate)
+            if model:
+                hint.after_pair()
 
+        limits = replace(options.limits or Limits(), progress=hint.after_part)
         try:
             summary = (
-                fuse_all(model, source, sink, options, after=after)
+                fuse_all(model, source, sink, replace(options, limits=limits), after=after)
                 if model
                 else scale.fuse(network, source, sink, writing, options, after, console.print)
             )
@@ -177,6 +185,7 @@ def _fuse_one(
     options: Options,
     console: Console,
     json: bool,
+    hint: Hint,
 ) -> int:
     entry = next(iter(source))
     place = sink.path(entry.name)
@@ -187,6 +196,7 @@ def _fuse_one(
             speed = bar.tasks[0].speed
             rate = f"%, {60 * speed:.0f} %/min" if speed else "%"
             bar.update(shown, completed=int(100 * share), rate=rate)
+            hint.after_part(share)
 
         limits = replace(options.limits or Limits(), progress=after_part)
         summary = fuse_all(network, source, sink, replace(options, limits=limits))

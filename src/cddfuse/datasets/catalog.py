@@ -83,6 +83,14 @@ class Card:
 
     note: str = ""
 
+    unverified: tuple[str, ...] = ()
+    """Fields that were written down without the authors' page or images at hand. They are marked as
+    unverified wherever they are shown."""
+
+    def marked(self, name: str, text: str) -> str:
+        """A text about a field, marked where the field is unverified."""
+        return f"{text} (unverified)" if name in self.unverified else text
+
     def scene_of(self, name: str) -> str:
         """The scene, clip or patient that a pair is of."""
         found = re.match(self.scene, name.rpartition("/")[2]) if self.scene else None
@@ -120,6 +128,7 @@ def _aanlib(kind: str, test: int, train: int, val: int) -> Card:
             "train": Split(train, f"mri_{low}_train", "train", "training of the shipped weights"),
             "val": Split(val, f"mri_{low}_val", "train", "validation of the shipped weights"),
         },
+        unverified=("terms",),
         scene=_CASE,
         note="Slices of a patient are alike. All but the last three digits of a training pair's "
         "name number the patient.",
@@ -142,6 +151,7 @@ CATALOG: Mapping[str, Card] = {
                 "train": Split(1083, folder="train"),
                 "sample": Split(34, "msrs_sample", "train", "training pairs used in this project"),
             },
+            unverified=("terms",),
             note="Names end in D (day) or N (night). Labels of nine classes, boxes of some.",
         ),
         Card(
@@ -153,6 +163,7 @@ CATALOG: Mapping[str, Card] = {
             "256x256 to 768x576",
             _VI_IR,
             {"test": Split(25, "tno_test", "test", "the pairs of published tables")},
+            unverified=("terms", "note"),
             note="The whole set has some 60 scenes, with frames of three sequences 261 pairs; "
             "papers choose 10, 20, 21, 25, 37, 40 or 42 of them. Several are misregistered.",
         ),
@@ -169,6 +180,7 @@ CATALOG: Mapping[str, Card] = {
                 "train": Split(160, "roadscene_train", "train", "training of the shipped weights"),
                 "val": Split(11, "roadscene_val", "train", "validation of the shipped weights"),
             },
+            unverified=("terms",),
             note="221 pairs. Methods trained on FLIR's set may have seen its scenes.",
         ),
         Card(
@@ -176,13 +188,14 @@ CATALOG: Mapping[str, Card] = {
             "M3FD",
             "ivf",
             "https://github.com/JinyuanLiu-CV/TarDAL",
-            f"{_ASK}",
+            _ASK,
             "1024x768",
             _VI_IR,
             {
                 "fusion": Split(300, folder="M3FD_Fusion"),
                 "detection": Split(4200, folder="M3FD_Detection", note="YOLO or VOC boxes"),
             },
+            unverified=("terms", "splits", "size", "note"),
             note="Classes People, Car, Bus, Lamp, Motorcycle, Truck. The 8:1:1 split of the paper "
             "was not published.",
         ),
@@ -191,7 +204,7 @@ CATALOG: Mapping[str, Card] = {
             "LLVIP",
             "ivf",
             "https://bupt-ai-cz.github.io/LLVIP/",
-            "non-commercial use",
+            "non-commercial use, by the terms in its repository",
             "1280x1024",
             (("visible", "infrared"), *_VI_IR),
             {
@@ -212,6 +225,7 @@ CATALOG: Mapping[str, Card] = {
             "800x600",
             (("Visible", "Infrared"), *_VI_IR),
             {"test": Split(280, folder="test"), "train": Split(1220, folder="train")},
+            unverified=("terms", "splits", "size", "note"),
             note="Labels of fourteen classes.",
         ),
         Card(
@@ -223,6 +237,7 @@ CATALOG: Mapping[str, Card] = {
             "320x240 to 630x460",
             (("VI", "IR"), *_VI_IR),
             {"test": Split(21)},
+            unverified=("terms", "size", "note"),
             note="Collected from other sets: some of its scenes are in TNO too. Its published "
             "scores have the metric profile vifb.",
         ),
@@ -235,6 +250,7 @@ CATALOG: Mapping[str, Card] = {
             "640x480",
             _VI_IR,
             {"clips": Split(220, note="clips of 30 frames a second, not pairs")},
+            unverified=("terms",),
             scene=r"(\d{4}_\d{4})",
             note="Registered clips: neighbouring frames are alike, split by clip.",
         ),

@@ -90,9 +90,6 @@ class Format:
     source: Callable[[Path, Path | None, Reading], Source[Loaded]]
     sink: Callable[[Source[Loaded], Writing], Sink]
 
-    transforms: bool = False
-    """Whether its source applies a transform."""
-
 
 def open_source(first: Path, second: Path | None, reading: Reading) -> Source[Loaded]:
     """The pairs of two files or folders.
@@ -126,9 +123,9 @@ def _check(name: str, first: Path, reading: Reading) -> None:
         raise InputError(
             f"{first} cannot be divided into shards: only folders of images can.", setting="shard"
         )
-    if reading.transform and not FORMATS[name].transforms:
+    if reading.transform and name == "volume":
         raise InputError(
-            f"{first} cannot be read with a transform: only images and folders of images can.",
+            f"{first} is a volume, which its positions align: leave out the transform.",
             setting="transform",
         )
     if reading.transform and reading.resize:
@@ -191,7 +188,7 @@ def _two_clips(first: Path, second: Path, reading: Reading) -> Source[Loaded] | 
     one, other = Clip.of(first), Clip.of(second)
     if one.length == other.length == 1:
         return None
-    mapping = Mapping(reading.resize, reading.thermal.celsius, reading.ranges)
+    mapping = Mapping(reading.resize, reading.thermal.celsius, reading.ranges, reading.transform)
     return ClipPairs.of(one, other, mapping)
 
 
@@ -269,7 +266,7 @@ def _check_frames(source: Source[Loaded], output: Path) -> None:
 def _clips(first: Path, second: Path | None, reading: Reading) -> Source[Loaded]:
     from cddfuse.io.video.opening import open_clip
 
-    return open_clip(first, second, reading.clip, reading.ranges, reading.resize)
+    return open_clip(first, second, reading.clip, reading.ranges, reading.resize, reading.transform)
 
 
 def _video_file(source: Source[Loaded], writing: Writing) -> Sink:
@@ -315,8 +312,8 @@ def _volume_results(source: Source[Loaded], writing: Writing) -> Sink:
 
 
 FORMATS: Mapping[str, Format] = {
-    "image": Format(SUFFIXES, _two_images, _image_files, transforms=True),
-    "folder": Format((), _image_folders, _image_files, transforms=True),
+    "image": Format(SUFFIXES, _two_images, _image_files),
+    "folder": Format((), _image_folders, _image_files),
     "video": Format(VIDEO_SUFFIXES, _clips, _video_file),
     "volume": Format((".nii", ".nii.gz", ".dcm", ".dicom", ".ima"), _two_volumes, _volume_results),
 }

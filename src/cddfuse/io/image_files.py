@@ -20,7 +20,8 @@ from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges
 from cddfuse.io.shards import Shard
 from cddfuse.io.source import Entry, Kind, Loaded, PlainSink
-from cddfuse.registration import Transform, draw
+from cddfuse.io.transforms import located
+from cddfuse.registration import Transform
 
 _DEEP = (".png", ".tif", ".tiff")
 
@@ -83,10 +84,7 @@ class ImagePairs:
             celsius=self.celsius,
             any_size=self.transform is not None,
         )
-        if self.transform is None:
-            return Loaded(images, metadata)
-        second, covered = draw(self.transform, images)
-        return Loaded(images._replace(second=second), metadata, covered)
+        return located(Loaded(images, metadata), self.transform)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges, Readable, resolve_images
 from cddfuse.io.source import Entry, Kind, Loaded
+from cddfuse.io.transforms import located
+from cddfuse.registration import Transform
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Mapping(NamedTuple):
     resize: bool = False
     celsius: bool = False
     ranges: Ranges | None = None
+    transform: Transform | None = None
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,10 @@ class ClipPairs:
         clips = self.first, self.second
         one, other = (clip.decode(number) for clip in clips)
         names = self.first.called(number), self.second.called(number)
-        resize, celsius, ranges = self.mapping
-        return Loaded(*paired((one, other), names, name, resize, ranges, celsius))
+        resize, celsius, ranges, transform = self.mapping
+        any_size = transform is not None
+        pair = paired((one, other), names, name, resize, ranges, celsius, any_size)
+        return located(Loaded(*pair), transform)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Files that hold the transform between two images: small JSON, of a versioned schema."""
+"""Files that hold the transform between two images, small JSON of a versioned schema; its use."""
 
 import json
 import math
@@ -8,11 +8,20 @@ from typing import Any, get_args
 
 from cddfuse.errors import InputError, exists_already, trouble
 from cddfuse.io.files import replacing
-from cddfuse.registration import Kind, Transform
+from cddfuse.io.source import Loaded
+from cddfuse.registration import Kind, Transform, draw
 
 SCHEMA, VERSION = "cddfuse.transform", 1
 _LARGEST = 2**16  # bytes of a file
 _LONGEST = 2**31 - 1  # pixels of a side
+
+
+def located(loaded: Loaded, transform: Transform | None) -> Loaded:
+    """A pair whose second image, of any size, is drawn in the frame of the first."""
+    if transform is None:
+        return loaded
+    second, covered = draw(transform, loaded.pair)
+    return loaded._replace(pair=loaded.pair._replace(second=second), covered=covered)
 
 
 def write_transform(path: Path, transform: Transform, *, overwrite: bool = False) -> None:

@@ -38,10 +38,14 @@ AG = Metric(
     better="higher",
     smallest=2,
     source="Cui, Feng, Xu, Li and Chen, Opt. Commun. 341, 199 (2015)",
+    latex=r"\frac{1}{HW}\sum_{i,j}\sqrt{\tfrac{1}{2}\left(\nabla_x F_{ij}^2+\nabla_y F_{ij}^2"
+    r"\right)}",
 )
 
 AG_PER_STEP = replace(
     AG,
     formula=_per_step,
     note="The sum over H W gradients is divided by (H - 1) (W - 1): about 0.5 % higher.",
+    latex=r"\frac{1}{(H-1)(W-1)}\sum_{i,j}\sqrt{\tfrac{1}{2}\left(\nabla_x F_{ij}^2+\nabla_y F_"
+    r"{ij}^2\right)}",
 )

@@ -102,6 +102,10 @@ class Metric:
     note: str = ""
     """Differences from the paper and from other profiles, and known weaknesses."""
 
+    latex: str = ""
+    """The formula, as LaTeX, of the fused image F and the sources A and B, H x W pixels of grey
+    levels; if `over` is "each", of F and one source X, before `combine`."""
+
     def __call__(self, fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Score each fused image of the batch against its two sources."""
         images = levels(fused, first, second)

@@ -26,4 +26,6 @@ CC = Metric(
     range=(-1, 1),
     better="higher",
     source="Deshmukh and Bhosale, Int. J. Image Process. 4, 484 (2010)",
+    latex=r"\frac{\sum_{i,j}(F_{ij}-\bar F)(X_{ij}-\bar X)}{\sqrt{\sum_{i,j}(F_{ij}-\bar F)^2\,"
+    r"\sum_{i,j}(X_{ij}-\bar X)^2}}",
 )

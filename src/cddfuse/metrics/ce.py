@@ -39,4 +39,5 @@ CE = Metric(
     range=(-math.inf, math.inf),
     better="lower",
     source="Bulanon, Burks and Alchanatis, Biosyst. Eng. 103, 12 (2009)",
+    latex=r"\sum_{l\,:\,p_X(l)\,p_F(l)>0}p_X(l)\log_2\frac{p_X(l)}{p_F(l)}",
 )

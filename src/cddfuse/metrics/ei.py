@@ -43,6 +43,7 @@ EI = Metric(
     range=(0, 1141),
     better="higher",
     source="Rajalingam and Priya, Int. J. Eng. Sci. Invent. 2, 52 (2018)",
+    latex=r"\frac{1}{HW}\sum_{i,j}\sqrt{(S_x*F)_{ij}^2+(S_y*F)_{ij}^2}",
 )
 
 EI_FRAMED = replace(

@@ -34,8 +34,13 @@ EN = Metric(
     range=(0, 8),
     better="higher",
     source="Roberts, van Aardt and Ahmed, J. Appl. Remote Sens. 2, 023522 (2008)",
+    latex=r"-\sum_{l=0}^{255}p_F(l)\log_2 p_F(l)",
 )
 
 EN_OFFSET = replace(
-    EN, formula=_offset, range=(-1e-6, 8), note="1e-7 is added inside the logarithm: 5e-6 lower."
+    EN,
+    formula=_offset,
+    range=(-1e-6, 8),
+    note="1e-7 is added inside the logarithm: 5e-6 lower.",
+    latex=r"-\sum_{l=0}^{255}p_F(l)\log_2\left(p_F(l)+10^{-7}\right)",
 )

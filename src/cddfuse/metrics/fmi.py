@@ -195,6 +195,8 @@ FMI = Metric(
     smallest=3,
     source="Haghighat and Razian, Fast-FMI, AICT (2014)",
     note="Of thinned edges, the default of its program; toolboxes print it as FMI_pixel.",
+    latex=r"\frac{1}{N}\sum_{w=1}^{N}\frac{2\,I\left(\varphi(F)_w;\varphi(X)_w\right)}{H"
+    r"\left(\varphi(F)_w\right)+H\left(\varphi(X)_w\right)}",
 )
 
 FMI_PIXEL = replace(FMI, formula=feature_mutual_information, note="Of the grey levels themselves.")

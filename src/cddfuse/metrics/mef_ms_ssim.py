@@ -87,4 +87,6 @@ MEF_MS_SSIM = replace(
     smallest=44,
     source="Ma, Zeng and Wang, IEEE Trans. Image Process. 24, 3345 (2015)",
     note="A different metric under this name: MEF-MS-SSIM for multi-exposure fusion.",
+    latex=r"\prod_{k=1}^{3}\left(\frac{1}{N_k}\sum_{w}\frac{2\sigma_{\hat X F}+C}{\sigma_{\hat X}^2"
+    r"+\sigma_F^2+C}\right)^{\beta_k}",
 )

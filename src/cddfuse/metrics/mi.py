@@ -45,9 +45,17 @@ MI = Metric(
     better="higher",
     source="Qu, Zhang and Yan, Electron. Lett. 38, 313 (2002)",
     note="In nats; other toolboxes give bits, 1.4427 times as much.",
+    latex=r"\sum_{l,m}p_{FX}(l,m)\ln\frac{p_{FX}(l,m)}{p_F(l)\,p_X(m)}",
 )
 
-MI_BITS = replace(MI, formula=_bits, unit="bits", range=(0, 16), note="In bits.")
+MI_BITS = replace(
+    MI,
+    formula=_bits,
+    unit="bits",
+    range=(0, 16),
+    note="In bits.",
+    latex=r"\sum_{l,m}p_{FX}(l,m)\log_2\frac{p_{FX}(l,m)}{p_F(l)\,p_X(m)}",
+)
 
 MI_STRETCHED = replace(
     MI, formula=_of_stretched, note="In nats, each image is stretched to 0 to 255 first."

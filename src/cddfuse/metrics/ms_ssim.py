@@ -55,6 +55,8 @@ MS_SSIM = Metric(
     smallest=161,
     source="Wang, Simoncelli and Bovik, Asilomar Conf. Signals Syst. Comput., 1398 (2003)",
     note="The sum over both sources.",
+    latex=r"\mathrm{SSIM}_5(F,X)^{\beta_5}\prod_{k=1}^{4}\left(\frac{1}{N_k}\sum_{w}\frac{2\sigma_"
+    r"{FX}+C_2}{\sigma_F^2+\sigma_X^2+C_2}\right)^{\beta_k}",
 )
 
 MS_SSIM_MEAN = replace(MS_SSIM, combine="mean", range=(0, 1), note="The mean over both sources.")

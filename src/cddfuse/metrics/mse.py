@@ -31,6 +31,14 @@ MSE = Metric(
     range=(0, 65025),
     better="lower",
     source="Jagalingam and Hegde, Aquatic Procedia 4, 133 (2015)",
+    latex=r"\frac{1}{HW}\sum_{i,j}(F_{ij}-X_{ij})^2",
 )
 
-MSE_UNIT = replace(MSE, formula=_of_unit_range, unit="", range=(0, 1), note="Of images in [0, 1].")
+MSE_UNIT = replace(
+    MSE,
+    formula=_of_unit_range,
+    unit="",
+    range=(0, 1),
+    note="Of images in [0, 1].",
+    latex=r"\frac{1}{HW}\sum_{i,j}\left(\frac{F_{ij}-X_{ij}}{255}\right)^2",
+)

@@ -75,6 +75,8 @@ NABF = Metric(
     smallest=2,
     source="Shreyamsha Kumar, Signal Image Video Process. 7, 1125 (2013)",
     note="Modified by Kumar: the loss for each source has the weight of that source.",
+    latex=r"\frac{\sum_{i,j\,:\,g_F>g_A,\,g_F>g_B}\left[(1-Q_{AF})\,w_A+(1-Q_{BF})\,w_B\right]}{"
+    r"\sum_{i,j}(w_A+w_B)}",
 )
 
 NABF_WRONG_ORDER = replace(

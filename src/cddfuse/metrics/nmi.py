@@ -36,6 +36,7 @@ NMI = Metric(
     range=(0, 2),
     better="higher",
     source="Hossny, Nahavandi and Creighton, Electron. Lett. 44, 1066 (2008)",
+    latex=r"\frac{2\,I(F;X)}{H(F)+H(X)}",
 )
 
 NMI_OF_SOURCES = replace(
@@ -45,4 +46,5 @@ NMI_OF_SOURCES = replace(
     combine=None,
     range=(0, 2),
     note="2 (I(F; A) + I(F; B)) / (H(A) + H(B)), without the entropy of the fused image.",
+    latex=r"\frac{2\left(I(F;A)+I(F;B)\right)}{H(A)+H(B)}",
 )

@@ -49,18 +49,28 @@ PSNR = Metric(
     better="higher",
     source="Jagalingam and Hegde, Aquatic Procedia 4, 133 (2015)",
     note="The peak is the highest level of the fused image; NaN where all images are black.",
+    latex=r"10\log_{10}\frac{\left(\max F\right)^2}{\tfrac{1}{2}\left(\mathrm{MSE}(F,A)+\mathrm"
+    r"{MSE}(F,B)\right)}",
 )
 
-PSNR_255 = replace(PSNR, formula=partial(peak_signal_to_noise, peak=255), note="The peak is 255.")
+PSNR_255 = replace(
+    PSNR,
+    formula=partial(peak_signal_to_noise, peak=255),
+    note="The peak is 255.",
+    latex=r"10\log_{10}\frac{255^2}{\tfrac{1}{2}\left(\mathrm{MSE}(F,A)+\mathrm{MSE}(F,B)\right)}",
+)
 
 PSNR_65025 = replace(
     PSNR,
     formula=partial(peak_signal_to_noise, peak=255**2),
     note="A peak of 255 with the MSE of images in [0, 1]: 48.13 dB too high.",
+    latex=r"10\log_{10}\frac{65025^2}{\tfrac{1}{2}\left(\mathrm{MSE}(F,A)+\mathrm{MSE}(F,B)\right)}",
 )
 
 PSNR_ROOT = replace(
     PSNR,
     formula=_root_over_pixels,
     note="sqrt(sum of squares) / (H W) instead of the MSE: values around 58 dB.",
+    latex=r"10\log_{10}\frac{255^2}{\tfrac{1}{2}\left(\sqrt{\mathrm{MSE}(F,A)/HW}+\sqrt{\mathrm"
+    r"{MSE}(F,B)/HW}\right)}",
 )

@@ -72,4 +72,6 @@ Q_CB = Metric(
     better="higher",
     source="Chen and Blum, Image Vis. Comput. 27, 1421 (2009)",
     note="Images are stretched first. Unreliable for images with large black areas.",
+    latex=r"\frac{1}{HW}\sum_{i,j}\frac{C_A^2\,Q_{AF}+C_B^2\,Q_{BF}}{C_A^2+C_B^2},\quad Q_{XF}="
+    r"\frac{\min(C_X,C_F)}{\max(C_X,C_F)}",
 )

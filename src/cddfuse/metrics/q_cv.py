@@ -62,4 +62,6 @@ Q_CV = Metric(
     better="lower",
     source="Chen and Varshney, Inf. Fusion 8, 193 (2007)",
     note="Images are stretched first.",
+    latex=r"\frac{\sum_{b}\left[\lambda_A(b)\,D(A-F;b)+\lambda_B(b)\,D(B-F;b)\right]}{\sum_{b}"
+    r"\left[\lambda_A(b)+\lambda_B(b)\right]}",
 )

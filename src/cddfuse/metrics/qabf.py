@@ -125,6 +125,9 @@ QABF = Metric(
     better="higher",
     source="Xydeas and Petrovic, Electron. Lett. 36, 308 (2000)",
     note="Angles are not folded; zero padding makes the frame of the image an edge.",
+    latex=r"\frac{\sum_{i,j}\left(Q_{AF}\,g_A+Q_{BF}\,g_B\right)}{\sum_{i,j}\left(g_A+g_B"
+    r"\right)},\quad Q_{XF}=\frac{\Gamma_g}{1+e^{-\kappa_g(G_{XF}-\sigma_g)}}\cdot\frac"
+    r"{\Gamma_\alpha}{1+e^{-\kappa_\alpha(A_{XF}-\sigma_\alpha)}}",
 )
 
 QABF_FOLDED = replace(

@@ -33,4 +33,5 @@ SCD = Metric(
     range=(-2, 2),
     better="higher",
     source="Aslantas and Bendes, AEU 69, 1890 (2015)",
+    latex=r"r(F-B,A)+r(F-A,B)",
 )

@@ -36,6 +36,7 @@ SD = Metric(
     range=(0, 127.5),
     better="higher",
     source="Rao, Meas. Sci. Technol. 8, 355 (1997)",
+    latex=r"\sqrt{\frac{1}{HW}\sum_{i,j}(F_{ij}-\bar F)^2}",
 )
 
 SD_SATURATED = replace(

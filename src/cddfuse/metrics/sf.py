@@ -55,12 +55,23 @@ SF = Metric(
     better="higher",
     source="Eskicioglu and Fisher, IEEE Trans. Commun. 43, 2959 (1995)",
     note="Means over the differences that exist; the paper divides by H W: about 0.1 % lower.",
+    latex=r"\sqrt{\frac{\sum_{i,j}(F_{i,j+1}-F_{ij})^2}{H(W-1)}+\frac{\sum_{i,j}(F_{i+1,j}-F_"
+    r"{ij})^2}{(H-1)W}}",
 )
 
 SF_OVER_PIXELS = replace(
-    SF, formula=_over_pixels, note="Both sums are divided by H W, as in the paper."
+    SF,
+    formula=_over_pixels,
+    note="Both sums are divided by H W, as in the paper.",
+    latex=r"\sqrt{\frac{\sum_{i,j}(F_{i,j+1}-F_{ij})^2+\sum_{i,j}(F_{i+1,j}-F_{ij})^2}{HW}}",
 )
 
 SF_UNIT = replace(
-    SF, formula=_of_unit_range, unit="", range=(0, 1.415), note="Of images in [0, 1]."
+    SF,
+    formula=_of_unit_range,
+    unit="",
+    range=(0, 1.415),
+    note="Of images in [0, 1].",
+    latex=r"\frac{1}{255}\sqrt{\frac{\sum_{i,j}(F_{i,j+1}-F_{ij})^2}{H(W-1)}+\frac{\sum_{i,j}(F_{i"
+    r"+1,j}-F_{ij})^2}{(H-1)W}}",
 )

@@ -154,6 +154,8 @@ SSIM = Metric(
     smallest=7,
     source="Wang, Bovik, Sheikh and Simoncelli, IEEE Trans. Image Process. 13, 600 (2004)",
     note="The sum over both sources, with L = 2 although levels go to 255.",
+    latex=r"\frac{1}{N}\sum_{w}\frac{(2\mu_F\mu_X+C_1)(2\sigma_{FX}+C_2)}{(\mu_F^2+\mu_X^2"
+    r"+C_1)(\sigma_F^2+\sigma_X^2+C_2)},\quad C_1=(0.01L)^2,\;C_2=(0.03L)^2",
 )
 
 SSIM_MATLAB = replace(

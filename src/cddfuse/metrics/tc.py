@@ -238,6 +238,7 @@ def _per_image(*images: Tensor, share: Literal["kept", "lost"], size: Size, sour
 
 def _metrics(source: int, size: Size, name: str, of: str) -> tuple[Metric, Metric]:
     """The mean over the targets of an image, and the share of them that is lost."""
+    letter = "AB"[source]
     kept = Metric(
         name,
         f"Contrast kept, {of}",
@@ -249,6 +250,8 @@ def _metrics(source: int, size: Size, name: str, of: str) -> tuple[Metric, Metri
         better="higher",
         source="cddfuse.metrics.tc",
         note="Undefined without targets. `summarise_targets` is over all targets of a set.",
+        latex=r"\frac{1}{T}\sum_{t=1}^{T}k_t,\quad k_t=\frac{\mu_F(R_t)-\mu_F(O_t)}"
+        rf"{{\mu_{letter}(R_t)-\mu_{letter}(O_t)}}",
     )
     lost = replace(
         kept,
@@ -257,6 +260,7 @@ def _metrics(source: int, size: Size, name: str, of: str) -> tuple[Metric, Metri
         formula=partial(_per_image, share="lost", size=size, source=source),
         range=(0, 1),
         better="lower",
+        latex=rf"\frac{{1}}{{T}}\,\left|\left\{{t:k_t<{LOST}\right\}}\right|",
     )
     return kept, lost
 

@@ -123,6 +123,9 @@ VIF = Metric(
     smallest=41,
     source="Sheikh and Bovik, IEEE Trans. Image Process. 15, 430 (2006)",
     note="Pixel domain variant vifp, the sum over both sources; 1 for a constant source.",
+    latex=r"\frac{\sum_{k=1}^{4}\sum_{w}\ln\left(1+\frac{g^2\sigma_X^2}{\sigma_v^2+\sigma_n^2}"
+    r"\right)}{\sum_{k=1}^{4}\sum_{w}\ln\left(1+\frac{\sigma_X^2}{\sigma_n^2}\right)},"
+    r"\quad g=\frac{\sigma_{FX}}{\sigma_X^2},\;\sigma_v^2=\sigma_F^2-g\,\sigma_{FX}",
 )
 
 VIF_STRICT = replace(

@@ -62,4 +62,7 @@ VIFF = Metric(
     smallest=41,
     source="Han, Cai, Cao and Xu, Inf. Fusion 14, 127 (2013)",
     note="As in its paper; in published tables, the name VIFF often stands for VIF.",
+    latex=r"\sum_{k=1}^{4}p_k\,\frac{\sum_{w}\log_{10}\left(1+\frac{g^2\sigma_X^2}{\sigma_v^2"
+    r"+\sigma_n^2}\right)}{\sum_{w}\log_{10}\left(1+\frac{\sigma_X^2}{\sigma_n^2}"
+    r"\right)},\quad X=\mathrm{argmin}_{A,B}\,g",
 )

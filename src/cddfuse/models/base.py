@@ -1,10 +1,12 @@
 """The contract of all fusion networks, and the facts that their files declare."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 Task = Literal["ivf", "mif"]
@@ -144,12 +146,10 @@ class Decomposed:
     """Pixels that the features have around the image, on every side."""
 
 
-class FusionModel(
-    nn.Module,
-    PyTorchModelHubMixin,
-    library_name="cddfuse",
-    tags=["image-fusion", "infrared", "visible", "medical"],
-):
+Kind = TypeVar("Kind", bound="FusionModel")
+
+
+class FusionModel(nn.Module):
     """Two registered grey images in, one fused grey image out.
 
     Shapes: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W). Values: [0, 1] throughout.
@@ -162,6 +162,17 @@ class FusionModel(
     """Of the class; a network sets one of its own where an option changes a fact."""
 
     _helpers: tuple[str, ...] = ()
+    _constructor_options: Mapping[str, Any] = {}
+
+    def __new__(cls: type[Kind], *args: Any, **kwargs: Any) -> Kind:
+        """Note the constructor's arguments, as far as JSON holds them, for files of weights."""
+        model = super().__new__(cls)
+        expected = [*signature(cls.__init__).parameters.values()][1:]
+        given = {**dict(zip((one.name for one in expected), args, strict=False)), **kwargs}
+        defaults = {one.name: one.default for one in expected if one.default is not Parameter.empty}
+        options = {**defaults, **given}
+        model._constructor_options = {name: x for name, x in options.items() if _in_json(x)}
+        return model
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse a batch. Networks override this; nothing else is required."""
@@ -191,9 +202,24 @@ class FusionModel(
         }
 
     @classmethod
-    def _from_pretrained(cls, **facts: Any) -> "FusionModel":
-        # By default the mixin leaves weights that do not fit as they were initialised: noise.
-        return super()._from_pretrained(**{**facts, "strict": True})
+    def from_pretrained(cls: type[Kind], source: str | Path, **settings: Any) -> Kind:
+        """Network from a folder or a repository of the Hugging Face hub."""
+        from cddfuse.models import hub  # imported late, see there
+
+        model: Kind = hub.load(cls, source, settings)
+        return model
+
+    def save_pretrained(self, folder: str | Path, **settings: Any) -> str | None:
+        """Write the network to a folder, as the hub has it."""
+        from cddfuse.models import hub
+
+        return hub.on_hub(self).save_pretrained(folder, **settings)
+
+    def push_to_hub(self, repository: str, **settings: Any) -> str:
+        """Upload the network to the hub."""
+        from cddfuse.models import hub
+
+        return hub.on_hub(self).push_to_hub(repository, **settings)
 
     @classmethod
     def convert_checkpoint(cls, checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
@@ -211,3 +237,11 @@ class FusionModel(
         Called only where `convert_checkpoint` gives a state dict.
         """
         return {}
+
+
+def _in_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -267,9 +267,9 @@ class CDDFuse(FusionModel):
                 residual="first",
             ),
             "mif": harvard(
-                "cddfuse-mif-7.safetensors",
-                "15820caac00455d4c471ce43c36182f97c440675da18133cf4b357d0e9b0e302",
-                "fine-tuned in several runs: docs/weights.md",
+                "cddfuse-mif-8.safetensors",
+                "4b689657bcaf3f8fa13104e43326f120b4132aa4886e7633089eb92b142d6c2f",
+                "fine-tuned for hot spots by recipes/shipped/mif.yaml: docs/weights.md",
                 residual="none",
             ),
         },

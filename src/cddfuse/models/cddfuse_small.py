@@ -30,7 +30,9 @@ class Token(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift, (B, C, 1, 1) each, for features (B, C, H, W)."""
         mean = features.mean((2, 3))
-        deviation = (features.square().mean((2, 3)) - mean.square()).clamp_min(1e-8).sqrt()
+        pixels = features.shape[2] * features.shape[3]
+        square = torch.linalg.vector_norm(features, dim=(2, 3)).square() / pixels  # no copy of it
+        deviation = (square - mean.square()).clamp_min(1e-8).sqrt()
         token = F.relu(self.squeeze(steady(torch.cat([mean, deviation], 1))))
         scale, shift = self.excite(token)[:, :, None, None].chunk(2, 1)
         return 1 + scale, shift
@@ -46,9 +48,9 @@ class Block(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        change = F.relu(self.mix(features))
+        change = F.relu(self.mix(features), inplace=True)
         scale, shift = self.token(change)
-        return features + change * scale + shift
+        return torch.addcmul(features, change, scale) + shift
 
 
 class Context(nn.Module):
@@ -103,9 +105,11 @@ class CDDFuseSmall(FusionModel):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W); H and W are multiples of 8."""
-        sources = torch.cat([first, second], 1)
-        features = F.relu(self.lift(F.pixel_unshuffle(sources, _UNSHUFFLE)))
+        sources = F.pixel_unshuffle(torch.cat([first, second], 1), _UNSHUFFLE)
+        # With channels last, a CPU takes half the time for what is not a convolution.
+        sources = sources.contiguous(memory_format=torch.channels_last)
+        features = F.relu(self.lift(sources), inplace=True)
         features = self.blocks(features + self.context(features))
         share, detail = F.pixel_shuffle(self.project(features), _UNSHUFFLE).chunk(2, 1)
-        fused = first + torch.sigmoid(share) * (second - first) + detail
+        fused = torch.addcmul(first + detail, torch.sigmoid(share), second - first)
         return fused if self.training else fused.clamp(0, 1)  # beyond, nothing would be learned

@@ -98,7 +98,7 @@ def facts_of(model: FusionModel) -> dict[str, str]:
     card = model.card
     return {
         "cddfuse.model": card.name,
-        "cddfuse.options": json.dumps(dict(model._hub_mixin_config or {})),  # type: ignore[arg-type]
+        "cddfuse.options": json.dumps(dict(model._constructor_options)),
         "cddfuse.multiple_of": str(card.multiple_of),
         "cddfuse.smallest": str(card.smallest),
         "cddfuse.receptive_radius": json.dumps(card.receptive_radius),

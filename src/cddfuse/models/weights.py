@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -113,6 +111,9 @@ def _from_hub(kind: type[FusionModel], name: str, options: Mapping[str, Any]) ->
 
     One question with a short timeout comes first, as the hub's own functions try for half a minute.
     """
+    from huggingface_hub import HfApi  # imported late, as in `cddfuse.models.hub`
+    from huggingface_hub.errors import RepositoryNotFoundError
+
     try:
         HfApi().model_info(name, timeout=_TIMEOUT)
         reachable = True
@@ -192,8 +193,8 @@ def _foreign(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def constructor_options(model: FusionModel) -> dict[str, Any]:
-    """Constructor arguments of a network, as the hub mixin has recorded them."""
-    return dict(model._hub_mixin_config or {})  # type: ignore[arg-type]
+    """Constructor arguments of a network, as it has noted them."""
+    return dict(model._constructor_options)
 
 
 def _verify(path: Path, sha256: str) -> None:

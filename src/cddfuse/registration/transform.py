@@ -68,6 +68,16 @@ class Transform:
         away = nominal.inverse() @ self.tensor
         return float(geometry.distance(away, torch.eye(3, dtype=torch.float64), (height, width)))
 
+    def require(self, side: str, size: tuple[int, int], label: str = "") -> None:
+        """Refuse images of other sizes: width and height of the `first` or `second` side."""
+        asked = getattr(self, side)
+        if size != asked:
+            raise InputError(
+                f"{label}the {side} image is {size[0]}x{size[1]}, and the transform is for "
+                f"{asked[0]}x{asked[1]}: align a pair of these sizes.",
+                setting="transform",
+            )
+
     @classmethod
     def of(cls, kind: Kind, matrix: Tensor, first: Size, second: Size) -> "Transform":
         """A transform of a matrix (3, 3), for images of these heights and widths."""
@@ -96,7 +106,9 @@ def draw(transform: Transform, pair: ImagePair) -> Drawn:
     Raises:
         InputError: it was made for images of other sizes.
     """
-    _require_sizes(transform, pair)
+    label = f"pair {pair.name}: " if pair.name else ""
+    for side, image in (("first", pair.first), ("second", pair.second)):
+        transform.require(side, (image.shape[-1], image.shape[-2]), label)
     size: Size = (pair.first.shape[-2], pair.first.shape[-1])
     matrix, second = transform.tensor, pair.second[None].float()
     coarser = _enlargement(matrix, size)
@@ -139,16 +151,3 @@ def _enlargement(matrix: Tensor, size: Size) -> float:
     near = torch.tensor(((x, y), (x + 1, y), (x, y + 1)), dtype=torch.float64)
     origin, right, below = geometry.mapped(matrix, near)
     return math.sqrt(abs(float(torch.linalg.det(torch.stack((right - origin, below - origin))))))
-
-
-def _require_sizes(transform: Transform, pair: ImagePair) -> None:
-    for side, image in (("first", pair.first), ("second", pair.second)):
-        asked = getattr(transform, side)
-        got = (image.shape[-1], image.shape[-2])
-        if got != asked:
-            label = f"pair {pair.name}: " if pair.name else ""
-            raise InputError(
-                f"{label}the {side} image is {got[0]}x{got[1]}, and the transform is for "
-                f"{asked[0]}x{asked[1]}: align a pair of these sizes.",
-                setting="transform",
-            )

@@ -18,8 +18,10 @@ from cddfuse.io.images import paired
 from cddfuse.io.listing import Skipped
 from cddfuse.io.ranges import Ranges, Readable, resolve_images
 from cddfuse.io.source import Entry, Kind, Loaded
+from cddfuse.io.transforms import located
 from cddfuse.io.video.settings import ClipReading, Layout
 from cddfuse.io.video.streams import Facts, FileStream, ImageStream, Picture, Problems, Stream
+from cddfuse.registration import Transform
 
 _STALE = Fraction(1, 2)  # seconds that the frames of a pair may be apart at most
 _COLOURED = 8  # frames that tell whether a clip has colour
@@ -49,6 +51,11 @@ class Clip:
     """The side whose colour counts, so that no frame takes that of the other."""
 
     skipped: Sequence[Skipped] = ()
+    transform: Transform | None = None
+    """Where the frames of the first lie in those of the second, the same for all."""
+
+    any_size: bool = False
+    """Take second frames of any size as they are, also without a transform."""
 
     @classmethod
     def of(
@@ -57,12 +64,16 @@ class Clip:
         second: Stream | None,
         reading: ClipReading,
         ranges: Ranges,
-        resize: bool,
+        resize: bool = False,
+        transform: Transform | None = None,
+        any_size: bool = False,
     ) -> "Clip":
         """A clip whose value ranges and colour are found in frames of the whole clip."""
         samples = _both_samples(first, second, reading.layout)
         resolved, sentence = resolve_images(ranges, *samples, noun="frame")
-        clip = cls(first, second, reading, [sentence] if sentence else [], resize, resolved)
+        notes = [sentence] if sentence else []
+        clip = cls(first, second, reading, notes, resize, resolved)
+        clip = replace(clip, transform=transform, any_size=any_size or transform is not None)
         clip._check_sizes()
         return replace(clip, coloured=_coloured(*samples))
 
@@ -144,12 +155,19 @@ class Clip:
 
     def _read(self, name: str, time: Fraction, one: Read, other: Read) -> Loaded:
         names = (self.first.name, self.second.name if self.second else "its other half")
-        pair, metadata = paired((one(), other()), names, name, self.resize, self.ranges)
+        pair, metadata = paired(
+            (one(), other()),
+            names,
+            name,
+            self.resize,
+            self.ranges,
+            any_size=self.any_size,
+        )
         if self.coloured != "first":
             pair = pair._replace(first=colour.luma(pair.first))
         if self.coloured != "second":
             pair = pair._replace(second=colour.luma(pair.second))
-        return Loaded(pair, replace(metadata, time=time))
+        return located(Loaded(pair, replace(metadata, time=time)), self.transform)
 
     def _check_sizes(self) -> None:
         """Refuse what would go wrong with every frame."""
@@ -164,7 +182,11 @@ class Clip:
                     "to an even size first.",
                     "layout",
                 )
-        elif self.second and not self.resize:
+        if self.transform:
+            other = self.second.facts if self.second else self.facts
+            for which, found in (("first", self.facts), ("second", other)):
+                self.transform.require(which, (found.width, found.height), f"{self.name}: ")
+        elif self.second and not (self.resize or self.any_size):
             sizes = [
                 f"{side.facts.width}x{side.facts.height}" for side in (self.first, self.second)
             ]

@@ -26,8 +26,10 @@ from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Range, Ranges, Rule
 from cddfuse.io.source import Entry, Kind, Loaded
+from cddfuse.io.transforms import located
 from cddfuse.io.video import pixels
 from cddfuse.io.video.streams import pyav, reason
+from cddfuse.registration import Transform
 
 _KEPT = 16  # frames of a side
 _PATIENCE = 10  # seconds without a frame after which a side counts as gone
@@ -117,6 +119,9 @@ class Live:
     """Seconds by which frames of the second camera arrive later."""
 
     resize: bool = False
+    transform: Transform | None = None
+    """Where frames of the first lie in those of the second, the same for all."""
+
     notes: Sequence[str] = ()
     skipped: Sequence[Skipped] = ()
     length: int | None = None
@@ -146,8 +151,16 @@ class Live:
 
     def _loaded(self, name: str, one: Arrived, other: Arrived, moving: "MovingRanges") -> Loaded:
         images = one.read(), other.read()
-        pair, metadata = paired(images, self.addresses, name, self.resize, moving.next(*images))
-        return Loaded(pair._replace(second=colour.luma(pair.second)), metadata)
+        pair, metadata = paired(
+            images,
+            self.addresses,
+            name,
+            self.resize,
+            moving.next(*images),
+            any_size=self.transform is not None,
+        )
+        pair = pair._replace(second=colour.luma(pair.second))
+        return located(Loaded(pair, metadata), self.transform)
 
 
 class MovingRanges:

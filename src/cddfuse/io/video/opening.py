@@ -1,6 +1,7 @@
 """What a user names as clips, opened; and where the fused clip goes."""
 
 import os
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +14,20 @@ from cddfuse.io.video.live import Live, frames_of
 from cddfuse.io.video.settings import ClipReading, ClipWriting, address
 from cddfuse.io.video.streams import FileStream, ImageStream, Stream
 from cddfuse.io.video.writer import VideoFile, find_sound
+from cddfuse.pair import ImagePair
+from cddfuse.registration import Transform
 
+_DEEPEST = 500  # frames that are decoded to find one to align
 _MOVING = {".gif", ".apng", ".webp"}
 
 
 def open_clip(
-    first: Path, second: Path | None, reading: ClipReading, ranges: Ranges, resize: bool
+    first: Path,
+    second: Path | None,
+    reading: ClipReading,
+    ranges: Ranges,
+    resize: bool = False,
+    transform: Transform | None = None,
 ) -> Clip | Live:
     """Two clips, or one that holds both sides; either may be an image sequence, or both live."""
     if second is None and not reading.layout:
@@ -32,10 +41,21 @@ def open_clip(
     addresses = [found for path in (first, second) if path and (found := address(path))]
     if not addresses:
         streams = [_stream(path, reading) for path in (first, second) if path]
-        return Clip.of(streams[0], streams[1] if second else None, reading, ranges, resize)
+        other = streams[1] if second else None
+        return Clip.of(streams[0], other, reading, ranges, resize, transform)
     if len(addresses) != 2:
         raise InputError(f"{addresses[0]} is live: give a second live source with it.")
-    return Live((addresses[0], addresses[1]), frames_of, ranges, reading.offset, resize)
+    both = (addresses[0], addresses[1])
+    return Live(both, frames_of, ranges, reading.offset, resize, transform)
+
+
+def middle_pair(first: Path, second: Path, ranges: Ranges) -> ImagePair:
+    """The frames in the middle of two clips that are shown at one time, of any sizes."""
+    streams = _stream(first, ClipReading()), _stream(second, ClipReading())
+    clip = Clip.of(*streams, ClipReading(), ranges, any_size=True)
+    middle = min((clip.length or 0) // 2, _DEEPEST)
+    *_, entry = islice(clip, middle + 1)
+    return entry.read().pair
 
 
 def clip_file(

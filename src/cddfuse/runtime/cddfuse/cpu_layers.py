@@ -1,6 +1,7 @@
 """The layers of CDDFuse for CPUs: weights laid out for the kernels, one call per patch."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cddfuse.compiling import announce
+from cddfuse.compiling import announce, compile_all
 from cddfuse.models.cddfuse import (
     ChannelAttention,
     ChannelNorm,
@@ -20,12 +21,21 @@ from cddfuse.runtime.cddfuse import kernels
 from cddfuse.runtime.cddfuse.depthwise import lanes
 from cddfuse.runtime.cddfuse.products import LANES, panels
 from cddfuse.runtime.cddfuse.steps import Attention, Layer, Step
-from cddfuse.runtime.cddfuse.winograd import transformed
 from cddfuse.runtime.patches import Patch
+from cddfuse.threads import worker_count
 
 Array = NDArray[np.float32]
 HEADS, OF_HEAD = 8, 8
-announce()
+# Sums and differences of Winograd's matrices (winograd.py).
+_HALVES = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+_NO_SUMS = np.empty((0, OF_HEAD, OF_HEAD)), np.empty(0)
+
+
+@cache
+def prepare() -> None:
+    """Compile the kernels, once a machine; load them, once a process."""
+    announce()
+    compile_all(kernels, worker_count())
 
 
 def steps(block: nn.Module) -> list[Step]:
@@ -67,25 +77,27 @@ def _attention(block: TransformerBlock) -> Attention:
 
         def dense(matrix: Tensor) -> Layer:
             composed = torch.einsum("om,mihw->oihw", matrix, value)
-            return _layer(kernels.dense_attend, norm, transformed(composed))
+            return _layer(kernels.dense_attention, norm, transformed(composed), *_NO_SUMS)
 
-        return Attention(module, _sums(kernels.dense_sums, norm, transformed(both)), dense)
+        return Attention(module, _sums(kernels.dense_attention, norm, transformed(both)), dense)
     parts = np.split(_matrix(module.expand), 3, axis=1), np.split(_places(module.mix), 3, axis=1)
     (query, key, expand), (of_query, of_key, mix) = parts
     expand, mix = panels(expand), lanes(mix)
 
     def values(matrix: Tensor) -> Layer:
-        return _layer(kernels.attend, norm, expand, mix, panels(matrix.t().numpy()))
+        project = panels(matrix.t().numpy())
+        return _layer(kernels.attention, norm, expand, mix, project, *_NO_SUMS)
 
     weights = panels(np.hstack([query, key])), lanes(np.hstack([of_query, of_key]))
-    return Attention(module, _sums(kernels.sums, norm, *weights), values)
+    nothing = panels(np.empty((1, 0)))
+    return Attention(module, _sums(kernels.attention, norm, *weights, nothing), values)
 
 
 def _sums(work: Callable[..., None], *weights: Array) -> Callable[[Tensor, Patch], Any]:
     def sums(x: Tensor, patch: Patch) -> tuple[Tensor, Tensor]:
         products = np.zeros((HEADS, OF_HEAD, OF_HEAD))
         squares = np.zeros(2 * HEADS * OF_HEAD)
-        work(x.numpy(), tuple(patch), *weights, products, squares)
+        work(x.numpy(), tuple(patch), *weights, products, squares, False, x.numpy())
         return torch.block_diag(*torch.from_numpy(products)), torch.from_numpy(squares)
 
     return sums
@@ -146,3 +158,11 @@ def kernel(weight: Tensor) -> Array:
     """Weights of a 3x3 convolution: (rows, panels, 3 pixels x channels, outputs of a panel)."""
     rows = weight.detach().permute(2, 3, 1, 0).flatten(1, 2).numpy()
     return np.stack([panels(row) for row in rows])
+
+
+def transformed(weight: Tensor) -> np.ndarray:
+    """The matrices of a convolution (outputs, inputs, 3, 3): (down, across, and as in `panels`)."""
+    weight = weight.detach().cpu().double()
+    halves = _HALVES.double()
+    matrices = torch.einsum("ur,oirc,vc->uvio", halves, weight, halves).float().numpy()
+    return np.stack([[panels(matrix) for matrix in row] for row in matrices])

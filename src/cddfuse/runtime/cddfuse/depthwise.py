@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.polynomial import chebyshev
 
+from cddfuse.runtime.cddfuse.jit import part
 from cddfuse.runtime.cddfuse.products import LANES, address
 
 PAD = 16
@@ -134,7 +135,7 @@ _put, _put_relu6, _put_gelu, _put_times = (_slide(last) for last in ("", "relu6"
 _add_gelu, _add_times = (_slide(last, fresh=False) for last in ("gelu", "times"))
 
 
-@njit(nogil=True, cache=True)
+@part()
 def depthwise_row(x, y, z, weight, limited, out):
     """Depthwise 3x3 convolution of three rows, (columns + 2, channels), perhaps then ReLU6."""
     count, stride, wide = len(out), x.shape[1], out.shape[1]
@@ -148,7 +149,7 @@ def depthwise_row(x, y, z, weight, limited, out):
             _put(a, b, c, stride, w, count, to, wide, 0)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def gate_row(x, y, z, weight, room, out):
     """3x3 convolution, then GELU of the first half of the channels times the second half.
 

@@ -197,6 +197,7 @@ def _form(device: torch.device) -> ModuleType:
             from cddfuse.runtime.cddfuse import cpu_layers
         except (ImportError, RuntimeError):  # no Numba for a new Python, no place for its files
             return torch_layers
+        cpu_layers.prepare()
         return cpu_layers
     return torch_layers
 

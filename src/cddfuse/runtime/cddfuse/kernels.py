@@ -10,9 +10,10 @@ Arrays are float32 and contiguous. Indices are kept simple, as others compile to
 import math
 
 import numpy as np
-from numba import njit
+from numba import boolean, float32, float64, int64, njit, types
 
 from cddfuse.runtime.cddfuse.depthwise import PAD, depthwise_row, gate_row
+from cddfuse.runtime.cddfuse.jit import FIRST, NO, YES, kernel, part
 from cddfuse.runtime.cddfuse.products import LANES, multiply, multiply_three, squares_of_heads
 from cddfuse.runtime.cddfuse.winograd import PAIRS, convolve_rows
 
@@ -47,7 +48,7 @@ def _relu6(x):
 # Rows of pixels. `i` is a row of the map and may lie outside; `left` is the first column.
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@part(fastmath=_MATH)
 def norm_row(x, i, left, weight, bias, out):
     """Layer norm over the channels of every pixel; zeros outside."""
     height, width, channels = x.shape
@@ -70,7 +71,7 @@ def norm_row(x, i, left, weight, bias, out):
             out[c, k] = (x[i, j, k] - mean) * scale * weight[k] + bias[k]
 
 
-@njit(nogil=True, cache=True)
+@part()
 def load_row(x, i, left, mirrored, out):
     """Pixels, with zero or reflection padding."""
     height, width, channels = x.shape
@@ -94,7 +95,7 @@ def _mirrored(i, length):
     return i if i < length else 2 * length - 2 - i
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@part(fastmath=_MATH)
 def put_row(result, x, i, left, right, shortcut, add, out):
     """Write a result to a map, or add it; with a shortcut, x is added too."""
     channels = out.shape[2]
@@ -123,7 +124,7 @@ def _three(rows, i):
     return rows[(i + 1) % 3], rows[(i + 2) % 3], rows[(i + 3) % 3]
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def feed_forward(x, patch, norm, expand, mix, project, add, out):
     """Norm, gated feed-forward, shortcut; mix as in `gate_row`."""
     top, left, bottom, right = patch
@@ -136,15 +137,15 @@ def feed_forward(x, patch, norm, expand, mix, project, add, out):
     result = np.empty((columns, channels), np.float32)
     for i in range(top - 1, bottom + 1):
         norm_row(x, i, left - 1, norm[0], norm[1], normed)
-        multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
+        multiply(normed, FIRST, expand, rows[(i + 3) % 3], columns + 2)
         if i > top:
             above, here, below = _three(rows, i)
             gate_row(above, here, below, mix, room, mixed)
-            multiply(mixed, 0, project, result, columns)
-            put_row(result, x, i - 1, left, right, True, add, out)
+            multiply(mixed, FIRST, project, result, columns)
+            put_row(result, x, i - 1, left, right, YES, add, out)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _add_sums(mixed, columns, of_heads, products, squares):
     """Add the sums of a row, (columns, 2 * channels); over the image they are in float64."""
     channels = len(squares)
@@ -153,7 +154,9 @@ def _add_sums(mixed, columns, of_heads, products, squares):
         for i in range(products.shape[1]):
             for j in range(products.shape[2]):
                 products[h, i, j] += of_heads[h, i, j]
-    row = np.zeros(channels, np.float32)
+    row = np.empty(channels, np.float32)
+    for k in range(channels):
+        row[k] = _ZERO
     for c in range(columns):
         for k in range(channels):
             row[k] += mixed[c, k] * mixed[c, k]
@@ -161,41 +164,35 @@ def _add_sums(mixed, columns, of_heads, products, squares):
         squares[k] += row[k]
 
 
-@njit(nogil=True, cache=True)
-def sums(x, patch, norm, expand, mix, products, squares):
-    """Norm, 1x1, depthwise 3x3 to queries and keys; sums of their products over all pixels."""
+# Attention takes two passes. One function for both halves the time to compile. The first pass adds
+# to products (heads, 8, 8) and squares (2 * channels,), and leaves `out` alone; in the second one,
+# these are empty.
+
+
+@kernel()
+def attention(x, patch, norm, expand, mix, project, products, squares, add, out):
+    """Norm, 1x1, depthwise 3x3: to queries and keys and sums of their products over all pixels.
+
+    In the second pass to values, then 1x1 and shortcut.
+    """
     top, left, bottom, right = patch
-    columns, wide = right - left, LANES * len(mix)
+    columns, wide, first = right - left, LANES * len(mix), len(squares) > 0
     normed = np.empty((columns + 2, x.shape[2]), np.float32)
     rows = np.empty((3, columns + 2, wide + PAD), np.float32)
     mixed = np.empty((columns, wide + PAD), np.float32)
     of_heads = np.empty(products.shape, np.float32)
-    for i in range(top - 1, bottom + 1):
-        norm_row(x, i, left - 1, norm[0], norm[1], normed)
-        multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
-        if i > top:
-            above, here, below = _three(rows, i)
-            depthwise_row(above, here, below, mix, False, mixed)
-            _add_sums(mixed, right - left, of_heads, products, squares)
-
-
-@njit(nogil=True, cache=True)
-def attend(x, patch, norm, expand, mix, project, add, out):
-    """Norm, 1x1, depthwise 3x3, 1x1, shortcut."""
-    top, left, bottom, right = patch
-    columns, wide = right - left, LANES * len(mix)
-    normed = np.empty((columns + 2, x.shape[2]), np.float32)
-    rows = np.empty((3, columns + 2, wide + PAD), np.float32)
-    mixed = np.empty((columns, wide + PAD), np.float32)
     result = np.empty((columns, x.shape[2]), np.float32)
     for i in range(top - 1, bottom + 1):
         norm_row(x, i, left - 1, norm[0], norm[1], normed)
-        multiply(normed, 0, expand, rows[(i + 3) % 3], columns + 2)
+        multiply(normed, FIRST, expand, rows[(i + 3) % 3], columns + 2)
         if i > top:
             above, here, below = _three(rows, i)
-            depthwise_row(above, here, below, mix, False, mixed)
-            multiply(mixed, 0, project, result, columns)
-            put_row(result, x, i - 1, left, right, True, add, out)
+            depthwise_row(above, here, below, mix, NO, mixed)
+            if first:
+                _add_sums(mixed, columns, of_heads, products, squares)
+            else:
+                multiply(mixed, FIRST, project, result, columns)
+                put_row(result, x, i - 1, left, right, YES, add, out)
 
 
 # Full 3x3 convolutions make two columns at a time; the last one may be of the next patch.
@@ -206,40 +203,32 @@ def _even(count):
     return count + count % 2
 
 
-@njit(nogil=True, cache=True)
-def dense_sums(x, patch, norm, matrices, products, squares):
-    """Norm, full 3x3 convolution to queries and keys; sums of their products."""
+@kernel()
+def dense_attention(x, patch, norm, matrices, products, squares, add, out):
+    """Norm, full 3x3 convolution: to queries and keys and sums of their products over all pixels.
+
+    In the second pass to the result, then shortcut.
+    """
     top, left, bottom, right = patch
-    columns, channels, wide = _even(right - left), x.shape[2], squares.shape[0]
+    columns, channels, first = _even(right - left), x.shape[2], len(squares) > 0
+    wide = len(squares) if first else channels
     rows = np.empty((2 * PAIRS + 2, columns + 2, channels), np.float32)
     spread = np.empty((4, PAIRS, columns // 2, channels), np.float32)
     parts = np.empty((4, PAIRS, columns // 2, wide), np.float32)
-    mixed = np.empty((PAIRS, 2, columns, wide), np.float32)
+    result = np.empty((PAIRS, 2, columns, wide), np.float32)
     of_heads = np.empty(products.shape, np.float32)
-    for i in range(top, bottom, 2 * PAIRS):
-        _norm_rows(x, i, i == top, left - 1, norm, rows)
-        convolve_rows(rows, matrices, spread, parts, mixed)
-        for r in range(min(2 * PAIRS, bottom - i)):
-            _add_sums(mixed[r // 2, r % 2], right - left, of_heads, products, squares)
-
-
-@njit(nogil=True, cache=True)
-def dense_attend(x, patch, norm, matrices, add, out):
-    """Norm, a full 3x3 convolution, shortcut."""
-    top, left, bottom, right = patch
-    columns, channels = _even(right - left), x.shape[2]
-    rows = np.empty((2 * PAIRS + 2, columns + 2, channels), np.float32)
-    spread = np.empty((4, PAIRS, columns // 2, channels), np.float32)
-    parts = np.empty((4, PAIRS, columns // 2, channels), np.float32)
-    result = np.empty((PAIRS, 2, columns, channels), np.float32)
     for i in range(top, bottom, 2 * PAIRS):
         _norm_rows(x, i, i == top, left - 1, norm, rows)
         convolve_rows(rows, matrices, spread, parts, result)
         for r in range(min(2 * PAIRS, bottom - i)):
-            put_row(result[r // 2, r % 2], x, i + r, left, right, True, add, out)
+            row = result[r // 2, r % 2]
+            if first:
+                _add_sums(row, right - left, of_heads, products, squares)
+            else:
+                put_row(row, x, i + r, left, right, YES, add, out)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def _norm_rows(x, i, first, left, norm, rows):
     """Rows i - 1, ... for `convolve_rows`; two of them are kept from the call before."""
     last = len(rows) - 2
@@ -247,10 +236,19 @@ def _norm_rows(x, i, first, left, norm, rows):
         if first or r > 1:
             norm_row(x, i + r - 1, left, norm[0], norm[1], rows[r])
         else:
-            rows[r] = rows[last + r]
+            _copy(rows[last + r], rows[r])
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@part()
+def _copy(row, out):
+    """NumPy's assignment would bring along the code that words its errors."""
+    columns, channels = row.shape
+    for c in range(columns):
+        for k in range(channels):
+            out[c, k] = row[c, k]
+
+
+@kernel(fastmath=_MATH)
 def convolution(x, patch, kernel, slope, add, out):
     """A full 3x3 convolution, leaky ReLU. The kernel may have more outputs than `out` has."""
     top, left, bottom, right = patch
@@ -258,20 +256,20 @@ def convolution(x, patch, kernel, slope, add, out):
     rows = np.empty((3, columns + 2, x.shape[2]), np.float32)
     result = np.empty((columns, wide), np.float32)
     for i in range(top - 1, bottom + 1):
-        load_row(x, i, left - 1, False, rows[(i + 3) % 3])
+        load_row(x, i, left - 1, NO, rows[(i + 3) % 3])
         if i > top:
             above, here, below = _three(rows, i)
             multiply_three(above, here, below, kernel, result, columns)
             for p in range(columns):
                 for k in range(wide):
                     result[p, k] = max(result[p, k], result[p, k] * slope)
-            put_row(result, x, i - 1, left, right, False, add, out)
+            put_row(result, x, i - 1, left, right, NO, add, out)
 
 
 # Separate functions, as their loops compile to faster code.
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@part(fastmath=_MATH)
 def _shift(row, bias, channels):
     """Add a bias to all, then limit the first half."""
     for c in range(len(row)):
@@ -281,7 +279,7 @@ def _shift(row, bias, channels):
             row[c, channels + k] += bias[channels + k]
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@part(fastmath=_MATH)
 def _change(row, change, out):
     """Couple the second half of the channels of a row."""
     columns, half = change.shape
@@ -292,14 +290,14 @@ def _change(row, change, out):
             out[c, half + k] += change[c, k]
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@part(fastmath=_MATH)
 def _limit(row, columns, channels):
     for c in range(columns):
         for k in range(channels):
             row[c, k] = _relu6(row[c, k])
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@part(fastmath=_MATH)
 def _couple(row, left, right, scale, shift, out):
     half = scale.shape[1]
     for c in range(right - left):
@@ -310,7 +308,7 @@ def _couple(row, left, right, scale, shift, out):
             out[c, half + k] = row[j, half + k]
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@kernel(fastmath=_MATH)
 def couple_one(x, patch, expand, bias, mix, project, add, out):
     """First half of a detail node: shuffle, and the first channels change the second ones.
 
@@ -325,19 +323,19 @@ def couple_one(x, patch, expand, bias, mix, project, add, out):
     change = np.empty((columns, half), np.float32)
     result = np.empty((columns, channels), np.float32)
     for i in range(top - 1, bottom + 1):
-        load_row(x, i, left - 1, True, loaded)
+        load_row(x, i, left - 1, YES, loaded)
         row = rows[(i + 3) % 3]
-        multiply(loaded, 0, expand, row, columns + 2)
+        multiply(loaded, FIRST, expand, row, columns + 2)
         _shift(row, bias, channels)
         if i > top:
             above, here, below = _three(rows, i)
-            depthwise_row(above, here, below, mix, True, mixed)
-            multiply(mixed, 0, project, change, columns)
+            depthwise_row(above, here, below, mix, YES, mixed)
+            multiply(mixed, FIRST, project, change, columns)
             _change(here, change, result)
-            put_row(result, x, i - 1, left, right, False, add, out)
+            put_row(result, x, i - 1, left, right, NO, add, out)
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@kernel(fastmath=_MATH)
 def couple_two(x, patch, expand, mix, scaling, shifting, add, out):
     """Second half of a detail node: the second channels scale and shift the first ones."""
     top, left, bottom, right = patch
@@ -350,20 +348,20 @@ def couple_two(x, patch, expand, mix, scaling, shifting, add, out):
     shift = np.empty((columns, half), np.float32)
     result = np.empty((columns, channels), np.float32)
     for i in range(top - 1, bottom + 1):
-        load_row(x, i, left - 1, True, loaded)
+        load_row(x, i, left - 1, YES, loaded)
         row = rows[(i + 3) % 3]
         multiply(loaded, half, expand, row, columns + 2)
         _limit(row, columns + 2, 2 * channels)
         if i > top:
             above, here, below = _three(rows, i)
-            depthwise_row(above, here, below, mix, True, mixed)
-            multiply(mixed, 0, scaling, scale, columns)
+            depthwise_row(above, here, below, mix, YES, mixed)
+            multiply(mixed, FIRST, scaling, scale, columns)
             multiply(mixed, channels, shifting, shift, columns)
             _couple(x[i - 1], left, right, scale, shift, result)
-            put_row(result, x, i - 1, left, right, False, add, out)
+            put_row(result, x, i - 1, left, right, NO, add, out)
 
 
-@njit(nogil=True, cache=True, fastmath=_MATH)
+@kernel(fastmath=_MATH)
 def merge(x, y, patch, of_x, of_y, out):
     """1x1 convolution of the concatenation of two maps."""
     top, left, bottom, right = patch
@@ -371,9 +369,28 @@ def merge(x, y, patch, of_x, of_y, out):
     loaded = np.empty((columns, channels), np.float32)
     result = np.empty((columns, channels), np.float32)
     for i in range(top, bottom):
-        load_row(x, i, left, False, loaded)
-        multiply(loaded, 0, of_x, result, columns)
-        put_row(result, x, i, left, right, False, False, out)
-        load_row(y, i, left, False, loaded)
-        multiply(loaded, 0, of_y, result, columns)
-        put_row(result, y, i, left, right, False, True, out)
+        load_row(x, i, left, NO, loaded)
+        multiply(loaded, FIRST, of_x, result, columns)
+        put_row(result, x, i, left, right, NO, NO, out)
+        load_row(y, i, left, NO, loaded)
+        multiply(loaded, FIRST, of_y, result, columns)
+        put_row(result, y, i, left, right, NO, YES, out)
+
+
+_PATCH = types.UniTuple(int64, 4)
+_ROW, _FLAT, _MAP = float32[::1], float32[:, ::1], float32[:, :, ::1]  # and matrices in panels
+_SUMS = float64[:, :, ::1], float64[::1]
+SIGNATURES = {
+    "dense_attention": (_MAP, _PATCH, _FLAT, float32[:, :, :, :, ::1], *_SUMS, boolean, _MAP),
+    "attention": (_MAP, _PATCH, _FLAT, _MAP, _MAP, _MAP, *_SUMS, boolean, _MAP),
+    "feed_forward": (
+        *(_MAP, _PATCH, _FLAT, _MAP),
+        *(float32[:, :, :, :, :, ::1], _MAP, boolean, _MAP),
+    ),
+    "merge": (_MAP, _MAP, _PATCH, _MAP, _MAP, _MAP),
+    "convolution": (_MAP, _PATCH, float32[:, :, :, ::1], float32, boolean, _MAP),
+    "couple_two": (_MAP, _PATCH, _MAP, _MAP, _MAP, _MAP, boolean, _MAP),
+    "couple_one": (_MAP, _PATCH, _MAP, _ROW, _MAP, _MAP, boolean, _MAP),
+}
+"""Types of the arguments of the kernels. The first ones share most parts with each other, and so do
+the last ones: processes that compile begin at either end."""

@@ -12,6 +12,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from cddfuse.runtime.cddfuse.jit import part
+
 ROWS, LANES = 6, 8  # twelve vectors of sums, two of a matrix, and one for a factor: 15 registers
 PANEL = 2 * LANES
 SOME = 4  # rows of the last product, if no more are left
@@ -120,7 +122,7 @@ def _product(rows, left, stride, right, depth, to, wide, fresh):
             _one(a, stride, 1, right, PANEL, depth, c, wide, fresh)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def multiply(x, start, matrices, out, count):
     """Fill `count` rows of out with products of rows of x, of which columns begin at `start`."""
     panels, depth, _ = matrices.shape
@@ -134,7 +136,7 @@ def multiply(x, start, matrices, out, count):
             _product(rows, left, stride, right, depth, to, wide, True)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def multiply_three(x, y, z, matrices, out, count):
     """Fill rows of out with what a 3x3 convolution makes of three rows of pixels.
 
@@ -153,7 +155,7 @@ def multiply_three(x, y, z, matrices, out, count):
                 _product(rows, left, stride, right, depth, to, wide, i == 0)
 
 
-@njit(nogil=True, cache=True)
+@part()
 def squares_of_heads(x, count, out):
     """Products of the first half of the channels with the second half, summed over pixels.
 

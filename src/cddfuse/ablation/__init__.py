@@ -1,0 +1,1 @@
+"""The ablation table of a paper: variants trained on one budget, scored, in one table."""
