@@ -1,5 +1,6 @@
 """The loop: reading, fusing and writing overlap; an entry that fails does not stop the others."""
 
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -288,6 +289,10 @@ def test_bug_in_the_writer_is_not_swallowed(
         fuse(Mean(), pairs)
 
 
+def _at(place: str) -> Callable[[str], Path]:
+    return lambda name: Path(place)
+
+
 def test_relative_names_of_outputs(
     pairs: list[PairedPaths], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -297,6 +302,12 @@ def test_relative_names_of_outputs(
     assert (tmp_path / "1.png").is_file()
     with pytest.raises(InputError, match=r"^1_vi\.png is a source: choose another folder"):
         ImageFiles(lambda name: Path("1_vi.png"), overwrite=True).prepare(pairs)
+    os.symlink(tmp_path / "1_vi.png", tmp_path / "link.png")
+    (tmp_path / "inner").mkdir()
+    os.symlink(tmp_path, tmp_path / "inner" / "folder")
+    for name in ("link.png", "inner/folder/1_vi.png", "inner/../1_vi.png"):
+        with pytest.raises(InputError, match="is a source: choose another folder"):
+            ImageFiles(_at(name), overwrite=True).prepare(pairs)
 
 
 def test_what_another_program_has_written_meanwhile_is_kept(pairs: list[PairedPaths]) -> None:

@@ -30,6 +30,18 @@ def test_voc_is_in_pixels_and_follows_the_size_of_the_image(tmp_path: Path) -> N
     assert read_boxes(path, 512, 640) == [(0, 128, 320, 256), (5, 5, 10, 10)]
 
 
+LABELLED = (
+    "<annotation><size><width>{width}</width><height>24</height></size><object><bndbox>"
+    "<xmin>-3</xmin><ymin>4</ymin><xmax>{right}</xmax><ymax>20</ymax></bndbox></object></annotation>"
+)
+
+
+def test_boxes_end_at_the_edge_of_the_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(LABELLED.format(width=32, right=40))
+    assert read_boxes(path, 24, 32) == [(0, 3, 32, 20)]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -38,6 +50,10 @@ def test_voc_is_in_pixels_and_follows_the_size_of_the_image(tmp_path: Path) -> N
         pytest.param("a.xml", "<annotation>", id="no XML"),
         pytest.param("a.xml", "<annotation></annotation>", id="no size"),
         pytest.param("none.txt", "", id="no file"),
+        pytest.param("a.txt", "0 nan 0.5 0.1 0.1", id="not a number"),
+        pytest.param("a.txt", "0 0.5 0.5 inf 1", id="infinite"),
+        pytest.param("a.xml", LABELLED.format(width=0, right=9), id="image without size"),
+        pytest.param("a.xml", LABELLED.format(width=32, right="inf"), id="infinite corner"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str) -> None:

@@ -19,6 +19,7 @@ from cddfuse.io.formats import Reading, open_source
 from cddfuse.io.ranges import Ranges
 from cddfuse.io.source import Loaded
 from cddfuse.io.video.settings import ClipReading
+from cddfuse.io.video.streams import FileStream
 from cddfuse.registration import Transform
 
 SHIFTED = Transform("similarity", ((1, 0, 3), (0, 1, 2), (0, 0, 1)), (48, 32), (60, 40))
@@ -222,6 +223,14 @@ def test_files_that_are_no_video(tmp_path: Path, kept: int | None) -> None:
     with pytest.raises(InputError, match="is no video, or is damaged or cut short") as caught:
         open_source(good, bad, Reading())
     assert str(bad) in str(caught.value)
+
+
+def test_tags_that_are_no_text_do_not_matter(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", [flat(9)] * 2, codec="mpeg4", form="yuv420p")
+    data = path.read_bytes()
+    assert data.count(b"Lavf") == 1
+    path.write_bytes(data.replace(b"Lavf", b"L\xffvf"))
+    assert FileStream.of(path).facts.height == 32
 
 
 def test_what_does_not_fit_together(tmp_path: Path) -> None:

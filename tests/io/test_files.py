@@ -2,12 +2,15 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cddfuse.errors import InputError
-from cddfuse.io import expanded, replacing
+from cddfuse.io import expanded, replacing, replacing_folder
+from cddfuse.io.files import node, remove_abandoned
 
 
 def test_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -104,3 +107,62 @@ def test_home_folder_for_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert expanded(Path("~")) == tmp_path
     assert expanded(Path("~nobody-of-this-name/x")) == Path("~nobody-of-this-name/x")
     assert expanded(Path("a/~/b")) == Path("a/~/b")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cddfuse.io import replacing, replacing_folder
+place = Path(sys.argv[1])
+with replacing(place / "a.nii.gz") as one, replacing_folder(place / "b") as other:
+    one.write_text("half")
+    (other / "half").touch()
+    rename = os.rename
+    def killed(source, target):
+        rename(source, target)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if sys.argv[2] == "between":
+        os.rename = killed
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+@pytest.mark.parametrize("moment", ["early", "between"])
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, moment: str) -> None:
+    """A folder that it was about to replace is still there, or comes back."""
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "old").write_text("old")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), moment])
+    assert killed.returncode == -9
+    assert len(list(tmp_path.glob(".cddfuse-*"))) == (3 if moment == "between" else 2)
+    assert (tmp_path / "b").exists() == (moment == "early")
+    remove_abandoned(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    assert (tmp_path / "b" / "old").read_text() == "old"
+
+
+def test_what_others_write_is_left_alone(tmp_path: Path) -> None:
+    dead, random = 2**22 + 1, "0123abcd"
+    names = [
+        f".cddfuse-{node()}-{os.getpid()}-{random}.png",  # a process that lives
+        f".cddfuse-00000000-{dead}-{random}.png",  # one of another machine
+        f".cddfuse-{dead}-{random}.png",
+        ".cddfuse-notes.txt",
+        "fused.png",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / f".cddfuse-{node()}-{dead}-{random}").touch()
+    remove_abandoned(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    remove_abandoned(tmp_path / "nowhere")
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        with replacing_folder(tmp_path / "a") as folder:
+            (folder / text).touch()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["two"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -63,3 +63,13 @@ def test_weights_by_a_relative_path_are_the_same_file(
     check_same(Request(weights="mine.safetensors"), choice)
     with pytest.raises(InputError, match="the run has weights"):
         check_same(Request(weights="ivf"), choice)
+
+
+@pytest.mark.parametrize("line", ["method: [cddfuse]", "preset: {quick: 1}", "weights: 3"])
+def test_names_in_a_file_are_names(line: str, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(line)
+    with pytest.raises(
+        InputError, match=r"mine\.yaml has the .* which is no name: write a name\.$"
+    ):
+        Request().over(config)

@@ -29,6 +29,7 @@ from cddfuse.benchmark.overlap import require_unseen
 from cddfuse.benchmark.plan import DataSet, Method, Plan
 from cddfuse.benchmark.timing import Cost, measure
 from cddfuse.errors import InputError
+from cddfuse.io.files import remove_abandoned
 from cddfuse.models import MODELS
 from cddfuse.models.base import FusionModel
 from cddfuse.models.exported import is_exported
@@ -104,6 +105,8 @@ def run_plan(
     """
     results = Results(plan, settings)
     _require_known(plan)
+    for folder, *_ in os.walk(out):
+        remove_abandoned(Path(folder))
     cells = _prepared(plan, settings, out, results)
     todo = []
     for cell in cells:

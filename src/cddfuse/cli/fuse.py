@@ -13,6 +13,7 @@ from rich.console import Console
 from cddfuse.cli import record
 from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
 from cddfuse.cli.flags.alignment import AlignmentFlags, warning
+from cddfuse.cli.flags.scale import ScaleFlags
 from cddfuse.cli.flags.thermal import ThermalFlags
 from cddfuse.cli.flags.video import VideoFlags
 from cddfuse.cli.flags.volumes import VolumeFlags
@@ -41,6 +42,7 @@ def fuse(
     thermal: ThermalFlags = ThermalFlags(),  # noqa: B008
     colour: Literal["ycbcr", "lab", "per-channel", "grey"] = "ycbcr",
     volumes: VolumeFlags = VolumeFlags(),  # noqa: B008
+    scale: ScaleFlags = ScaleFlags(),  # noqa: B008
     grey: Flag = False,
     stretch: Flag = False,
     resize: Flag = False,
@@ -102,6 +104,7 @@ def fuse(
         ranges=thermal.ranges(output, range, overwrite=overwrite),
         thermal=thermal.reading(),
         volumes=volumes.reading(),
+        shard=scale.part(),
     )
     console = stderr(quiet)
     with console.status(f"reading {first}"):  # headers of a series, value ranges of a folder
@@ -120,8 +123,9 @@ def fuse(
         volumes.writing(grey=medical and (grey or colour == "grey")),
     )
     sink = open_sink(source, writing)
+    scale.require_engine(source, output)
     network = network.preferring("mif") if medical else network
-    model = network.load()
+    model = network.load() if scale.engine == "local" else None
     clip = bool({source.kind, sink.kind} & {"clip", "live", "pages"})
     options = Options(
         grey,
@@ -131,14 +135,17 @@ def fuse(
         check=not alignment.no_check and not medical,
         history=video.history(clip=clip),
     )
-    hint = Hint(source.length, partial(share_of_time, model, network.trained_for()), console.print)
+    share = partial(share_of_time, model, network.trained_for()) if model else (lambda: None)
+    hint = Hint(source.length, share, console.print)
     for note in (*source.notes, *sink.notes):
         console.print(note)
-    if source.length == 1 and not (clip or medical or os.path.isdir(first)):
+    if model and source.length == 1 and not (clip or medical or os.path.isdir(first)):
         return _fuse_one(model, source, sink, options, console, json, hint)
     whole = sink.path("") == sink.path("0")  # one file for all
     if source.ranges and not (medical and whole):
         record.store(output, source.ranges, whole=whole)
+    if model:
+        scale.note(model, source, writing, options)
     with progress(console) as bar:
         shown = bar.add_task("fuse", total=source.length, rate="")
 
@@ -146,11 +153,16 @@ def fuse(
             speed = bar.tasks[0].speed
             rate = f"{speed:.2f} {'frames' if clip else 'pairs'}/s" if speed else ""
             bar.update(shown, advance=1, description=name, rate=rate)
-            hint.after_pair()
+            if model:
+                hint.after_pair()
 
         limits = replace(options.limits or Limits(), progress=hint.after_part)
         try:
-            summary = fuse_all(model, source, sink, replace(options, limits=limits), after=after)
+            summary = (
+                fuse_all(model, source, sink, replace(options, limits=limits), after=after)
+                if model
+                else scale.fuse(network, source, sink, writing, options, after, console.print)
+            )
         except KeyboardInterrupt:
             if source.kind == "live":
                 console.print(f"stopped: what was recorded is in {output}")

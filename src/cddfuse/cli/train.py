@@ -24,7 +24,7 @@ if not all(
     raise InputError("training needs more packages: pip install 'cddfuse[train]'.")
 
 from cddfuse.recipes import RECIPES, Recipe
-from cddfuse.recipes.choice import METHOD, PRESET, Choice, Request
+from cddfuse.recipes.choice import METHOD, PRESET, Choice, Request, names_in
 from cddfuse.recipes.choice import preset as find_preset
 from cddfuse.recipes.settings import read_settings
 from cddfuse.train import WEIGHTS, Outcome, Running, batches, leading
@@ -65,8 +65,9 @@ def _chosen(tokens: Sequence[str]) -> tuple[str, str]:
     method, preset, config, output, short = (_value(tokens, flag) for flag in flags)
     stored = Path(output or short or ".") / RECIPE
     if config or ("--resume" in tokens and stored.is_file()):
-        settings = read_settings(Path(config) if config else stored)
-        method, preset = method or settings.get("method"), preset or settings.get("preset")
+        path = Path(config) if config else stored
+        names = names_in(read_settings(path), path)
+        method, preset = method or names["method"], preset or names["preset"]
     return method or METHOD, preset or PRESET
 
 
@@ -181,8 +182,9 @@ def _flags(recipe: Recipe, preset: str) -> type:
         rows = get_origin(each.type) is get_origin(Mapping[str, float])
         value = getattr(recipe, each.name)
         shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        text = texts.get(each.name) or ""  # read from the source, which may be closed to the user
         parameter = Parameter(
-            help=f"{texts[each.name]} {_rows(recipe) if rows else f'[{preset}: {shown}]'}",
+            help=f"{text} {_rows(recipe) if rows else f'[{preset}: {shown}]'}",
             group=GROUPS[recipe.group(each.name)],
             show_default=False,
             consume_multiple=True,

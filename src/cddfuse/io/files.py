@@ -1,12 +1,22 @@
-"""Atomic writes."""
+"""Atomic writes.
+
+Unfinished files and folders are hidden: `.cddfuse-NODE-PROCESS-RANDOM`. The names say whose they
+are, so that on a disk which several machines share none takes or removes those of another.
+"""
 
 import errno
+import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+
+import psutil
 
 from cddfuse.errors import InputError
 
@@ -53,7 +63,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Missing parent folders are created. If the block fails, an older folder at `path` is left
     untouched and the unfinished one is removed.
     """
-    temporary, old = (path.with_name(_unique()) for _ in range(2))
+    temporary = path.with_name(_unique())
+    old = path.with_name(f"{_unique()}~{path.name}")
     try:
         with _explained(path):
             temporary.mkdir(parents=True)
@@ -80,9 +91,44 @@ def _explained(path: Path) -> Iterator[None]:
         raise InputError(text, setting="output") from error
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine that were killed left unfinished in a folder.
+
+    A folder that was being replaced is put back, if nothing has taken its place.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for name in [entry.name for entry in entries if entry.name.startswith(_HIDDEN)]:
+            found = _NAME.match(name)
+            if not found or found[1] != node() or psutil.pid_exists(int(found[2])):
+                continue
+            left, place = folder / name, folder / (found[3] or "")
+            with suppress(OSError):
+                if found[3] and not os.path.lexists(place):
+                    os.rename(left, place)
+                elif os.path.isdir(left) and not os.path.islink(left):
+                    shutil.rmtree(left)
+                else:
+                    left.unlink()
+
+
+@cache
+def node() -> str:
+    """Eight digits for this machine until it starts anew: where a process number counts."""
+    facts = [platform.node()]
+    with suppress(OSError):
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+    with suppress(OSError):
+        facts.append(os.readlink("/proc/self/ns/pid"))  # containers number their own
+    return hashlib.blake2b("\n".join(facts).encode(), digest_size=4).hexdigest()
+
+
+_HIDDEN = ".cddfuse-"
+_NAME = re.compile(rf"{re.escape(_HIDDEN)}([0-9a-f]{{8}})-([0-9]+)-[0-9a-f]{{8}}(?:~(.+)|\.|$)")
+
+
 def _unique() -> str:
     """A hidden name."""
-    return f".cddfuse-{os.getpid()}-{secrets.token_hex(4)}"
+    return f"{_HIDDEN}{node()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _suffix(path: Path) -> str:

@@ -12,10 +12,12 @@ from typing import Literal
 from cddfuse.errors import InputError
 from cddfuse.io import decode
 from cddfuse.io.decode import SUFFIXES
+from cddfuse.io.files import remove_abandoned
 from cddfuse.io.folders import PairedPaths, pair_folders
 from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
 from cddfuse.io.ranges import Ranges, resolve
+from cddfuse.io.shards import Shard
 from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.io.thermal.reading import ThermalReading, pair_in, pairs_in
 from cddfuse.io.video.settings import SUFFIXES as VIDEO_SUFFIXES
@@ -48,6 +50,8 @@ class Reading:
     thermal: ThermalReading = field(default_factory=ThermalReading)
     """What is done with temperatures."""
     volumes: VolumeReading = field(default_factory=VolumeReading)
+    shard: Shard | None = None
+    """The share of a folder that is read; all of it by default."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,10 @@ def _check(name: str, first: Path, reading: Reading) -> None:
     """Refuse settings that do not go with a format, or with each other."""
     if name != "volume" and reading.volumes != VolumeReading():
         raise InputError(f"{first} is no medical volume: leave out the settings of volumes.")
+    if reading.shard and name != "folder":
+        raise InputError(
+            f"{first} cannot be divided into shards: only folders of images can.", setting="shard"
+        )
     if reading.transform and name == "volume":
         raise InputError(
             f"{first} is a volume, which its positions align: leave out the transform.",
@@ -135,6 +143,8 @@ def _check(name: str, first: Path, reading: Reading) -> None:
 
 def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
     """Where the results of a source go: what the suffix of the output says, or files of images."""
+    for folder in (writing.output, writing.output.parent):
+        remove_abandoned(folder)
     if source.kind == "volume":
         return _volume_results(source, writing)
     if writing.form == "dcm" or _named(writing.output) == "volume":
@@ -192,7 +202,9 @@ def _image_folders(first: Path, second: Path | None, reading: Reading) -> ImageP
             raise
         pairing = own
     found = _image_pairs(pairing.pairs, pairing.notes, reading)
-    return replace(found, skipped=pairing.left_out, folder=True)
+    shard = reading.shard
+    left_out = [each for each in pairing.left_out if not shard or shard.holds(each.path.name)]
+    return replace(found, skipped=left_out, folder=True, shard=shard)
 
 
 def _image_pairs(
@@ -264,6 +276,8 @@ def _video_file(source: Source[Loaded], writing: Writing) -> Sink:
         raise InputError(
             f"{writing.output} is the name of a video: give clips or folders for it.", "output"
         )
+    if isinstance(source, ImagePairs) and source.shard:
+        raise InputError("a clip needs all frames: leave out the shard.", "shard")
     output = writing.output.with_stem(writing.output.stem + writing.suffix)
     return clip_file(source, output, writing.clip, bits=writing.bits, overwrite=writing.overwrite)
 

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,12 +12,13 @@ from torch import Tensor
 
 from cddfuse.errors import InputError, exists_already
 from cddfuse.io.encode import output_format
-from cddfuse.io.files import replacing
+from cddfuse.io.files import remove_abandoned, replacing
 from cddfuse.io.folders import PairedPaths
 from cddfuse.io.images import load_pair, write_image
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges
+from cddfuse.io.shards import Shard
 from cddfuse.io.source import Entry, Kind, Loaded, PlainSink
 from cddfuse.io.transforms import located
 from cddfuse.registration import Transform
@@ -30,7 +32,7 @@ class ImagePairs:
 
     kind: ClassVar[Kind] = "images"
     pairs: Sequence[PairedPaths]
-    """Their names are unique."""
+    """Those of all shards; their names are unique."""
 
     skipped: Sequence[Skipped] = ()
     """Files that look like images and belong to no pair."""
@@ -51,14 +53,23 @@ class ImagePairs:
     folder: bool = False
     """Whether they are the pairs of folders, and results go to a folder."""
 
+    shard: Shard | None = None
+    """The share of the pairs that is read; None reads all."""
+
+    @cached_property
+    def own(self) -> Sequence[PairedPaths]:
+        """The pairs of the shard."""
+        shard = self.shard
+        return [pair for pair in self.pairs if shard.holds(pair.name)] if shard else self.pairs
+
     @property
     def length(self) -> int:
-        """Number of pairs."""
-        return len(self.pairs)
+        """Number of pairs of the shard."""
+        return len(self.own)
 
     def __iter__(self) -> Iterator[Entry[Loaded]]:
-        """The pairs in order."""
-        for pair in self.pairs:
+        """The pairs of the shard, in order."""
+        for pair in self.own:
             both = f"{pair.first} and {pair.second}"
             origin = str(pair.first) if pair.first == pair.second else both
             yield Entry(pair.name, origin, partial(self._read, pair))
@@ -97,10 +108,12 @@ class ImageFiles(PlainSink):
 
     def prepare(self, pairs: Sequence[PairedPaths]) -> None:
         """Refuse what would replace a source, or go wrong with every pair."""
-        sources = {source.resolve() for pair in pairs for source in (pair.first, pair.second)}
+        real = _RealPaths()
+        sources = {real.of(source) for pair in pairs for source in (pair.first, pair.second)}
         paths = [self.path(pair.name) for pair in pairs]
         for path in paths:
-            if path.resolve() in sources or (self.celsius and beside(path).resolve() in sources):
+            results = (path, beside(path)) if self.celsius else (path,)
+            if not sources.isdisjoint(map(real.of, results)):
                 raise InputError(
                     f"{path} is a source: choose another folder for the results, or a suffix.",
                     setting="output",
@@ -108,6 +121,7 @@ class ImageFiles(PlainSink):
             output_format(path, self.bits or 8)
         for folder in {path.parent for path in paths}:
             require_writable(folder)
+            remove_abandoned(folder)
 
     def has(self, name: str) -> bool:
         """Whether the file exists and is to be kept."""
@@ -141,6 +155,27 @@ class ImageFiles(PlainSink):
             with replacing(beside(path)) as temporary:
                 tifffile.imwrite(temporary, metadata.celsius, metadata=None, software=False)
         return True
+
+
+class _RealPaths:
+    """Real paths of a million files, with one look at each folder."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, tuple[str, set[str]]] = {}
+
+    def of(self, path: Path) -> str:
+        """The path without links."""
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder), _links(folder)
+        real, links = self._folders[folder]
+        return os.path.realpath(path) if name in links else os.path.join(real, name)
+
+
+def _links(folder: str) -> set[str]:
+    with suppress(OSError), os.scandir(folder or ".") as entries:
+        return {entry.name for entry in entries if entry.is_symlink()}
+    return set()
 
 
 def beside(path: Path) -> Path:

@@ -43,7 +43,17 @@ def save_weights(model: FusionModel, path: Path, facts: Mapping[str, str] | None
     }
     state = {name: tensor.contiguous() for name, tensor in model.weights().items()}
     with replacing(path) as temporary:
-        temporary.write_bytes(save(state, header))
+        temporary.write_bytes(_ordered(save(state, header)))
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same file with its header in order, so that equal weights are equal files."""
+    length = int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8 : 8 + length])
+    entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
+    header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def load_weights(

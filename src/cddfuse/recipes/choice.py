@@ -31,7 +31,8 @@ class Request:
     def over(self, config: Path) -> "Request":
         """This request over that of a YAML file, which may hold all of these and any setting."""
         settings = read_settings(config)
-        keys = {key: settings.pop(key, None) for key in _KEYS}
+        keys = names_in(settings, config)
+        settings = {name: value for name, value in settings.items() if name not in keys}
         if keys["method"] and self.method and keys["method"] != self.method:
             raise InputError(
                 f"{config} holds settings of {keys['method']}, not of {self.method}.",
@@ -67,6 +68,15 @@ class Choice:
     def read(cls, path: Path) -> "Choice":
         """What `write` wrote."""
         return resolved(Request().over(path))
+
+
+def names_in(settings: Mapping[str, Any], path: Path) -> dict[str, str | None]:
+    """Method, preset and weights that the settings of a file name."""
+    names = {key: settings.get(key) for key in _KEYS}
+    for key, name in names.items():
+        if name is not None and not isinstance(name, str):
+            raise InputError(f"{path} has the {key} {name!r}, which is no name: write a name.")
+    return names
 
 
 def preset(method: str, name: str) -> Recipe:

@@ -115,7 +115,8 @@ def train(
         run.save_state()
     quiet = quiet or not fabric.is_global_zero
     progress = trainer.progress
-    how = f"{running.precision} on {fabric.device.type}, torch {torch.__version__}"
+    several = f" in {fabric.world_size} processes" if fabric.world_size > 1 else ""
+    how = f"{running.precision} on {fabric.device.type}{several}, torch {torch.__version__}"
     progress.computed = tuple(dict.fromkeys((*progress.computed, how)))
     with (
         TrainingLog(folder, total=progress.total, step=progress.step, quiet=quiet) as log,

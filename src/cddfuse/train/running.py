@@ -1,6 +1,7 @@
 """The processes that a run is computed by."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast, get_args
@@ -29,7 +30,8 @@ class Running:
     """Processes, each with a device of its own (or a share of the CPU)."""
 
     nodes: int = 1
-    """Machines, each started with the same command by torchrun or a cluster."""
+    """Machines, each started with the same command by torchrun or SLURM. Under torchrun, those that
+    take part count."""
 
     accelerator: str = "auto"
     """Device: cpu, cuda, mps; auto takes the fastest there is."""
@@ -76,7 +78,7 @@ class Running:
             fabric = Fabric(
                 accelerator=self.accelerator,
                 devices=self.devices,
-                num_nodes=self.nodes,
+                num_nodes=self.machines,
                 precision="32-true",  # or LT_PRECISION would count; bf16 is up to `Objective`
                 # Stage one does not reach the fusion layers.
                 strategy="ddp_find_unused_parameters_true" if self._several else "auto",
@@ -91,8 +93,14 @@ class Running:
         return fabric
 
     @property
+    def machines(self) -> int:
+        """Machines that take part: torchrun may have started again with others."""
+        elastic = "TORCHELASTIC_RUN_ID" in os.environ
+        return int(os.environ.get("GROUP_WORLD_SIZE", self.nodes)) if elastic else self.nodes
+
+    @property
     def _several(self) -> bool:
-        return self.devices * self.nodes > 1
+        return self.devices * self.machines > 1
 
 
 def leading(fabric: Fabric, work: Callable[[], Result]) -> Result:

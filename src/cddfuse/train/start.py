@@ -5,9 +5,10 @@ from pathlib import Path
 
 from cddfuse.datasets.base import Reader
 from cddfuse.errors import InputError
+from cddfuse.io.files import remove_abandoned
 from cddfuse.recipes.choice import Choice, Request, check_same, started
 from cddfuse.train.data import DataRequest, RunData, Say, chosen, require_folders, resumed
-from cddfuse.train.loop import STATE
+from cddfuse.train.loop import SHEETS, STATE
 
 RECIPE = "recipe.yaml"
 
@@ -34,6 +35,8 @@ def prepare(
         advance: called after every pair that is read.
     """
     require_folders(data)
+    for place in (folder, folder / SHEETS):
+        remove_abandoned(place)
     if is_run(folder):
         if not resume:
             raise InputError(

@@ -250,6 +250,25 @@ def test_damaged_files_are_counted(tmp_path: Path) -> None:
     assert find_series(tmp_path).damaged == 1
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(b"\x02\0\x02\0UI", b"\x02\0\x02\0UM", id="unknown type of value"),
+        pytest.param(b"\x20\0\x11\0IS", b"\x20\0\x11\0QX", id="number of the series"),
+        pytest.param(b"\x08\0\x60\0CS", b"\x08\0\x60\0ZZ", id="modality"),
+    ],
+)
+def test_values_that_cannot_be_decoded_damage_one_file(
+    tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    path = write_series(tmp_path, VALUES, GRID)[0]
+    assert path.read_bytes().count(old) == 1
+    path.write_bytes(path.read_bytes().replace(old, new))
+    found = find_series(tmp_path)
+    assert [series.number for series in found.series] == ["1"]
+    assert len(found.series[0].files) + found.damaged == VALUES.shape[2]
+
+
 def test_malformed_values_are_counted_not_shown(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

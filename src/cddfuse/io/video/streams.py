@@ -1,5 +1,6 @@
 """One side of a clip: a video file or an image sequence as pictures with times."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _SAMPLES = 64  # frames that a value range is found in
 _SECOND = 10**6  # units of FFmpeg for the duration of a file
+_CLOCK = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]{1,18})?)")
 
 Problems = defaultdict[str, list[str]]
 """What was wrong with a file, in sentences, by its name."""
@@ -211,10 +213,10 @@ class ImageStream:
 def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     av = pyav()
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")
     except FileNotFoundError as error:
         raise InputError(f"there is no file or folder {path}: check the name.") from error
-    except (av.FFmpegError, OSError) as error:
+    except Exception as error:  # FFmpeg's, and what PyAV raises of malformed headers
         raise InputError(
             f"{path} is no video, or is damaged or cut short ({reason(error)}): make or copy it "
             "again."
@@ -224,7 +226,9 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
             raise InputError(f"{path} holds no video, or is cut short: name another file.")
         try:
             yield container, container.streams.video[0]
-        except av.FFmpegError as error:
+        except InputError:
+            raise
+        except Exception as error:
             raise InputError(
                 f"{path} cannot be decoded ({reason(error)}): make or copy it again."
             ) from error
@@ -267,9 +271,8 @@ def _facts(container: "InputContainer", stream: "VideoStream", frame: "VideoFram
 
 def _expected(container: "InputContainer", stream: "VideoStream") -> Fraction | None:
     """Seconds that the video should have by what the file says."""
-    clock = stream.metadata.get("DURATION", "").split(":")
-    if len(clock) == 3:
-        hours, minutes, rest = (Fraction(part.strip("\0")) for part in clock)
+    if clock := _CLOCK.fullmatch(stream.metadata.get("DURATION", "").strip("\0")):
+        hours, minutes, rest = map(Fraction, clock.groups())
         return 3600 * hours + 60 * minutes + rest - _start(stream)
     if stream.duration and stream.time_base:
         return Fraction(stream.duration * stream.time_base)

@@ -189,7 +189,10 @@ class _Writer:
         self._layer = _layer(sink.codec, len(image) == 1, deep)
         self._bits: Literal[8, 16] = 16 if "16" in self._layer.format else 8
         self._unit, self._last = facts.unit, -1
-        index = {"movflags": "+faststart"} if sink.file.suffix.lower() in _MP4 else {}
+        # Equal frames are equal files: no random numbers and no versions in them.
+        index = {"fflags": "+bitexact"}
+        if sink.file.suffix.lower() in _MP4:
+            index["movflags"] = "+faststart"
         self._container: OutputContainer = av.open(str(temporary), "w", options=index)
         crf = sink.settings.crf if sink.settings.crf is not None else codec.crf
         options = codec.options | ({} if crf is None or codec.crf is None else {"crf": str(crf)})

@@ -100,15 +100,18 @@ def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
                 )
                 key = str(header.get("SeriesInstanceUID", ""))
                 pixels = int(header.get("Rows", 0) or 0) and int(header.get("Columns", 0) or 0)
+                alone = Series([file], [header])
+                _ = alone.number, alone.modality, alone.length  # decoded here, or never
+                empty = "SOPClassUID" not in header and not _is_directory(header)
             except Exception:  # of a damaged file; what pydicom raises quotes values
                 damaged += 1
                 continue
             if pixels:
                 series = found.setdefault(key, Series())
-                series.files.append(file)
-                series.headers.append(header)
+                series.files += alone.files
+                series.headers += alone.headers
             else:
-                damaged += "SOPClassUID" not in header and not _is_directory(header)
+                damaged += empty
     if not found:
         why = f", and {damaged} damaged ones" if damaged else ""
         raise InputError(f"{path} holds no DICOM images{why}: check what it is.")
@@ -195,7 +198,7 @@ def _is_directory(header: Any) -> bool:
 
 def _order(series: Series) -> tuple[int, str]:
     number = series.number
-    return (int(number) if number.lstrip("-").isdigit() else 1 << 31, number)
+    return (int(number) if number.removeprefix("-").isdecimal() else 1 << 31, number)
 
 
 def _without_localizers(series: Series) -> tuple[Series, int]:
