@@ -59,7 +59,9 @@ def test_all_formats_agree_on_one_box(tmp_path: Path) -> None:
     assert (found.index, found.corners) == (1, pytest.approx(expected.corners))
     file = written(tmp_path / "a.xml", voc(5, 3, 12, 8))
     assert read_voc(file, SIZE, TWO) == [expected]
-    assert read_voc(written(tmp_path / "0.xml", voc(4, 2, 11, 7)), SIZE, TWO, origin=0) == [expected]
+    assert read_voc(written(tmp_path / "0.xml", voc(4, 2, 11, 7)), SIZE, TWO, origin=0) == [
+        expected
+    ]
     images = read_coco(written(tmp_path / "a.json", coco()), TWO, {"a": SIZE}.get)
     assert images == {"a": [expected, Box(0, (0, 0, 40, 20), ignored=True)]}
 
@@ -80,7 +82,9 @@ def test_classes_are_merged_renamed_and_left_out(tmp_path: Path) -> None:
     file = written(tmp_path / "a.txt", "".join(f"{n} 0.5 0.5 0.5 0.5\n" for n in (0, 1, 2)))
     assert [box.index for box in read_yolo(file, SIZE, classes)] == [0, 0]
     Image.fromarray(np.array([[0, 1, 2, 255]], np.uint8)).save(tmp_path / "a.png")
-    assert read_class_map(tmp_path / "a.png", (1, 4), classes).tolist() == [[0, 0, IGNORED, IGNORED]]
+    assert read_class_map(tmp_path / "a.png", (1, 4), classes).tolist() == [
+        [0, 0, IGNORED, IGNORED]
+    ]
 
 
 def test_numbers_may_start_at_one(tmp_path: Path) -> None:

@@ -242,7 +242,9 @@ def _classes(
     facts = card.labels if card else Labelling()
     known = facts.boxes if kind == "boxes" else facts.maps
     places = dict.fromkeys([request.path, request.path.parent])
-    listed = next((place / NAMES[kind] for place in places if (place / NAMES[kind]).is_file()), None)
+    listed = next(
+        (place / NAMES[kind] for place in places if (place / NAMES[kind]).is_file()), None
+    )
     if listed:
         known = tuple(filter(None, map(str.strip, listed.read_text("utf-8").splitlines())))
     if isinstance(files, Path):

@@ -278,7 +278,9 @@ def _label_values(path: Path) -> NDArray[np.int64]:
     try:
         with Image.open(path) as picture:
             if picture.mode in ("P", "L", "1"):
-                return np.asarray(picture if picture.mode != "1" else picture.convert("L"), np.int64)
+                return np.asarray(
+                    picture if picture.mode != "1" else picture.convert("L"), np.int64
+                )
         values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a label image ({error}).") from error

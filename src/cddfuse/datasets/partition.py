@@ -69,7 +69,11 @@ def read_partition(path: Path, names: Sequence[str]) -> Partition:
     try:
         if path.is_dir():
             lists = {part: path / f"{part}.txt" for part in PARTS}
-            lines = {p: f.read_text(encoding="utf-8").splitlines() for p, f in lists.items() if f.is_file()}
+            lines = {
+                p: f.read_text(encoding="utf-8").splitlines()
+                for p, f in lists.items()
+                if f.is_file()
+            }
             found = {part: tuple(map(str.strip, text)) for part, text in lines.items()}
             digest, title = None, f"lists of {path.name}"
         else:
@@ -121,7 +125,11 @@ def _parsed(path: Path) -> tuple[dict[str, tuple[str, ...]], str | None, str]:
 def checked(made: Partition, where: object) -> Partition:
     """The split, if it has something to train and to test on, and no name twice."""
     every = [name for part in PARTS for name in getattr(made, part)]
-    twice = sorted(name for name in set(every) if every.count(name) > 1) if len(set(every)) < len(every) else []
+    twice = (
+        sorted(name for name in set(every) if every.count(name) > 1)
+        if len(set(every)) < len(every)
+        else []
+    )
     if twice:
         raise InputError(f"{where} has {twice[0]} twice: keep it in one part.", "split")
     for part in ("train", "test"):
@@ -147,7 +155,9 @@ def by_scene(scenes: Mapping[str, str], shares: Sequence[int] = SHARES) -> Parti
     groups: dict[str, list[str]] = {}
     for name in sorted(scenes, key=natural):
         groups.setdefault(scenes[name], []).append(name)
-    order = sorted(groups, key=lambda scene: hashlib.sha256(scene.encode(errors="replace")).digest())
+    order = sorted(
+        groups, key=lambda scene: hashlib.sha256(scene.encode(errors="replace")).digest()
+    )
     total = sum(map(len, groups.values()))
     wanted = {part: total * share / sum(shares) for part, share in zip(PARTS, shares, strict=True)}
     taken: dict[str, list[str]] = {part: [] for part in PARTS}

@@ -22,9 +22,7 @@ MEAN = 0.3
 def convolution(inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     """3x3 convolution, batch normalisation, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(
-            inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False
-        ),
+        nn.Conv2d(inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
@@ -39,9 +37,7 @@ class BasicBlock(nn.Module):
             inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False
         )
         self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(
-            outputs, outputs, 3, padding=dilation, dilation=dilation, bias=False
-        )
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=dilation, dilation=dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.downsample = (
             None
@@ -110,7 +106,9 @@ class ResNet(Backbone):
         for place, count in enumerate(_BLOCKS[depth], start=1):
             stride, dilation = (2, 1) if place in (2, 3) else (1, 2 if place == 4 else 1)
             blocks = [BasicBlock(sizes[place - 1], sizes[place], stride, dilation)]
-            blocks += [BasicBlock(sizes[place], sizes[place], 1, dilation) for _ in range(count - 1)]
+            blocks += [
+                BasicBlock(sizes[place], sizes[place], 1, dilation) for _ in range(count - 1)
+            ]
             setattr(self, f"layer{place}", nn.Sequential(*blocks))
         rest = channels - 3
         self.register_buffer("mean", _column(_COLOUR_MEAN, rest), persistent=False)

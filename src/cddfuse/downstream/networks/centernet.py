@@ -52,7 +52,7 @@ class Detections(NamedTuple):
 
 
 class CenterNet(nn.Module):
-    """The detector. Half a million parameters on the small backbone."""
+    """The detector. 0.4 million parameters on the small backbone."""
 
     def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
@@ -81,8 +81,9 @@ def targets(boxes: Sequence[Sequence[Box]], classes: int, height: int, width: in
     """The targets for the boxes of a batch of images of (height, width)."""
     rows, columns = height // STRIDE, width // STRIDE
     heat = torch.zeros(len(boxes), classes, rows, columns)
-    sizes, centres = heat.new_zeros(len(boxes), 4, rows, columns), heat.new_zeros(
-        len(boxes), 1, rows, columns
+    sizes, centres = (
+        heat.new_zeros(len(boxes), 4, rows, columns),
+        heat.new_zeros(len(boxes), 1, rows, columns),
     )
     counted = torch.ones_like(heat)
     for place, found in enumerate(boxes):
