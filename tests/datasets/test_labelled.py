@@ -59,6 +59,7 @@ def opened(path: Path, kind: Kind = "boxes", **rest: object) -> LabelledSet:
     return open_labelled(LabelRequest(path, **rest), kind, different)  # type: ignore[arg-type]
 
 
+MAP, SHARES = ("map", "split", "shares"), ("split", "shares")
 NAMES = tuple(f"{n:03}" for n in range(20))
 
 
@@ -178,17 +179,17 @@ def empty_test_list(own: Path) -> dict[str, object]:
     [
         (no_classes, "names of the classes of .* are not known", "classes"),
         (one_unlabelled, r"1 of 20 images have no labels in .* \(003, ...\)", "unlabelled"),
-        (one_class_only_in_training, "class car does not occur in the test part", ("map", "split", "shares")),
+        (one_class_only_in_training, "class car does not occur in the test", MAP),
         (absent_name_in_split, "has 999 in test, of which there is no pair", "split"),
         (name_on_two_sides, "has 001 twice", "split"),
-        (empty_test_list, "has no pairs in the part test", ("split", "shares")),
+        (empty_test_list, "has no pairs in the part test", SHARES),
         (lambda own: {"name": "nothing"}, "no data set nothing", "name"),
         (lambda own: {"labels": own / "none"}, "there is no .*none", "labels"),
         (lambda own: {"labels": own / "vi" / "000.png"}, "is no place of labels", "labels"),
         (lambda own: {"scene": "("}, "is no pattern", "scene"),
         (lambda own: {"scene": "x(y)"}, "fits no name", "scene"),
         (lambda own: {"shares": (1, 0, 0)}, "the shares are 1:0:0", "shares"),
-        (lambda own: {"shares": (50, 0, 1), "scene": "(0)"}, "no pairs in the part test", ("split", "shares")),
+        (lambda own: {"shares": (50, 0, 1), "scene": "(0)"}, "no pairs in the part test", SHARES),
     ],
 )  # fmt: skip
 def test_slips_are_named(own: Path, change: object, message: str, setting: object) -> None:

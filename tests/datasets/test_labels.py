@@ -1,4 +1,4 @@
-"""Formats of labels: what is read, and one sentence for everything that would make a score wrong."""
+"""Formats of labels: what is read, and one sentence for all that would make a score wrong."""
 
 import json
 from collections.abc import Callable
@@ -204,7 +204,7 @@ def test_slips_in_class_maps_are_named(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     colours, large, text = (tmp_path / name for name in ("colours.png", "large.png", "text.png"))
     Image.fromarray(rng.integers(0, 256, (20, 40, 3), np.uint8)).save(colours)
-    with pytest.raises(InputError, match="colours.png shows classes as colours"):
+    with pytest.raises(InputError, match=r"colours\.png shows classes as colours"):
         read_class_map(colours, SIZE, TWO)
     Image.fromarray(np.full(SIZE, 300, np.uint16)).save(large)
     with pytest.raises(InputError, match="class number 300"):

@@ -26,7 +26,7 @@ def scene(seed: int, images: int = 12) -> tuple[Found, list[list[Box]]]:
         here = []
         for _ in range(rng.integers(0, 4)):
             left, top = rng.uniform(0, 60, 2)
-            right, bottom = (left, top) + rng.uniform(4, 30, 2)
+            right, bottom = np.array((left, top)) + rng.uniform(4, 30, 2)
             box = Box(int(rng.integers(2)), (left, top, right, bottom), bool(rng.random() < 0.2))
             here.append(box)
             if rng.random() < 0.8:

@@ -103,7 +103,7 @@ def _run(
     from cddfuse.downstream.inputs import parse_inputs
     from cddfuse.downstream.instruments import require_known
     from cddfuse.downstream.prints import kept_prints
-    from cddfuse.downstream.report import require_extra, write_report
+    from cddfuse.downstream.report import require_extra, write_correlation, write_report
     from cddfuse.downstream.suite import Plan, Progress, run_plan
     from cddfuse.downstream.tables import as_markdown
     from cddfuse.evaluate.report import require_folder
@@ -158,6 +158,8 @@ def _run(
             problems.print(Text(f"failed: {failure.label}: {failure.reason}"))
         return 2
     written = write_report(results, output, shown=shown.pictures)
+    if shown.correlate:
+        written += write_correlation(results, output, shown.correlate)
     if shown.json:
         print((output / "downstream.json").read_text(encoding="utf-8"))
     elif not shown.quiet:

@@ -76,7 +76,7 @@ def _scaled(picture: Image.Image) -> Image.Image:
 
 def _detections(results: Results, name: str, labels: Sequence[str]) -> list[Image.Image]:
     boxes = results.labelled.boxes[name]
-    height, width = results.labelled.sizes[name]
+    width = results.labelled.sizes[name][1]
     place = results.labelled.partition.test.index(name)
     truth = _visible(results, name)
     scale = truth.width / width

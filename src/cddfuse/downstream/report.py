@@ -5,9 +5,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cddfuse.downstream import pictures, tables
+from cddfuse.downstream import correlation, pictures, tables
 from cddfuse.downstream.suite import Results
 from cddfuse.evaluate.provenance import commit
+from cddfuse.errors import InputError
 from cddfuse.io import replacing
 
 _PACKAGES = ("cddfuse", "torch", "numpy", "scipy", "pycocotools")
@@ -15,8 +16,6 @@ _PACKAGES = ("cddfuse", "torch", "numpy", "scipy", "pycocotools")
 
 def require_extra() -> None:
     """Check, before hours of work, that the packages of the extra are there."""
-    from cddfuse.errors import InputError
-
     try:
         import scipy  # noqa: F401
     except ImportError as error:
@@ -33,6 +32,24 @@ def about() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {"versions": versions, "commit": commit(), "system": platform.platform()}
+
+
+def write_correlation(results: Results, out: Path, name: str) -> list[Path]:
+    """Write how the scores of fusion go with the result for a class, as a table and a figure.
+
+    Args:
+        results: of `suite.run_plan`.
+        out: the folder of the run.
+        name: of the class; `mean` is over all.
+    """
+    measure = tables.tables(results)[0].measure
+    found = correlation.of_class(results, out, measure, None if name == "mean" else name)
+    what = f"{measure} of {name}" if name != "mean" else f"mean {measure}"
+    paths = [out / "correlation.md", out / "correlation.png"]
+    with replacing(paths[0]) as temporary:
+        temporary.write_text(correlation.as_markdown(found, what), encoding="utf-8")
+    correlation.figure(found, f"{what}, percent", paths[1])
+    return paths
 
 
 def write_report(results: Results, out: Path, *, shown: int = 4) -> list[Path]:

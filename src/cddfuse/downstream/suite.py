@@ -218,6 +218,8 @@ def _require_sense(plan: Plan, kind: str, inputs: Sequence[Input]) -> None:
     ):
         if value < least:
             raise InputError(f"{name} is {value}: use {least} or more.", setting=name)
+    if not 0 < plan.rate <= 1:
+        raise InputError(f"the learning rate is {plan.rate:g}: use 0.002, for example.", "rate")
     if not plan.budget > 0:
         raise InputError(f"the budget is {plan.budget:g} s: give more.", "budget")
     early = "early" in {each.label for each in inputs}
@@ -591,7 +593,7 @@ def _collect(
             )
             results.failures.append(Failure(given.label, count + reasons[0]))
             continue
-        loaded = [dict(np.load(job.scores(row))) for job in mine]
+        loaded = [_arrays(job.scores(row)) for job in mine]
         results.rows[given.label] = {
             measure: Scored(
                 np.stack([content[f"values {measure}"][0] for content in loaded]),
@@ -602,6 +604,11 @@ def _collect(
         results.predictions[given.label] = [job.prediction(row) for job in mine]
         records = [json.loads(job.record.read_text(encoding="utf-8")) for job in mine]
         results.seconds[given.label] = sum(r["seconds"] for r in records) / len(records)
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    with np.load(path) as content:
+        return dict(content)
 
 
 def _digest(facts: Any) -> str:

@@ -81,7 +81,7 @@ class Table:
 
     @cached_property
     def best(self) -> list[str | None]:
-        """Label of the best row of each column, the mean last; None of one row, or of equal ones."""
+        """Label of the best row of each column, the mean last; None if there is no single one."""
         rows = [row for row in self.rows if not row.published]
         if len(rows) < 2:
             return [None] * (len(self.classes) + 1)

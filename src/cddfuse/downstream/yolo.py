@@ -49,9 +49,19 @@ class Yolo:
         run = project / "train"
         self._run(
             f"train with seed {seed}",
-            ["train", f"data={data / 'data.yaml'}", f"model={self.model}", f"epochs={epochs}"]
-            + [f"seed={seed}", "deterministic=True", "pretrained=False", "val=False"]
-            + [f"patience={epochs}", "name=train", *self._common(project)],
+            [
+                "train",
+                f"data={data / 'data.yaml'}",
+                f"model={self.model}",
+                f"epochs={epochs}",
+                f"patience={epochs}",
+                f"seed={seed}",
+                "deterministic=True",
+                "pretrained=False",
+                "val=False",
+                "name=train",
+                *self._common(project),
+            ],
         )
         weights = run / "weights" / "last.pt"
         if not weights.is_file():
@@ -78,8 +88,17 @@ class Yolo:
         shutil.rmtree(run, ignore_errors=True)
         self._run(
             "find boxes",
-            ["val", f"model={weights}", f"data={data / 'data.yaml'}", "split=test", "save_txt=True"]
-            + ["save_conf=True", f"conf={_LEAST_SCORE}", "name=test", *self._common(project)],
+            [
+                "val",
+                f"model={weights}",
+                f"data={data / 'data.yaml'}",
+                "split=test",
+                "save_txt=True",
+                "save_conf=True",
+                f"conf={_LEAST_SCORE}",
+                "name=test",
+                *self._common(project),
+            ],
         )
         if not (run / "labels").is_dir():
             raise InputError(

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from cddfuse.datasets.labels import Box
 from cddfuse.downstream.average_precision import Found
-from cddfuse.downstream.frames import Frames
 from cddfuse.downstream.inputs import Arrays
 from cddfuse.downstream.tasks import Detection as OwnDetection
 from cddfuse.downstream.tasks import mirrored, test_batches

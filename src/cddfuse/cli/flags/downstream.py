@@ -136,6 +136,10 @@ class ShownFlags:
     pictures: int = 4
     """Test images on the sheet; 0 makes none."""
 
+    correlate: str | None = None
+    """A class, or `mean`: correlate the eight scores of the published tables, and target contrast,
+    with the result for it over the rows (four or more); writes correlation.md and .png."""
+
     json: Flag = False
     """Print downstream.json instead of the tables."""
 

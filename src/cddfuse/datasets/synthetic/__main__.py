@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     size = (arguments.height, arguments.width)
     if arguments.pairs:
-        _write_folders(
+        write_folders(
             arguments.folder,
             range(arguments.seed, arguments.seed + arguments.pairs),
             size,
@@ -48,9 +48,17 @@ def main() -> None:
     Image.fromarray(_levels(pair.second[0])).save(arguments.folder / "night_infrared.png")
 
 
-def _write_folders(
-    folder: Path, seeds: Iterable[int], size: tuple[int, int], *, labels: bool
+def write_folders(
+    folder: Path, seeds: Iterable[int], size: tuple[int, int], *, labels: bool = False
 ) -> None:
+    """Write a pair for each seed, as vi/NAME.png and ir/NAME.png.
+
+    Args:
+        folder: where they go.
+        seeds: of the streets, which are their names.
+        size: height and width.
+        labels: write boxes (YOLO text) and class maps too, and the names of the classes.
+    """
     for side in ("vi", "ir", *(("labels", "maps") if labels else ())):
         (folder / side).mkdir(parents=True, exist_ok=True)
     for seed in seeds:
