@@ -105,10 +105,10 @@ def test_layouts_of_the_catalog(tmp_path: Path) -> None:
     text = f"{size}<object><name>person</name><bndbox>{corners}</bndbox></object></annotation>"
     (llvip / "Annotations").mkdir(parents=True)
     for part, scene in (("train", "01"), ("test", "19")):
-        names = [f"{scene}{n:04}" for n in range(3)]
+        frames = [f"{scene}{n:04}" for n in range(3)]
         for side in ("visible", "infrared"):
-            images(llvip / side, (part, part), names)
-        for name in names:
+            images(llvip / side, (part, part), frames)
+        for name in frames:
             (llvip / "Annotations" / f"{name}.xml").write_text(text)
     found = opened(llvip)
     assert found.scenes["010001"] == "01"
@@ -263,6 +263,6 @@ def test_real_boxes_of_msrs_and_llvip() -> None:
     msrs = opened(shared("data", "msrs", "train"), scene=r"(\d{4})", shares=(6, 0, 4))
     assert len(msrs.pairs) == 34
     assert msrs.classes.kept == ("person", "bicycle", "car")
-    rest = {"unlabelled": "skip", "scene": r"(\d{6})", "shares": (6, 0, 3)}
-    llvip = opened(shared("data", "llvip", "train"), **rest)
+    place = shared("data", "llvip", "train")
+    llvip = opened(place, unlabelled="skip", scene=r"(\d{6})", shares=(6, 0, 3))
     assert len(llvip.pairs) == 9

@@ -56,7 +56,8 @@ def test_all_formats_agree_on_one_box(tmp_path: Path) -> None:
     expected = Box(1, (4.0, 2.0, 12.0, 8.0))
     yolo = written(tmp_path / "a.txt", "1 0.2 0.25 0.2 0.3\n\n")
     (found,) = read_yolo(yolo, SIZE, TWO)
-    assert (found.index, found.corners) == (1, pytest.approx(expected.corners))
+    assert found.label == 1
+    assert found.corners == pytest.approx(expected.corners)
     file = written(tmp_path / "a.xml", voc(5, 3, 12, 8))
     assert read_voc(file, SIZE, TWO) == [expected]
     assert read_voc(written(tmp_path / "0.xml", voc(4, 2, 11, 7)), SIZE, TWO, origin=0) == [
@@ -70,7 +71,7 @@ def test_written_boxes_are_read_again(tmp_path: Path) -> None:
     boxes = [Box(0, (0.0, 0.0, 40.0, 20.0)), Box(1, (3.0, 1.0, 4.0, 19.0))]
     write_yolo(tmp_path / "a.txt", boxes, SIZE)
     for mine, theirs in zip(read_yolo(tmp_path / "a.txt", SIZE, TWO), boxes, strict=True):
-        assert mine.index == theirs.index
+        assert mine.label == theirs.label
         assert mine.corners == pytest.approx(theirs.corners, abs=1e-5)
     write_yolo(tmp_path / "empty.txt", [], SIZE)
     assert read_yolo(tmp_path / "empty.txt", SIZE, TWO) == []
@@ -80,7 +81,7 @@ def test_classes_are_merged_renamed_and_left_out(tmp_path: Path) -> None:
     classes = Classes(("bus", "car", "tree"), {"Bus": "vehicle", "car": "vehicle", "tree": ""})
     assert classes.kept == ("vehicle",)
     file = written(tmp_path / "a.txt", "".join(f"{n} 0.5 0.5 0.5 0.5\n" for n in (0, 1, 2)))
-    assert [box.index for box in read_yolo(file, SIZE, classes)] == [0, 0]
+    assert [box.label for box in read_yolo(file, SIZE, classes)] == [0, 0]
     Image.fromarray(np.array([[0, 1, 2, 255]], np.uint8)).save(tmp_path / "a.png")
     assert read_class_map(tmp_path / "a.png", (1, 4), classes).tolist() == [
         [0, 0, IGNORED, IGNORED]
@@ -89,7 +90,7 @@ def test_classes_are_merged_renamed_and_left_out(tmp_path: Path) -> None:
 
 def test_numbers_may_start_at_one(tmp_path: Path) -> None:
     file = written(tmp_path / "a.txt", "2 0.5 0.5 0.5 0.5\n")
-    assert read_yolo(file, SIZE, Classes(("person", "car"), first=1))[0].index == 1
+    assert read_yolo(file, SIZE, Classes(("person", "car"), first=1))[0].label == 1
 
 
 def test_difficult_objects_are_ignored_and_names_may_differ_in_case(tmp_path: Path) -> None:

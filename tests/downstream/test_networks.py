@@ -1,6 +1,7 @@
 """Networks and what they are trained by."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from cddfuse.datasets.labels import Box
 from cddfuse.downstream import instruments, learning
+from cddfuse.downstream.inputs import Arrays
 from cddfuse.downstream.learning import Training, steps_within, train
 from cddfuse.downstream.networks import NETWORKS, centernet
 from cddfuse.downstream.networks.backbone import ResNet, SmallBackbone, pretrained_backbone
@@ -26,7 +28,7 @@ def test_boxes_survive_being_made_targets() -> None:
     wanted = centernet.targets(BOXES, 2, 48, 64)
     found = centernet.decode(*perfect_output(wanted), most=2)
     for box in BOXES[0]:
-        (place,) = torch.nonzero(found[0].classes == box.index)
+        (place,) = torch.nonzero(found[0].classes == box.label)
         torch.testing.assert_close(found[0].corners[place[0]], torch.tensor(box.corners))
     assert found[1].scores.max() < 0.01
     assert wanted.centres.sum() == 2
@@ -105,14 +107,14 @@ class Brightness:
 
     count = 5
 
-    def targets(self, places: list[int], flipped: list[bool]) -> Tensor:
+    def targets(self, places: Sequence[int], flipped: Sequence[bool]) -> Tensor:
         return torch.tensor([place / 5 for place in places])
 
     def loss(self, output: Tensor, wanted: Tensor) -> Tensor:
         return (output.mean((1, 2, 3)) - wanted).square().mean()
 
 
-def brightness_images() -> list[learning.Arrays]:
+def brightness_images() -> list[Arrays]:
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -135,7 +137,7 @@ def trained(checkpoint: Path | None, steps: int = 12, stop: int | None = None) -
     setting = Training(steps, 2)
     train(
         network, brightness_images(), Brightness(), setting, 3, checkpoint=checkpoint, after=after
-    )  # type: ignore[arg-type]
+    )
     return torch.cat([weight.detach().flatten() for weight in network.parameters()])
 
 
@@ -157,17 +159,17 @@ def test_training_learns_and_refuses_what_is_no_number() -> None:
     network = small_network()
     images = brightness_images()
     task = Brightness()
-    train(network, images, task, Training(150, 4, 1e-2), 0)  # type: ignore[arg-type]
+    train(network, images, task, Training(150, 4, 1e-2), 0)
     said = network(torch.from_numpy(images[0][:5]).float() / 255).mean((1, 2, 3))
     assert (said[1:] > said[:-1]).all()
     with pytest.raises(InputError, match="training came apart at step 1 with seed 0"):
-        train(small_network(), images, task, Training(3, 2, math.inf), 0)  # type: ignore[arg-type]
+        train(small_network(), images, task, Training(3, 2, math.inf), 0)
 
 
 def test_a_budget_is_a_number_of_steps() -> None:
     args = brightness_images(), Brightness(), Training(1, 2), "cpu"
-    few = steps_within(1e-9, small_network(), *args)  # type: ignore[arg-type]
-    many = steps_within(60, small_network(), *args)  # type: ignore[arg-type]
+    few = steps_within(1e-9, small_network(), *args)
+    many = steps_within(60, small_network(), *args)
     assert few == 1
     assert many > 100
 

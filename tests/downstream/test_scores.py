@@ -31,7 +31,7 @@ def scene(seed: int, images: int = 12) -> tuple[Found, list[list[Box]]]:
             here.append(box)
             if rng.random() < 0.8:
                 moved = np.array(box.corners) + rng.normal(0, 1.5, 4)
-                rows.append((image, box.index, rng.integers(1, 9) / 9, moved))
+                rows.append((image, box.label, rng.integers(1, 9) / 9, moved))
         for _ in range(2):
             corner = rng.uniform(0, 60, 2)
             size = rng.uniform(3, 30, 2)
@@ -44,7 +44,8 @@ def scene(seed: int, images: int = 12) -> tuple[Found, list[list[Box]]]:
 
 def by_pycocotools(found: Found, boxes: list[list[Box]], order: list[int]) -> tuple[Any, Any]:
     """Everything by pycocotools, over images in any number: (AP@0.5, AP) by class."""
-    rows, predictions = [], []
+    rows: list[dict[str, Any]] = []
+    predictions: list[dict[str, Any]] = []
     for new, old in enumerate(order, start=1):
         for box in boxes[old]:
             left, top, right, bottom = box.corners
@@ -52,7 +53,7 @@ def by_pycocotools(found: Found, boxes: list[list[Box]], order: list[int]) -> tu
                 {
                     "id": len(rows) + 1,
                     "image_id": new,
-                    "category_id": box.index + 1,
+                    "category_id": box.label + 1,
                     "bbox": [left, top, right - left, bottom - top],
                     "area": (right - left) * (bottom - top),
                     "iscrowd": int(box.ignored),
@@ -104,8 +105,9 @@ def test_a_resample_is_pycocotools_on_the_images_drawn() -> None:
 
 
 def truth_as_found(boxes: list[list[Box]]) -> Found:
-    rows = [(n, b.index, 0.9, np.array(b.corners)) for n, of in enumerate(boxes) for b in of]
-    return Found(*(np.array(column) for column in zip(*rows, strict=True)))
+    rows = [(n, b.label, 0.9, np.array(b.corners)) for n, of in enumerate(boxes) for b in of]
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    return Found(columns[0], columns[1], columns[2], columns[3])
 
 
 def test_perfect_detections_score_one_and_others_nothing() -> None:
@@ -114,9 +116,11 @@ def test_perfect_detections_score_one_and_others_nothing() -> None:
     assert scores(perfect, boxes, CLASSES)["AP@[.5:.95]"] == pytest.approx(1)
     swapped = perfect._replace(classes=1 - perfect.classes)
     assert (scores(swapped, boxes, CLASSES)["AP@0.5"] == 0).mean() >= 0.5
-    nothing = Found(*(column[:0] for column in perfect))
+    nothing = Found(
+        perfect.images[:0], perfect.classes[:0], perfect.scores[:0], perfect.corners[:0]
+    )
     assert (scores(nothing, boxes, CLASSES)["AP@0.5"] == 0).all()
-    absent = [[box for box in of if box.index] for of in boxes]
+    absent = [[box for box in of if box.label] for of in boxes]
     assert np.isnan(scores(nothing, absent, CLASSES)["AP@0.5"][0, 0])
 
 

@@ -57,8 +57,9 @@ def test_infrared_finds_persons_that_the_visible_image_does_not(
 def test_perfect_predictions_score_one(streets: Path, tmp_path: Path) -> None:
     found = persons(streets, tmp_path)
     boxes = [found.boxes[name] for name in found.partition.test]
-    rows = [(n, b.index, 0.9, b.corners) for n, of in enumerate(boxes) for b in of]
-    perfect = Found(*(np.array(column) for column in zip(*rows, strict=True)))
+    rows = [(n, b.label, 0.9, b.corners) for n, of in enumerate(boxes) for b in of]
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    perfect = Found(columns[0], columns[1], columns[2], columns[3])
     scores = Detection(Frames(found, 192)).score(perfect)
     assert scores["AP@[.5:.95]"].tolist() == [[pytest.approx(1)]]
     maps = opened(streets, tmp_path, "maps")

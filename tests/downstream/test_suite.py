@@ -13,7 +13,7 @@ from warm_objects import write
 
 from cddfuse import write_image
 from cddfuse.datasets.labelled import LabelledSet, LabelRequest, open_labelled
-from cddfuse.downstream import instruments, suite
+from cddfuse.downstream import instruments, learning, suite
 from cddfuse.downstream.inputs import Input, parse_inputs
 from cddfuse.downstream.prints import kept_prints
 from cddfuse.downstream.report import write_report
@@ -69,9 +69,9 @@ def test_rows_are_trained_once_and_kept(data: Path, tmp_path: Path) -> None:
 def test_what_a_network_depends_on_is_in_its_key(
     change: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:
-    task = "segment" if "instrument" in change else "detect"
-    plan = replace(QUICK, seeds=1, task=task)
-    plan = replace(plan, instrument="deeplabv3plus") if task == "segment" else plan
+    plan = replace(QUICK, seeds=1)
+    if "instrument" in change:
+        plan = replace(plan, task="segment", instrument="deeplabv3plus")
     ran(plan, ["vi"], data, tmp_path)
     assert ran(replace(plan, **change), ["vi"], data, tmp_path)[0].reused == 0
 
@@ -178,7 +178,7 @@ def test_deep_images_are_brought_to_the_same_range(tmp_path: Path) -> None:
 def test_a_row_that_fails_is_listed_and_the_others_are_done(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = suite.train
+    whole = learning.train
 
     def fails(network: Any, images: Any, *rest: Any, **more: Any) -> Any:
         if images[0].shape[1] == 4:

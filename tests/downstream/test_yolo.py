@@ -58,9 +58,9 @@ def data_set(folder: Path) -> None:
     Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(image)
     boxes = [Box(1, (4.0, 2.0, 12.0, 8.0)), Box(0, (0.0, 0.0, 9.0, 9.0), ignored=True)]
     rows = [("0_000000", image, boxes, SIZE)]
-    empty = [("0_000001", image, [], SIZE)]
-    parts = {"train": rows, "val": rows, "test": [*rows, *empty]}
-    write_data_set(folder / "set", parts, ("person", "car"))  # type: ignore[arg-type]
+    no_boxes: list[Box] = []
+    parts = {"train": rows, "val": rows, "test": [*rows, ("0_000001", image, no_boxes, SIZE)]}
+    write_data_set(folder / "set", parts, ("person", "car"))
 
 
 def test_a_data_set_in_its_layout(tmp_path: Path) -> None:

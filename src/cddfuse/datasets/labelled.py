@@ -339,7 +339,7 @@ def _require_classes(found: LabelledSet) -> None:
     for part in ("train", "test"):
         names = getattr(found.partition, part)
         if found.kind == "boxes":
-            here = {b.index for name in names for b in found.boxes[name] if not b.ignored}
+            here = {b.label for name in names for b in found.boxes[name] if not b.ignored}
         else:
             here = set()
             for name in names:

@@ -34,8 +34,8 @@ ClassMap = NDArray[np.uint8]
 class Box(NamedTuple):
     """One labelled object."""
 
-    index: int
-    """Of its class, among those that are kept."""
+    label: int
+    """Index of its class among those that are kept."""
 
     corners: tuple[float, float, float, float]
     """Left, top, right and bottom in pixels; the last two are where it ends."""

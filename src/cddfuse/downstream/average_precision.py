@@ -88,7 +88,7 @@ def match(
     for image, objects in enumerate(boxes):
         for box in objects:
             number += 1
-            judge._gts[image, box.index].append(_record(number, box.corners, box.ignored))
+            judge._gts[image, box.label].append(_record(number, box.corners, box.ignored))
     for number, (image, index, score, corners) in enumerate(zip(*found, strict=True), start=1):
         record = _record(number, corners.tolist(), False)
         judge._dts[int(image), int(index)].append({**record, "score": float(score)})

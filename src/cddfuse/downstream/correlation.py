@@ -86,8 +86,8 @@ def _correlation(
     weights: Values,
 ) -> Correlation:
     table = np.array([scores[label][metric.name] for label in labels], np.float64)
-    rows = np.isfinite(table).any(1)
-    table, kept = table[rows], [label for label, there in zip(labels, rows, strict=True) if there]
+    rows = np.flatnonzero(np.isfinite(table).any(axis=1))
+    table, kept = table[rows], [labels[row] for row in rows.tolist()]
     once = np.ones((1, table.shape[1]))
     means, drawn = _means(table, once)[:, 0], _means(table, weights)
     sign = 1 if metric.better == "higher" else -1

@@ -77,7 +77,7 @@ class Frames:
         for box in self.labelled.boxes[name]:
             left, top, right, bottom = box.corners
             corners = (left * across, top * down, right * across, bottom * down)
-            found.append(Box(box.index, corners, box.ignored or box.area < self.least_area))
+            found.append(Box(box.label, corners, box.ignored or box.area < self.least_area))
         return found
 
     def original(self, name: str, corners: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,7 +96,8 @@ class Frames:
         height, width = self.scaled(name)
         values = self.labels(name)
         if values.shape != (height, width):
-            values = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST)
+            smaller = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST)
+            values = smaller.astype(np.uint8, copy=False)
         out = np.full(self.canvas, IGNORED, np.uint8)
         out[:height, :width] = values
         return out

@@ -2,7 +2,6 @@
 
 import colorsys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from PIL import Image, ImageDraw
 from cddfuse.datasets.labels import IGNORED, Box, ClassMap
 from cddfuse.downstream.average_precision import Found
 from cddfuse.downstream.suite import Results
-from cddfuse.downstream.tasks import TASKS, Segmented
+from cddfuse.downstream.tasks import Detection, Segmentation, Segmented
 from cddfuse.io import contact_sheet, read_image
 from cddfuse.io.images import quantize
 
@@ -84,17 +83,17 @@ def _detections(results: Results, name: str, labels: Sequence[str]) -> list[Imag
     least = results.frames.least_area
     for box in boxes:
         counted = not box.ignored and box.area >= least
-        letter = results.frames.classes[box.index][:1]
+        letter = results.frames.classes[box.label][:1]
         _frame(painter, box.corners, scale, _TRUTH if counted else _IGNORED, letter)
     columns = [truth]
     for label in labels:
         picture = _picture(results, label, name)
         painter = ImageDraw.Draw(picture)
-        found: Found = _loaded(results, results.predictions[label][0])
+        found: Found = Detection(results.frames).load(results.predictions[label][0])
         mine = np.flatnonzero((found.images == place) & (found.scores >= _SURE))
         for index in mine[np.argsort(found.scores[mine])]:
             number, corners = int(found.classes[index]), found.corners[index]
-            right = any(box.index == number and overlap(box, corners) >= _OVERLAP for box in boxes)
+            right = any(box.label == number and overlap(box, corners) >= _OVERLAP for box in boxes)
             colour = _RIGHT if right else _WRONG
             _frame(painter, corners, scale, colour, results.frames.classes[number][:1])
         columns.append(picture)
@@ -129,7 +128,7 @@ def _segmentations(results: Results, name: str, labels: Sequence[str]) -> list[I
     truth = coloured(results.frames.labels(name), len(results.frames.classes))
     columns = [Image.blend(_visible(results, name).resize(truth.size), truth, 0.65)]
     for label in labels:
-        found: Segmented = _loaded(results, results.predictions[label][0])
+        found: Segmented = Segmentation(results.frames).load(results.predictions[label][0])
         shown = coloured(found.maps[place], len(results.frames.classes))
         columns.append(Image.blend(_picture(results, label, name).resize(shown.size), shown, 0.65))
     return columns
@@ -142,7 +141,3 @@ def coloured(values: ClassMap, classes: int) -> Image.Image:
         hue, light = index / classes, 0.95 if index % 2 else 0.65
         palette[index] = [round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, light)]
     return Image.fromarray(palette[values])
-
-
-def _loaded(results: Results, path: Path) -> Found | Segmented:  # type: ignore[return]
-    return TASKS[results.plan.task](results.frames).load(path)

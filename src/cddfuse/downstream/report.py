@@ -7,8 +7,8 @@ from typing import Any
 
 from cddfuse.downstream import correlation, pictures, tables
 from cddfuse.downstream.suite import Results
-from cddfuse.evaluate.provenance import commit
 from cddfuse.errors import InputError
+from cddfuse.evaluate.provenance import commit
 from cddfuse.io import replacing
 
 _PACKAGES = ("cddfuse", "torch", "numpy", "scipy", "pycocotools")

@@ -365,6 +365,7 @@ def _jobs(
             names = results.frames.names
             files[each.label] = sources_as_files(preparation, each, place, names)
     for seed in range(plan.seeds):
+        groups: list[tuple[tuple[Prepared, ...], tuple[Prepared, ...]]]
         groups = [((row,), (row,)) for row in rows]
         if plan.protocol == "frozen":
             groups = [(tuple(results.prepared[name] for name in plan.train_on), tuple(rows))]

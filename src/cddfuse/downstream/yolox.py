@@ -92,7 +92,7 @@ class Detection(OwnDetection):
 
 def _row(box: Box) -> list[float]:
     left, top, right, bottom = box.corners
-    return [box.index, (left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+    return [box.label, (left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
 
 
 def boxes(

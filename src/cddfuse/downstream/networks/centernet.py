@@ -91,12 +91,12 @@ def targets(boxes: Sequence[Sequence[Box]], classes: int, height: int, width: in
             left, top, right, bottom = (corner / STRIDE for corner in box.corners)
             if box.ignored:
                 window = slice(int(top), math.ceil(bottom)), slice(int(left), math.ceil(right))
-                counted[place, box.index][window] = 0
+                counted[place, box.label][window] = 0
                 continue
             x, y, across, down = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
             column, row = min(int(x), columns - 1), min(int(y), rows - 1)
             peak = _bell(rows, row, down)[:, None] * _bell(columns, column, across)
-            heat[place, box.index] = torch.maximum(heat[place, box.index], peak)
+            heat[place, box.label] = torch.maximum(heat[place, box.label], peak)
             size = x - column, y - row, math.log(max(across, 0.5)), math.log(max(down, 0.5))
             sizes[place, :, row, column] = torch.tensor(size)
             centres[place, 0, row, column] = 1
