@@ -68,7 +68,7 @@ def test_classes_are_mapped_and_a_split_is_used_again(data: Path, tmp_path: Path
         ("segment", ["--segmenter", "segformer"], "use deeplabv3plus, unet (--segmenter)."),
         ("detect", ["--inputs", "nothing"], "there is no input nothing"),
         ("detect", ["--budget", "soon"], "soon is no time"),
-        ("detect", ["--shares", "8:2"], "the shares are 8:2"),
+        ("detect", ["--scene", "("], "( is no pattern"),
         ("detect", ["--map", "lamp"], "lamp renames no class"),
         ("detect", ["--map", "bus="], "no class bus to rename"),
         ("detect", ["--classes", "person"], "class number 1"),

@@ -130,6 +130,14 @@ def test_small_objects_do_not_count() -> None:
     assert average_precision(match(found, boxes, 1)[0])[0][0] == pytest.approx(51 / 101)
     small = match(found, boxes, 1, least_area=5)[0]
     assert average_precision(small)[0][0] == pytest.approx(1)
+    dots = Found(
+        np.array([0, 0]),
+        np.array([0, 0]),
+        np.array([0.9, 0.5]),
+        np.array([[40.0, 40, 42, 42], [0, 0, 10, 10]]),
+    )
+    assert average_precision(match(dots, boxes, 1, least_area=5)[0])[0][0] == pytest.approx(1)
+    assert average_precision(match(dots, boxes, 1)[0])[0][0] < 0.5
 
 
 def plain_iou(labels: Any, predicted: Any, classes: int) -> list[float]:
@@ -193,6 +201,12 @@ def test_what_is_above_the_better_source() -> None:
     assert not rows["ir"].less(rows["ir"]).positive
     assert not row(0.4, 0.9).less(rows["ir"]).positive
     assert better_source({"mean": row(0.5)}) is None
+    # Images that are hard for both rows: the difference is steady where the scores are not.
+    hard = np.linspace(0.2, 0.8, 50)[None, :, None]
+    low, high = (Scored(np.array([[x]]), hard + x) for x in (0.0, 0.1))
+    gain = high.less(low)
+    assert (gain.images.low, gain.images.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert high.estimate().images.high - high.estimate().images.low > 0.5
 
 
 def test_a_class_that_a_resample_lacks_is_left_out_of_its_mean() -> None:
