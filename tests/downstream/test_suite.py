@@ -278,3 +278,17 @@ def test_networks_are_saved_with_what_they_are(data: Path, tmp_path: Path) -> No
     ran(replace(QUICK, seeds=1), ["vi"], data, tmp_path)
     (file,) = (tmp_path / "networks").glob("*.safetensors")
     assert instruments.restore(instruments.build("centernet", 3, 2, 5), file)
+
+
+def test_test_images_that_weights_were_trained_on_are_told(data: Path, tmp_path: Path) -> None:
+    from cddfuse.datasets.catalog import split_of
+    from cddfuse.downstream.overlap import note
+
+    found = labelled(data, tmp_path)
+    mine = found.partition.test[0]
+    known = next(mark for mark in split_of("msrs/sample").fingerprints().values() if mark)
+    copied = replace(found, prints={**found.prints, mine: known})
+    (given,) = parse_inputs(["cddfuse"])
+    assert note(given, found) == ""
+    assert f"1 of 4 test images ({mine}, ...) are in the training data" in note(given, copied)
+    assert note(parse_inputs(["mean"])[0], copied) == ""

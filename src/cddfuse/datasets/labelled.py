@@ -105,6 +105,8 @@ class LabelledSet:
     scenes: Mapping[str, str]
     partition: Partition
     notes: Sequence[str] = ()
+    prints: Mapping[str, Fingerprint] = field(default_factory=dict)
+    """Of the pairs, by name."""
 
 
 def open_labelled(
@@ -138,7 +140,8 @@ def open_labelled(
     if not names:
         raise InputError(f"no image of {request.path} has labels: check the folder.", "labels")
     scenes = _scenes(request, card, names)
-    same = copies(prints([pairs[name] for name in names]))
+    marks = prints([pairs[name] for name in names])
+    same = copies(marks)
     partition = _partition(request, {name: part_of[name] for name in names}, scenes, same)
     used = [name for part in PARTS for name in getattr(partition, part)]
     found = LabelledSet(
@@ -153,6 +156,7 @@ def open_labelled(
         joined(scenes, same),
         partition,
         notes,
+        marks,
     )
     _require_classes(found)
     return found

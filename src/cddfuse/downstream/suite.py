@@ -26,7 +26,7 @@ import torch
 
 from cddfuse import io, runtime
 from cddfuse.datasets.labelled import LabelledSet
-from cddfuse.downstream import average_precision, instruments, yolo, yolox
+from cddfuse.downstream import average_precision, instruments, overlap, yolo, yolox
 from cddfuse.downstream.frames import Frames
 from cddfuse.downstream.inputs import Input, Preparation, Prepared, sources_as_files
 from cddfuse.downstream.learning import Training, steps_within, train
@@ -197,6 +197,8 @@ def run_plan(
         results.notes.append(f"{resolved.sentence}.")
     preparation = Preparation(frames, resolved.ranges, out, plan.device, plan.limits)
     results.prepared = _prepared(preparation, _wanted(plan, inputs), results, after)
+    known = [each for each in inputs if each.label in results.prepared]
+    results.notes += filter(None, (overlap.note(each, labelled) for each in known))
     labelled.partition.write(out / "split.txt")
     results.training = _training(plan, results, out, program)
     results.facts = _facts(results, program)
