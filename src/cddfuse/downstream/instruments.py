@@ -46,7 +46,7 @@ def build(
         seed: of the weights.
         backbone: file of a pretrained ResNet; None is the small backbone, from scratch.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         base = pretrained_backbone(backbone, channels) if backbone else SmallBackbone(channels)
         return NETWORKS[instrument](base, classes)

@@ -77,7 +77,7 @@ def train(
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), training.rate, weight_decay=1e-4)
     first, saved = _restored(checkpoint, network, optimizer), time.monotonic()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(_gpus(device)):
         for step in range(first, training.steps):
             torch.manual_seed(seed * _APART + step)  # what dropout draws
             for group in optimizer.param_groups:
@@ -100,6 +100,12 @@ def train(
         with suppress(OSError):
             checkpoint.unlink()
     return network.eval()
+
+
+def _gpus(device: torch.device | str) -> list[int]:
+    """Those whose random numbers dropout draws."""
+    where = torch.device(device)
+    return [where.index or 0] if where.type == "cuda" else []
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -151,7 +151,7 @@ def library_version() -> str:
 def build(classes: int, seed: int) -> Yolox:
     """YOLOX-nano with initial weights that depend on the seed alone."""
     made = require_library()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         network = made("n", classes)
         network.init_weights()
