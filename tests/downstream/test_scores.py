@@ -205,7 +205,7 @@ def test_what_is_above_the_better_source() -> None:
     hard = np.linspace(0.2, 0.8, 50)[None, :, None]
     low, high = (Scored(np.array([[x]]), hard + x) for x in (0.0, 0.1))
     gain = high.less(low)
-    assert (gain.images.low, gain.images.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert [gain.images.low, gain.images.high] == pytest.approx([0.1, 0.1])
     assert high.estimate().images.high - high.estimate().images.low > 0.5
 
 
