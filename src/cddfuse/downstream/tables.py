@@ -156,9 +156,11 @@ def notes(results: Results) -> list[str]:
         f'of its intervals are above 0, the row is "{FLAG}".',
     ]
     if plan.seeds < _FEW:
-        lines.append(f"{plan.seeds} seeds are too few to tell rows apart: use 5.")
+        count = "1 seed is" if plan.seeds == 1 else f"{plan.seeds} seeds are"
+        lines.append(f"{count} too few to tell rows apart: use 5.")
     if scenes < 10:
-        lines.append(f"{scenes} test scenes are too few to say anything of other images.")
+        count = "1 test scene is" if scenes == 1 else f"{scenes} test scenes are"
+        lines.append(f"{count} too few to say anything of other images.")
     if not set(_SOURCES) <= set(results.rows):
         lines.append("vi and ir are not both here, so rows may not be compared with the better.")
     if any(table.card and (table.card, table.measure) in ROWS for table in tables(results)):
