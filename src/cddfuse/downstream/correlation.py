@@ -245,7 +245,8 @@ def figure(found: Sequence[Correlation], what: str, path: Path) -> None:
             )
         span = f" [{each.rows.low:.2f}, {each.rows.high:.2f}]" if each.rows.known else ""
         arrow = "↑" if each.better == "higher" else "↓"
-        axes.set_title(f"{each.score} {arrow}  rho {each.rho:+.2f}{span}", fontsize=8, loc="left")
+        rho = "undefined" if math.isnan(each.rho) else f"{each.rho:+.2f}"
+        axes.set_title(f"{each.score} {arrow}  rho {rho}{span}", fontsize=8, loc="left")
         axes.tick_params(labelsize=7)
         axes.margins(0.15)
         if (place - 1) % across == 0:
