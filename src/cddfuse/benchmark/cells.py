@@ -3,26 +3,30 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from importlib.metadata import version
-from inspect import getsourcefile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from cddfuse.benchmark.plan import DataSet, Method, columns
-from cddfuse.errors import InputError, trouble
+from cddfuse.errors import InputError
 from cddfuse.evaluate import BASELINES, Images, evaluate
 from cddfuse.evaluate.matching import match_fused
+from cddfuse.evaluate.provenance import (
+    hash_code,
+    hash_files,
+    hash_pairs,
+    hash_weights,
+    own_sources,
+)
 from cddfuse.evaluate.sources import listed
 from cddfuse.io import PairedPaths, replacing, write_image
 from cddfuse.io.formats import Reading, open_source
 from cddfuse.io.source import Loaded, Source
 from cddfuse.models import MODELS
 from cddfuse.models.base import FusionModel, Task
-from cddfuse.models.exported import is_exported
 from cddfuse.models.load import default_weights, load_network
 from cddfuse.models.weights import constructor_options
 from cddfuse.runtime import Limits
@@ -31,7 +35,6 @@ BASELINE = Method("baselines", model="mean")
 """Scored with its rows `first`, `second`, `mean` and `max`, once for each data set."""
 
 TABLES = ("stretched", "plain")
-_PACKAGE = Path(__file__).parents[1]
 _SHARED_CODE: tuple[str, ...] = (
     "fuse.py",
     "pipeline.py",
@@ -219,7 +222,7 @@ def describe(
         **facts,
         "model": network.card.name,
         "weights": weights or "",
-        "weights_sha256": _weights_hash(network, weights),
+        "weights_sha256": hash_weights(network, weights),
         "options": {k: repr(v) for k, v in constructor_options(network).items()},
         "device": device,
         "limits": repr(settings.limits),
@@ -233,56 +236,13 @@ def key_of(facts: Mapping[str, Any], method: Method, data: DataSet) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _weights_hash(network: FusionModel, weights: str | None) -> str:
-    if weights and is_exported(weights):
-        return hash_files([Path(weights)])
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def hash_pairs(pairs: Iterable[PairedPaths]) -> str:
-    """A hash of names and content of all files."""
-    every = list(pairs)
-    names = hashlib.sha256("\n".join(pair.name for pair in every).encode(errors="replace"))
-    files = [path for pair in every for path in (pair.first, pair.second)]
-    return hashlib.sha256(f"{names.hexdigest()} {hash_files(files)}".encode()).hexdigest()
-
-
-def hash_files(paths: Iterable[Path]) -> str:
-    """A hash of the content of files, in their order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(_hash_file(path, path.stat().st_mtime_ns if path.exists() else 0))
-    return digest.hexdigest()
-
-
-@cache
-def _hash_file(path: Path, changed: int) -> bytes:
-    with trouble(f"read {path}"):
-        return hashlib.sha256(path.read_bytes()).digest()
-
-
 def code_version(kind: type[FusionModel] | None = None) -> str:
     """A hash of the code that scores depend on: fusing, reading, scoring, and the network's own."""
-    own = {getsourcefile(base) for base in kind.__mro__[:-1]} if kind else set()
-    mine = sorted(path for path in own if path and _PACKAGE in Path(path).parents)
-    return _hash_code(tuple(mine))
+    return _hash_code(own_sources(kind) if kind else ())
 
 
-@cache
 def _hash_code(own: tuple[str, ...]) -> str:
-    files = [path for part in _SHARED_CODE for path in _sources(_PACKAGE / part)]
-    digest = hashlib.sha256()
-    for path in (*files, *map(Path, own)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _sources(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(path.rglob("*.py"))
+    return hash_code(_SHARED_CODE, own)
 
 
 def picture_path(out: Path, data: str, method: str, image: str) -> Path:

@@ -3,7 +3,6 @@
 import json
 import math
 import platform
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -22,6 +21,7 @@ from cddfuse.benchmark.suite import Results
 from cddfuse.benchmark.tables import Cell, Column, Row, Table, tables
 from cddfuse.benchmark.timing import machine
 from cddfuse.errors import InputError
+from cddfuse.evaluate.provenance import commit
 from cddfuse.io import replacing
 
 PAGE = "report.html"
@@ -58,36 +58,13 @@ def about(results: Results, reference: str | None) -> dict[str, Any]:
             continue
     return {
         "versions": {"python": platform.python_version(), **packages},
-        "commit": _commit(),
+        "commit": commit(),
         "machine": machine(),
         "profile": settings.profile,
         "limit": settings.limit,
         "reference": reference,
         "data": {data.name: data.title for data in results.plan.data},
     }
-
-
-def _commit() -> str:
-    """Commit of the checkout that runs, marked if files differ; empty for an installed package."""
-    folder = Path(__file__).parent
-    git = ("git", "-C", str(folder))
-    try:
-        inside = subprocess.run(
-            (*git, "ls-files", "--error-unmatch", Path(__file__).name),
-            capture_output=True,
-            check=False,
-        )
-        if inside.returncode:
-            return ""
-        found = subprocess.run(
-            (*git, "rev-parse", "HEAD"), capture_output=True, text=True, check=True
-        )
-        changed = subprocess.run(
-            (*git, "status", "--porcelain", "-uno"), capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return found.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
 
 
 def default_reference(results: Results) -> str | None:

@@ -38,6 +38,9 @@ VERBS = {
         "cddfuse.cli.benchmark:benchmark", "Score methods on data sets: tables and a report."
     ),
     "ablate": Verb("cddfuse.cli.ablate:ablate", "Train ablations of CDDFuse, in one table."),
+    "downstream": Verb(
+        "cddfuse.cli.downstream:app", "Train a detector or a segmenter on fused images."
+    ),
     "explain": Verb("cddfuse.cli.explain:explain", "Show how a network decomposes pairs."),
     "sheet": Verb("cddfuse.cli.sheet:sheet", "Draw a comparison of methods for a paper."),
     "export": Verb(

@@ -54,6 +54,24 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Labelling:
+    """Where the labels of a data set are, and what they mean."""
+
+    boxes: tuple[str, ...] = ()
+    """Names of the classes of boxes, in the order of their numbers."""
+
+    maps: tuple[str, ...] = ()
+    """Likewise of the pixels of class maps."""
+
+    box_folders: tuple[str, ...] = ()
+    """Folders that occur, beside those of the images."""
+
+    map_folders: tuple[str, ...] = ()
+    ignored: tuple[int, ...] = ()
+    """Numbers of class maps that do not count, beside 255."""
+
+
+@dataclass(frozen=True)
 class Card:
     """Facts about a data set."""
 
@@ -82,6 +100,7 @@ class Card:
     one are not independent. Empty where every pair counts as a scene of its own."""
 
     note: str = ""
+    labels: Labelling = Labelling()
 
     unverified: tuple[str, ...] = ()
     """Fields that were written down without the authors' page or images at hand. They are marked as
@@ -135,6 +154,9 @@ def _aanlib(kind: str, test: int, train: int, val: int) -> Card:
     )
 
 
+LAYOUTS = _VI_IR
+"""Folders of both sides that occur in data sets of infrared and visible images."""
+
 CATALOG: Mapping[str, Card] = {
     card.name: card
     for card in (
@@ -153,6 +175,22 @@ CATALOG: Mapping[str, Card] = {
             },
             unverified=("terms",),
             note="Names end in D (day) or N (night). Labels of nine classes, boxes of some.",
+            labels=Labelling(
+                ("person", "bicycle", "car"),
+                (
+                    "unlabelled",
+                    "car",
+                    "person",
+                    "bike",
+                    "curve",
+                    "car_stop",
+                    "guardrail",
+                    "color_cone",
+                    "bump",
+                ),
+                ("boxes", "labels"),
+                ("Segmentation_labels", "label", "labels"),
+            ),
         ),
         Card(
             "tno",
@@ -198,6 +236,10 @@ CATALOG: Mapping[str, Card] = {
             unverified=("terms", "splits", "size", "note"),
             note="Classes People, Car, Bus, Lamp, Motorcycle, Truck. The 8:1:1 split of the paper "
             "was not published.",
+            labels=Labelling(
+                ("People", "Car", "Bus", "Lamp", "Motorcycle", "Truck"),
+                box_folders=("labels", "Annotation", "Annotations"),
+            ),
         ),
         Card(
             "llvip",
@@ -215,6 +257,7 @@ CATALOG: Mapping[str, Card] = {
             scene=r"(\d{2})\d{4}$",
             note="Streets at night; frames of few scenes, which the first two digits number. "
             "Boxes of persons (VOC).",
+            labels=Labelling(("person",), box_folders=("Annotations", "Annotation", "boxes")),
         ),
         Card(
             "fmb",
@@ -227,6 +270,27 @@ CATALOG: Mapping[str, Card] = {
             {"test": Split(280, folder="test"), "train": Split(1220, folder="train")},
             unverified=("terms", "splits", "size", "note"),
             note="Labels of fourteen classes.",
+            labels=Labelling(
+                maps=(
+                    "background",
+                    "road",
+                    "sidewalk",
+                    "building",
+                    "lamp",
+                    "sign",
+                    "vegetation",
+                    "sky",
+                    "person",
+                    "car",
+                    "truck",
+                    "bus",
+                    "motorcycle",
+                    "bicycle",
+                    "pole",
+                ),
+                map_folders=("Label", "label", "labels"),
+                ignored=(0,),
+            ),
         ),
         Card(
             "vifb",

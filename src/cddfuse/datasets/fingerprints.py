@@ -18,6 +18,8 @@ FARTHEST = 30
 """Bits that a copy of a pair may differ by, of both images together."""
 
 _SIDE = 16
+BITS = _SIDE * _SIDE
+"""Of the fingerprint of an image."""
 
 
 def fingerprint(pair: ImagePair) -> Fingerprint:

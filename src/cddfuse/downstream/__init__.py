@@ -1,0 +1,1 @@
+"""Does a fused image help a detector and a segmenter? Tables with intervals, beside the sources."""

@@ -1,0 +1,294 @@
+"""Runs on small images: what is prepared, trained, kept and told."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from warm_objects import write
+
+from cddfuse import write_image
+from cddfuse.datasets.labelled import LabelledSet, LabelRequest, open_labelled
+from cddfuse.downstream import instruments, learning, suite
+from cddfuse.downstream.inputs import Input, parse_inputs
+from cddfuse.downstream.prints import kept_prints
+from cddfuse.downstream.report import write_report
+from cddfuse.downstream.suite import Plan, Progress, Results, run_plan
+from cddfuse.downstream.tables import FLAG, as_markdown, tables
+from cddfuse.errors import InputError
+from cddfuse.io import Ranges
+
+QUICK = Plan("detect", "centernet", seeds=2, steps=3, batch=2, jobs=1, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("data") / "own")
+
+
+def labelled(data: Path, out: Path, kind: Any = "boxes", **rest: Any) -> LabelledSet:
+    request = LabelRequest(data, shares=(8, 0, 4), **rest)
+    return open_labelled(request, kind, kept_prints(out, Ranges()))
+
+
+def ran(plan: Plan, words: list[str], data: Path, out: Path) -> tuple[Results, list[str]]:
+    """Results, and what was trained for them."""
+    seen: list[str] = []
+
+    def after(state: Progress) -> None:
+        if state.unit == "steps" and state.done:
+            seen.append(state.doing)
+
+    kind = "boxes" if plan.task == "detect" else "maps"
+    found = labelled(data, out, kind)
+    return run_plan(plan, parse_inputs(words), found, out, after=after), seen
+
+
+def test_rows_are_trained_once_and_kept(data: Path, tmp_path: Path) -> None:
+    first, seen = ran(QUICK, ["vi", "ir"], data, tmp_path)
+    assert set(seen) == {"vi, seed 0", "vi, seed 1", "ir, seed 0", "ir, seed 1"}
+    again, seen = ran(QUICK, ["vi", "ir", "mean"], data, tmp_path)
+    assert set(seen) == {"mean, seed 0", "mean, seed 1"}
+    assert again.reused == 4
+    for label in ("vi", "ir"):
+        mine, theirs = first.rows[label]["AP@0.5"], again.rows[label]["AP@0.5"]
+        assert np.array_equal(mine.values, theirs.values)
+        assert mine.values.shape == (2, 2)
+    assert (tmp_path / "split.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 4}, {"side": 32}, {"least_area": 1.0}, {"rate": 1e-3}, {"instrument": "unet"}],
+    ids=str,
+)
+def test_what_a_network_depends_on_is_in_its_key(
+    change: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    plan = replace(QUICK, seeds=1)
+    if "instrument" in change:
+        plan = replace(plan, task="segment", instrument="deeplabv3plus")
+    ran(plan, ["vi"], data, tmp_path)
+    assert ran(replace(plan, **change), ["vi"], data, tmp_path)[0].reused == 0
+
+
+def test_changed_images_are_trained_anew(tmp_path: Path) -> None:
+    data = write(tmp_path / "own", seed=1)
+    plan = replace(QUICK, seeds=1)
+    ran(plan, ["mean"], data, tmp_path / "out")
+    write_image(data / "ir" / "003.png", torch.rand(1, 48, 64), overwrite=True)
+    results, _ = ran(plan, ["mean"], data, tmp_path / "out")
+    assert (results.reused, results.computed) == (0, 1)
+
+
+def test_a_run_that_was_stopped_goes_on(data: Path, tmp_path: Path) -> None:
+    found = labelled(data, tmp_path)
+
+    def stop(state: Progress) -> None:
+        if state.doing.startswith("ir"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(replace(QUICK, seeds=1), parse_inputs(["vi", "ir"]), found, tmp_path, after=stop)
+    results, seen = ran(replace(QUICK, seeds=1), ["vi", "ir"], data, tmp_path)
+    assert results.reused == 1
+    assert set(seen) == {"ir, seed 0"}
+
+
+def test_processes_give_what_one_gives(data: Path, tmp_path: Path) -> None:
+    alone, _ = ran(QUICK, ["vi"], data, tmp_path / "one")
+    both, seen = ran(replace(QUICK, jobs=2), ["vi"], data, tmp_path / "two")
+    assert seen
+    for one, other in zip(alone.predictions["vi"], both.predictions["vi"], strict=True):
+        with np.load(one) as mine, np.load(other) as theirs:
+            np.testing.assert_allclose(mine["scores"], theirs["scores"], rtol=1e-4)
+
+
+def test_a_frozen_network_sees_all_rows(data: Path, tmp_path: Path) -> None:
+    plan = replace(QUICK, protocol="frozen")
+    results, seen = ran(plan, ["mean", "ir"], data, tmp_path)
+    assert set(seen) == {"vi + ir, seed 0", "vi + ir, seed 1"}
+    assert set(results.rows) == {"mean", "ir"}
+    assert len(list((tmp_path / "networks").glob("*.safetensors"))) == 2
+    assert "frozen, trained on vi and ir together" in as_markdown(results)
+
+
+def test_a_budget_becomes_steps_that_are_kept(data: Path, tmp_path: Path) -> None:
+    plan = replace(QUICK, seeds=1, steps=None, budget=0.2)
+    first, _ = ran(plan, ["vi"], data, tmp_path)
+    assert first.training.steps >= 1
+    assert ran(plan, ["vi"], data, tmp_path)[0].reused == 1
+
+
+def test_segmentation_runs_and_has_a_report(data: Path, tmp_path: Path) -> None:
+    plan = replace(QUICK, task="segment", instrument="deeplabv3plus")
+    results, _ = ran(plan, ["vi", "ir", "early", "max"], data, tmp_path)
+    paths = write_report(results, tmp_path, shown=2)
+    assert [path.name for path in paths] == [
+        "tables.md",
+        "tables.tex",
+        "downstream.json",
+        "split.txt",
+        "segment.png",
+    ]
+    with Image.open(tmp_path / "segment.png") as sheet:
+        assert sheet.width > 1000
+    content = json.loads((tmp_path / "downstream.json").read_text())
+    (table,) = content["tables"]
+    assert table["measure"] == "IoU"
+    assert [row["label"] for row in table["rows"]] == ["vi", "ir", "early", "max"]
+    assert set(table["rows"][0]["classes"]) == {"ground", "person", "lamp"}
+    assert np.shape(table["rows"][0]["seeds"]) == (2, 3)
+    assert content["split"]["sha256"] == results.labelled.partition.digest
+    text = (tmp_path / "tables.tex").read_text()
+    assert text.count(r"\begin{tabular}{lrrrr}") == 1
+
+
+def test_results_of_any_tool_are_a_row(data: Path, tmp_path: Path) -> None:
+    for name in sorted(path.stem for path in (data / "vi").iterdir()):
+        write_image(tmp_path / "theirs" / f"{name}_fused.png", torch.rand(1, 48, 64))
+    plan = replace(QUICK, seeds=1)
+    results, _ = ran(plan, [f"theirs={tmp_path / 'theirs'}", "vi"], data, tmp_path / "out")
+    assert set(results.rows) == {"theirs", "vi"}
+    (tmp_path / "theirs" / "003_fused.png").unlink()
+    with pytest.raises(InputError, match=r"lacks 1 of 12 images \(003\)"):
+        ran(plan, [f"theirs={tmp_path / 'theirs'}", "vi"], data, tmp_path / "out")
+    write_image(tmp_path / "theirs" / "003_fused.png", torch.rand(1, 40, 64))
+    with pytest.raises(InputError, match="003 of theirs is 64x40, but its labels are for 64x48"):
+        ran(plan, [f"theirs={tmp_path / 'theirs'}", "vi"], data, tmp_path / "out")
+
+
+def test_deep_images_are_brought_to_the_same_range(tmp_path: Path) -> None:
+    data = write(tmp_path / "own", seed=2)
+    for path in (data / "ir").iterdir():
+        with Image.open(path) as picture:
+            levels = np.asarray(picture).astype(np.uint16) + 29000
+        Image.fromarray(levels).save(path)
+    results, _ = ran(replace(QUICK, seeds=1), ["ir"], data, tmp_path / "out")
+    images = results.prepared["ir"].open()
+    assert images.max() > 240
+    assert images[:, :, :48, :64].min() < 20
+    assert any("value range: " in note for note in results.notes)
+
+
+def test_a_row_that_fails_is_listed_and_the_others_are_done(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = learning.train
+
+    def fails(network: Any, images: Any, *rest: Any, **more: Any) -> Any:
+        if images[0].shape[1] == 4:
+            raise InputError("training came apart.")
+        return whole(network, images, *rest, **more)
+
+    monkeypatch.setattr(suite, "train", fails)
+    results, _ = ran(QUICK, ["vi", "early"], data, tmp_path)
+    assert set(results.rows) == {"vi"}
+    assert results.failures[0].label == "early"
+    assert results.failures[0].reason.startswith("2 of 2 seeds failed")
+    assert "## Failed" in as_markdown(results)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message", "setting"),
+    [
+        ({"instrument": "nothing"}, ["vi"], "no detector nothing", "detector"),
+        ({"seeds": 0}, ["vi"], "seeds is 0", "seeds"),
+        ({"steps": 0}, ["vi"], "steps is 0", "steps"),
+        ({"rate": 0.0}, ["vi"], "learning rate is 0", "rate"),
+        ({"protocol": "frozen"}, ["vi", "early"], "early has four", ("inputs", "protocol")),
+        ({"protocol": "frozen", "train_on": ("mean",)}, ["vi"], "no input mean", "train_on"),
+        ({"instrument": "yolo"}, ["early"], "three channels", "inputs"),
+        ({"instrument": "yolo", "steps": None}, ["vi"], "number of steps", "steps"),
+        ({"instrument": "yolo", "backbone": Path("x")}, ["vi"], "no backbone", "backbone"),
+        ({"backbone": Path("none.pth")}, ["vi"], "none.pth", None),
+    ],
+)
+def test_slips_are_named_before_any_work(
+    change: dict[str, Any],
+    words: list[str],
+    message: str,
+    setting: Any,
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises((InputError, OSError), match=message) as caught:
+        ran(replace(QUICK, **change), words, data, tmp_path)
+    if setting:
+        assert isinstance(caught.value, InputError)
+        assert caught.value.setting == setting
+    assert not (tmp_path / "networks").exists()
+
+
+def test_inputs_are_words() -> None:
+    assert [each.kind for each in parse_inputs(["vi", "early", "mean"])] == [
+        "source",
+        "source",
+        "network",
+    ]
+    assert parse_inputs(["early"])[0].channels == 4
+    given = parse_inputs(["cddfuse=ivf"])[0]
+    assert given == Input("cddfuse (ivf)", "network", "cddfuse", "ivf")
+    for words, message in (
+        (["nothing"], "there is no input nothing"),
+        (["vi", "vi"], "two inputs are called vi"),
+        ([], "there are no inputs"),
+        (["vi=x"], "vi=x is no input"),
+        (["mine=/nowhere"], "no folder /nowhere, nor a network mine"),
+    ):
+        with pytest.raises(InputError, match=message):
+            parse_inputs(words)
+
+
+def test_rows_that_are_not_above_the_better_source_are_flagged(data: Path, tmp_path: Path) -> None:
+    results, _ = ran(QUICK, ["vi", "ir", "mean"], data, tmp_path)
+    table = tables(results)[0]
+    for name, value in (("vi", 0.2), ("ir", 0.5), ("mean", 0.5)):
+        scored = results.rows[name]["AP@0.5"]
+        scored.values[:], scored.resampled[:] = value, value
+    mean = next(row for row in table.rows if row.label == "mean")
+    assert mean.flag == FLAG
+    results.rows["mean"]["AP@0.5"].values[:] = 0.6
+    results.rows["mean"]["AP@0.5"].resampled[:] = 0.6
+    fresh = tables(results)[0]
+    assert [row.flag for row in fresh.rows] == ["", "", ""]
+    assert fresh.best[-1] == "mean"
+    text = as_markdown(results)
+    assert "| mean | **60.0** | **60.0** | **60.0** |" in text
+    assert "above the better single source, ir: mean." in text
+
+
+def test_published_rows_stand_beside_and_are_marked(data: Path, tmp_path: Path) -> None:
+    results, _ = ran(replace(QUICK, seeds=1), ["vi"], data, tmp_path)
+    from cddfuse.datasets.catalog import CATALOG
+
+    results.frames = replace(
+        results.frames, labelled=replace(results.labelled, card=CATALOG["m3fd"])
+    )
+    text = as_markdown(results)
+    assert "| cddfuse (published) | - | - | 81.1 |" in text
+    assert "not measured here" in text
+
+
+def test_networks_are_saved_with_what_they_are(data: Path, tmp_path: Path) -> None:
+    ran(replace(QUICK, seeds=1), ["vi"], data, tmp_path)
+    (file,) = (tmp_path / "networks").glob("*.safetensors")
+    assert instruments.restore(instruments.build("centernet", 3, 2, 5), file)
+
+
+def test_test_images_that_weights_were_trained_on_are_told(data: Path, tmp_path: Path) -> None:
+    from cddfuse.datasets.catalog import split_of
+    from cddfuse.downstream.overlap import note
+
+    found = labelled(data, tmp_path)
+    mine = found.partition.test[0]
+    known = next(mark for mark in split_of("msrs/sample").fingerprints().values() if mark)
+    copied = replace(found, prints={**found.prints, mine: known})
+    (given,) = parse_inputs(["cddfuse"])
+    assert note(given, found) == ""
+    assert f"1 of 4 test images ({mine}, ...) are in the training data" in note(given, copied)
+    assert note(parse_inputs(["mean"])[0], copied) == ""
