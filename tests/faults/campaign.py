@@ -24,6 +24,8 @@ from tempfile import TemporaryDirectory
 
 from faults.jobs import JOBS, Job, results, run
 
+assert sys.platform != "win32"  # it needs signals and users
+
 _EVENTS = (
     "open",
     "os.rename",

@@ -19,6 +19,8 @@ from typing import Any
 
 import psutil
 
+assert sys.platform != "win32"  # it limits the memory of processes
+
 SLOW = 30.0  # seconds of a processor
 _LATE = 300.0  # seconds on the clock, of a machine that may be busy
 MEMORY = 2 * 2**30  # bytes that one small file may make a process grow by

@@ -1,7 +1,6 @@
 """Training on two machines, here two agents of torchrun on loopback."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -80,7 +79,7 @@ def test_a_run_goes_on_after_a_worker_died(tmp_path: Path) -> None:
                 break
             time.sleep(0.002)
         worker = psutil.Process(agents[1].pid).children()[0]
-        os.kill(worker.pid, signal.SIGKILL)
+        worker.kill()
     except BaseException:
         for agent in agents:
             agent.kill()
