@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from released import shared
 
 from cddfuse.datasets.catalog import Fingerprint
 from cddfuse.datasets.labelled import Kind, LabelledSet, LabelRequest, open_labelled
@@ -256,13 +255,3 @@ def test_copies_are_found_and_never_on_two_sides() -> None:
         without_copies(given, same)
     assert without_copies(given, same, "drop")[0].train == ("c",)
     assert without_copies(Partition("x", ("a", "b"), (), ("c",)), same)[1] == 0
-
-
-@pytest.mark.shared
-def test_real_boxes_of_msrs_and_llvip() -> None:
-    msrs = opened(shared("data", "msrs", "train"), scene=r"(\d{4})", shares=(6, 0, 4))
-    assert len(msrs.pairs) == 34
-    assert msrs.classes.kept == ("person", "bicycle", "car")
-    place = shared("data", "llvip", "train")
-    llvip = opened(place, unlabelled="skip", scene=r"(\d{6})", shares=(6, 0, 3))
-    assert len(llvip.pairs) == 9

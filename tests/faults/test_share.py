@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_disturbed_jobs_end_as_undisturbed_ones() -> None:
     places = os.pathsep.join(str(ROOT / name) for name in ("src", "tests"))
-    flags = ("--moments", "10", "--seed", "3", "--jobs", "folder", "slices")
+    flags = ("--moments", "10", "--seed", "3", "--jobs", "slices", "volume")
     found = subprocess.run(
         [sys.executable, "-m", "faults.campaign", *flags],
         env={**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"},

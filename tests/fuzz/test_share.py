@@ -98,7 +98,7 @@ def test_the_campaign_outlives_a_worker(monkeypatch: pytest.MonkeyPatch, tmp_pat
         return real([command[0], str(program), *command[3:]], **options)
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    monkeypatch.setattr(campaign, "SLOW", 0.2)
+    monkeypatch.setattr(campaign, "SLOW", 3.0)
     found = campaign.campaign(0, 5, log=io.StringIO())
     assert found.outcomes == {"mine result": 3, "mine fault": 2}
     assert [fault["what"] for fault in found.faults] == ["ends the process with -6", "hangs"]
