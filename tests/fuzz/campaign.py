@@ -86,7 +86,8 @@ def campaign(seed: int, count: int, *, first: int = 0, log: Any = sys.stderr) ->
 def _of_worker(seed: int, first: int, last: int) -> Iterator[dict[str, Any]]:
     """What a worker says, ending with a fault if it does not end well."""
     command = [sys.executable, "-m", "fuzz.campaign", "--worker", str(seed), str(first), str(last)]
-    worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    # Without a buffer, in which a line would wait that `select` does not see.
+    worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
     assert worker.stdout is not None
     begun: dict[str, Any] | None = None
     try:
