@@ -12,12 +12,11 @@ from released import shared
 from torch import Tensor
 
 from cddfuse import write_image
-from cddfuse.benchmark.overlap import trained_pairs
 from cddfuse.benchmark.plan import DataSet
 from cddfuse.datasets import catalog
 from cddfuse.datasets.catalog import CATALOG, TRAINED_ON, Card, locate, split_of
 from cddfuse.datasets.checking import check, recognise
-from cddfuse.datasets.fingerprints import FARTHEST, find_copies, fingerprint
+from cddfuse.datasets.fingerprints import FARTHEST, find_copies, fingerprint, found_in_splits
 from cddfuse.errors import InputError
 from cddfuse.models import MODELS
 from cddfuse.pair import ImagePair
@@ -97,7 +96,7 @@ def test_published_test_pairs_are_in_no_training_data(name: str) -> None:
     place = DataSet(name, Path(), None, CATALOG[name].task, CATALOG[name])
     assert len(prints) == len(test)
     for splits in set(TRAINED_ON.values()):
-        assert trained_pairs(splits, place, list(test), prints) == {}
+        assert found_in_splits(splits, place.card, list(test), prints) == {}
 
 
 def scene(seed: int) -> Tensor:

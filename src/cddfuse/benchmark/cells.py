@@ -14,8 +14,10 @@ from cddfuse.benchmark.plan import DataSet, Method, columns
 from cddfuse.errors import InputError
 from cddfuse.evaluate import BASELINES, Images, evaluate
 from cddfuse.evaluate.matching import match_fused
+from cddfuse.evaluate.plain import plain
 from cddfuse.evaluate.provenance import (
     hash_code,
+    hash_facts,
     hash_files,
     hash_pairs,
     hash_weights,
@@ -87,7 +89,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Keep it as JSON; undefined values are null."""
-        text = json.dumps(_finite(asdict(self)), allow_nan=False)
+        text = json.dumps(plain(asdict(self)), allow_nan=False)
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
@@ -102,16 +104,6 @@ class Record:
         except (OSError, ValueError, TypeError, AttributeError):
             return None
         return record
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
 
 
 def _number(value: float | str | None) -> float:
@@ -232,8 +224,7 @@ def describe(
 
 def key_of(facts: Mapping[str, Any], method: Method, data: DataSet) -> str:
     """The name under which a cell is kept."""
-    text = json.dumps([method.label, data.name, data.task, dict(facts)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    return hash_facts([method.label, data.name, data.task, dict(facts)])[:24]
 
 
 def code_version(kind: type[FusionModel] | None = None) -> str:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from cddfuse.benchmark.captions import notes
 from cddfuse.benchmark.suite import Results
 from cddfuse.benchmark.tables import Table, tables
+from cddfuse.evaluate.plain import plain
 
 
 def as_csv(results: Results) -> str:
@@ -57,7 +57,7 @@ def as_json(results: Results, about: Mapping[str, Any]) -> str:
         "notes": notes(results, found),
         "failures": [failure._asdict() for failure in results.failures],
     }
-    return json.dumps(_valid(content), indent=2, allow_nan=False) + "\n"
+    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
 
 
 def _json_table(table: Table, reference: Any) -> dict[str, Any]:
@@ -83,13 +83,3 @@ def _json_table(table: Table, reference: Any) -> dict[str, Any]:
         ],
         "ranks": {name: asdict(ranks) for name, ranks in table.ranks.items()},
     }
-
-
-def _valid(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _valid(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_valid(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.text import Text
 
-from cddfuse.cli.common import Flag, Words, byte_count, progress, stderr
+from cddfuse.cli.common import Flag, Words, byte_count, progress, report_end, stderr
 from cddfuse.cli.messages import sentence
 from cddfuse.errors import InputError
 from cddfuse.io import expanded
@@ -165,12 +165,8 @@ def ablate(
     written = write(results, trained, output)
     if not quiet:
         print((output / ("ablation.json" if json else "ablation.md")).read_text(encoding="utf-8"))
-    for path in written:
-        console.print(Text(f"written: {path}"))
-    problems = stderr(quiet=False)
-    for failure in results.failures:
-        problems.print(Text(f"failed: {failure.data}, {failure.method}: {failure.reason}"))
-    return 1 if results.failures else 0
+    failed = (f"{each.data}, {each.method}: {each.reason}" for each in results.failures)
+    return report_end(console, written, failed)
 
 
 def _require_extras() -> None:

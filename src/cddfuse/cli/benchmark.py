@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
-from cddfuse.cli.common import Flag, LimitFlags, Words, progress, stderr
+from cddfuse.cli.common import Flag, LimitFlags, Words, progress, report_end, stderr
 from cddfuse.errors import InputError
 from cddfuse.io import expanded
 
@@ -123,12 +122,8 @@ def benchmark(
         print((output / "benchmark.json").read_text(encoding="utf-8"))
     elif not quiet:
         print(as_markdown(results))
-    for path in written:
-        console.print(Text(f"written: {path}"))
-    problems = stderr(quiet=False)
-    for failure in results.failures:
-        problems.print(Text(f"failed: {failure.data}, {failure.method}: {failure.reason}"))
-    return 1 if results.failures else 0
+    failed = (f"{each.data}, {each.method}: {each.reason}" for each in results.failures)
+    return report_end(console, written, failed)
 
 
 def _require_counts(limit: int | None, jobs: int, turns: int, pictures: int) -> None:

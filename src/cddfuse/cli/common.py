@@ -1,12 +1,15 @@
 """What verbs share: flags, progress bars, consoles."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from cddfuse.errors import InputError
 from cddfuse.export import run_by
@@ -109,6 +112,16 @@ class LimitFlags:
 def stderr(quiet: bool) -> Console:
     """The console for messages, one per line, without markup; results go to stdout."""
     return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=quiet)
+
+
+def report_end(console: Console, written: Iterable[Path], failed: Iterable[str]) -> int:
+    """Say what was written and what failed; returns the exit code."""
+    for path in written:
+        console.print(Text(f"written: {path}"))
+    lines = [Text(f"failed: {line}") for line in failed]
+    for line in lines:
+        stderr(quiet=False).print(line)
+    return 1 if lines else 0
 
 
 def progress(console: Console) -> Progress:

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.text import Text
 
-from cddfuse.cli.common import LimitFlags, Words, progress, stderr
+from cddfuse.cli.common import LimitFlags, Words, progress, report_end, stderr
 from cddfuse.cli.flags.downstream import LabelFlags, ShownFlags, TrainingFlags, seconds
 from cddfuse.io import expanded
 
@@ -152,10 +151,9 @@ def _run(
         results = run_plan(plan, inputs, labelled, output, ranges=labels.ranges(), after=after)
     if results.reused:
         console.print(f"kept: {results.reused} trainings; new: {results.computed}")
+    failed = [f"{each.label}: {each.reason}" for each in results.failures]
     if not results.rows:
-        problems = stderr(quiet=False)
-        for failure in results.failures:
-            problems.print(Text(f"failed: {failure.label}: {failure.reason}"))
+        report_end(console, (), failed)
         return 2
     written = write_report(results, output, shown=shown.pictures)
     if shown.correlate:
@@ -164,9 +162,4 @@ def _run(
         print((output / "downstream.json").read_text(encoding="utf-8"))
     elif not shown.quiet:
         print(as_markdown(results))
-    for path in written:
-        console.print(Text(f"written: {path}"))
-    problems = stderr(quiet=False)
-    for failure in results.failures:
-        problems.print(Text(f"failed: {failure.label}: {failure.reason}"))
-    return 1 if results.failures else 0
+    return report_end(console, written, failed)

@@ -5,13 +5,17 @@ pairs of RoadScene differ from all training pairs in 181 bits or more, neighbour
 in 38; a copy at half size and JPEG quality 60 in up to 21 an image.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cddfuse.datasets.catalog import Fingerprint
+from cddfuse.datasets.catalog import CATALOG, Card, Fingerprint, split_of
+from cddfuse.io import replacing
 from cddfuse.pair import ImagePair
 
 FARTHEST = 30
@@ -45,6 +49,42 @@ def find_copies(
         for other in [next((o for o, theirs in listed if _near(mine, theirs)), None)]
         if other is not None
     }
+
+
+def found_in_splits(
+    splits: Iterable[str],
+    card: Card | None,
+    names: Collection[str],
+    prints: Mapping[str, Fingerprint],
+) -> dict[str, str]:
+    """Pairs that are in splits of the catalog, by name or as copies, with their place there.
+
+    Args:
+        splits: such as roadscene/train.
+        card: of the data set that the pairs are of; None if it has none.
+        names: of the pairs.
+        prints: their fingerprints.
+    """
+    found: dict[str, str] = {}
+    for path in splits:
+        known = split_of(path).fingerprints()
+        if card is CATALOG[path.partition("/")[0]]:
+            found |= {name: f"{path}/{name}" for name in names if name in known}
+        marked = [(name, mark) for name, mark in known.items() if mark is not None]
+        copies = find_copies(prints, marked)
+        found = {**{name: f"{path}/{other}" for name, other in copies.items()}, **found}
+    return found
+
+
+def kept(path: Path, read: Callable[[], Mapping[str, Fingerprint]]) -> Mapping[str, Fingerprint]:
+    """Fingerprints from a file; where there is none, or it is damaged, they are read and kept."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Fingerprint(*marks) for name, marks in stored.items()}
+    found = read()
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(found), encoding="utf-8")
+    return found
 
 
 def _near(one: Fingerprint, other: Fingerprint) -> bool:

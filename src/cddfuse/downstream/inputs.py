@@ -1,7 +1,5 @@
 """What an instrument sees: a source, both as channels, or fused images, made once and kept."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from cddfuse.errors import InputError, trouble
 from cddfuse.evaluate.matching import match_fused
 from cddfuse.evaluate.provenance import (
     hash_code,
+    hash_facts,
     hash_files,
     hash_pairs,
     hash_weights,
@@ -165,14 +164,14 @@ class Preparation:
             files = self._matched(given.label, given.folder)
             facts["results"] = hash_files(files.values())
         facts["kind"] = given.label if given.kind == "source" else given.kind
-        key = _digest(facts)
+        key = hash_facts(facts)
         place = self.out / "inputs" / f"{_safe(given.label)}-{key[:12]}"
         if network is not None:
             files = self._fused(network, given.label, place, after)
         elif given.kind == "source":
             files = {p.name: p.second if given.label == "ir" else p.first for p in self.pairs}
         geometry = [self.frames.side, self.frames.names, self.frames.canvas, hash_code(_CODE_HERE)]
-        arrays = place / f"images-{_digest([facts, geometry])[:12]}.npy"
+        arrays = place / f"images-{hash_facts([facts, geometry])[:12]}.npy"
         if not arrays.is_file():
             self._pack(given, files, arrays)
         return Prepared(given.label, given.channels, key, arrays, files, facts)
@@ -267,10 +266,6 @@ def sources_as_files(
 
 def _coloured(image: Tensor) -> Tensor:
     return image.expand(3, -1, -1) if image.shape[0] == 1 else image
-
-
-def _digest(facts: Any) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode(errors="replace")).hexdigest()
 
 
 def _safe(label: str) -> str:

@@ -1,7 +1,7 @@
 """Test images that the weights of a network were trained or selected on: said beside the tables."""
 
-from cddfuse.datasets.catalog import CATALOG, TRAINED_ON, split_of
-from cddfuse.datasets.fingerprints import find_copies
+from cddfuse.datasets.catalog import TRAINED_ON
+from cddfuse.datasets.fingerprints import found_in_splits
 from cddfuse.datasets.labelled import LabelledSet
 from cddfuse.downstream.inputs import Input
 from cddfuse.models.load import default_weights
@@ -14,14 +14,8 @@ def seen_in_training(given: Input, labelled: LabelledSet) -> list[str]:
     weights = given.weights or default_weights(given.model, "ivf")
     test = labelled.partition.test
     prints = {name: labelled.prints[name] for name in test if name in labelled.prints}
-    found: set[str] = set()
-    for path in TRAINED_ON.get(f"{given.model}/{weights}", ()):
-        known = split_of(path).fingerprints()
-        if labelled.card is CATALOG[path.partition("/")[0]]:
-            found.update(name for name in test if name in known)
-        marked = [(name, mark) for name, mark in known.items() if mark is not None]
-        found.update(find_copies(prints, marked))
-    return sorted(found)
+    splits = TRAINED_ON.get(f"{given.model}/{weights}", ())
+    return sorted(found_in_splits(splits, labelled.card, test, prints))
 
 
 def note(given: Input, labelled: LabelledSet) -> str:

@@ -1,15 +1,15 @@
 """Fingerprints of the pairs of a data set, kept, by which copies in two parts of a split show."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from cddfuse import colour
 from cddfuse.datasets.catalog import Fingerprint
-from cddfuse.datasets.fingerprints import fingerprint
+from cddfuse.datasets.fingerprints import fingerprint, kept
 from cddfuse.downstream.suite import Progress
 from cddfuse.evaluate.provenance import hash_pairs
-from cddfuse.io import PairedPaths, Ranges, load_pair, replacing, resolve
+from cddfuse.io import PairedPaths, Ranges, load_pair, resolve
 from cddfuse.pair import ImagePair
 
 
@@ -26,20 +26,19 @@ def kept_prints(
 
     def prints(pairs: Sequence[PairedPaths]) -> Mapping[str, Fingerprint]:
         path = out / "fingerprints" / f"{hash_pairs(pairs)[:24]}.json"
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return {name: Fingerprint(*marks) for name, marks in stored.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            pass
-        fixed = resolve(ranges, pairs).ranges
-        found = {}
-        for place, paths in enumerate(pairs, start=1):
-            images, _ = load_pair(paths.first, paths.second, name=paths.name, ranges=fixed)
-            grey = ImagePair(colour.luma(images.first), colour.luma(images.second), paths.name)
-            found[paths.name] = fingerprint(grey)
-            after(Progress(place, len(pairs), "read", "images"))
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(found), encoding="utf-8")
-        return found
+        return kept(path, partial(_read, pairs, ranges, after))
 
     return prints
+
+
+def _read(
+    pairs: Sequence[PairedPaths], ranges: Ranges, after: Callable[[Progress], None]
+) -> dict[str, Fingerprint]:
+    fixed = resolve(ranges, pairs).ranges
+    found = {}
+    for place, paths in enumerate(pairs, start=1):
+        images, _ = load_pair(paths.first, paths.second, name=paths.name, ranges=fixed)
+        grey = ImagePair(colour.luma(images.first), colour.luma(images.second), paths.name)
+        found[paths.name] = fingerprint(grey)
+        after(Progress(place, len(pairs), "read", "images"))
+    return found

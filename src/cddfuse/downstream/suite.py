@@ -5,7 +5,6 @@ to see). It predicts for the inputs that are its rows. What is finished is kept 
 that it depends on, so a run that was stopped goes on.
 """
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -33,7 +32,7 @@ from cddfuse.downstream.learning import Training, steps_within, train
 from cddfuse.downstream.statistics import Scored, image_weights
 from cddfuse.downstream.tasks import TASKS, Name
 from cddfuse.errors import InputError
-from cddfuse.evaluate.provenance import hash_code, hash_files
+from cddfuse.evaluate.provenance import hash_code, hash_facts, hash_files
 from cddfuse.io import Ranges, replacing, resolve
 from cddfuse.models.load import find_device
 from cddfuse.runtime import Limits
@@ -145,7 +144,7 @@ class _Job:
 
     def prediction(self, test: Prepared) -> Path:
         """The file of its predictions for an input."""
-        return self.out / "predictions" / f"{_digest([self.key, test.key])[:24]}.npz"
+        return self.out / "predictions" / f"{hash_facts([self.key, test.key])[:24]}.npz"
 
     def scores(self, test: Prepared) -> Path:
         """The file of their scores."""
@@ -289,7 +288,7 @@ def _training(plan: Plan, results: Results, out: Path, program: yolo.Yolo | None
     if plan.steps is not None or program:
         return Training(plan.steps or 1, plan.batch, plan.rate)
     kept = out / "budget.json"
-    key = _digest(
+    key = hash_facts(
         [plan.budget, plan.instrument, plan.batch, results.frames.canvas, str(plan.backbone)]
     )
     known: dict[str, int] = {}
@@ -336,7 +335,7 @@ def _facts(results: Results, program: yolo.Yolo | None) -> dict[str, Any]:
         "task": plan.task,
         "instrument": plan.instrument,
         "classes": list(frames.classes),
-        "labels": _digest(labels),
+        "labels": hash_facts(labels),
         "partition": labelled.partition.digest,
         "side": plan.side,
         "canvas": list(frames.canvas),
@@ -372,7 +371,7 @@ def _jobs(
         if plan.protocol == "frozen":
             groups = [(tuple(results.prepared[name] for name in plan.train_on), tuple(rows))]
         for sources, tests in groups:
-            key = _digest([results.facts, seed, [source.key for source in sources]])
+            key = hash_facts([results.facts, seed, [source.key for source in sources]])
             yield _Job(
                 plan,
                 results.frames,
@@ -612,7 +611,3 @@ def _collect(
 def _arrays(path: Path) -> dict[str, Any]:
     with np.load(path) as content:
         return dict(content)
-
-
-def _digest(facts: Any) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode(errors="replace")).hexdigest()

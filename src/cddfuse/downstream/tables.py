@@ -15,6 +15,7 @@ from cddfuse.downstream.published import ROWS
 from cddfuse.downstream.statistics import Estimate, Interval, Scored, better_source
 from cddfuse.downstream.suite import Results
 from cddfuse.downstream.tasks import TASKS
+from cddfuse.evaluate.plain import plain
 
 FLAG = "not above the best single source"
 TITLES = {"detect": "Detection", "segment": "Segmentation"}
@@ -313,7 +314,7 @@ def as_json(results: Results, about: Mapping[str, Any]) -> str:
         "notes": notes(results),
         "failures": [failure._asdict() for failure in results.failures],
     }
-    return json.dumps(_valid(content), indent=2, allow_nan=False) + "\n"
+    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
 
 
 def _json_table(table: Table) -> dict[str, Any]:
@@ -333,13 +334,3 @@ def _json_table(table: Table) -> dict[str, Any]:
             for row in table.rows
         ],
     }
-
-
-def _valid(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _valid(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_valid(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

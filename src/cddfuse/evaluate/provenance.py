@@ -1,11 +1,13 @@
 """What results depend on, as hashes: files, weights, code; and the commit that ran."""
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Iterable, Sequence
 from functools import cache
 from inspect import getsourcefile
 from pathlib import Path
+from typing import Any
 
 from cddfuse.errors import trouble
 from cddfuse.io import PairedPaths
@@ -35,6 +37,11 @@ def hash_files(paths: Iterable[Path]) -> str:
 def _hash_file(path: Path, changed: int) -> bytes:
     with trouble(f"read {path}"):
         return hashlib.sha256(path.read_bytes()).digest()
+
+
+def hash_facts(facts: Any) -> str:
+    """A hash of what JSON holds."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode(errors="replace")).hexdigest()
 
 
 def hash_weights(network: FusionModel, weights: str | None) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 from cddfuse.errors import InputError
+from cddfuse.evaluate.plain import plain
 from cddfuse.evaluate.scores import BASELINES, Scores, Summary
 from cddfuse.io import Skipped, replacing
 from cddfuse.metrics import Metric
@@ -191,7 +191,7 @@ def as_json(scores: Scores) -> str:
         table: {
             row: {
                 metric.name: {
-                    **{key: _valid(value) for key, value in asdict(of[metric.name]).items()},
+                    **plain(asdict(of[metric.name])),
                     **({"beats": scores.beats(table, row, metric)} if row in BASELINES else {}),
                 }
                 for metric in scores.metrics
@@ -214,13 +214,6 @@ def as_json(scores: Scores) -> str:
         "skipped": {str(path): reason for path, reason, _ in scores.skipped},
     }
     return json.dumps(summary, indent=2, allow_nan=False)
-
-
-def _valid(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
 
 
 def left_out(
