@@ -141,8 +141,15 @@ _RELEASED = CDDFuseSmallRecipe(
 )
 PRESETS = {
     "released": _RELEASED,
-    "released-mif": replace(_RELEASED, teacher_task="mif", target_source="first"),
-    "quick": replace(
-        _RELEASED, sampling="random", crop=128, batch=4, steps=0, minutes=10
+    "released-mif": replace(
+        _RELEASED,
+        teacher_task="mif",
+        target_source="first",
+        cycle=1,
+        jitter=0.2,
+        darken=0.4,
+        batch=2,
+        steps=5_000,
     ),
+    "quick": replace(_RELEASED, sampling="random", crop=128, batch=4, steps=0, minutes=10),
 }
