@@ -100,9 +100,7 @@ class Context(nn.Module):
         for block in self.blocks:
             found = block(found, scene)
         found = self.project(found)
-        return F.interpolate(
-            found, scale_factor=4, mode="bilinear", align_corners=False
-        ), scene
+        return F.interpolate(found, scale_factor=4, mode="bilinear", align_corners=False), scene
 
 
 class CDDFuseSmall(FusionModel):
