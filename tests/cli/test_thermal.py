@@ -165,6 +165,7 @@ def test_a_pair_from_one_file_is_aligned(tmp_path: Path, capsys: Say) -> None:
     path, transform = camera(tmp_path / "a.jpg"), tmp_path / "t.json"
     points = ("10,10,3,5", "50,10,23,5", "10,40,3,20")  # the photo's pixels, the thermal image's
     assert run(["align", str(path), "-o", str(transform), "--points", *points]) == 0
+    assert f"aligned both images of {path}: moved by" in capsys.readouterr().err
     assert fuse(path, "-o", tmp_path / "moved.png", "--transform", transform) == 0
     assert fuse(path, "-o", tmp_path / "plain.png") == 0
     moved, plain = levels(tmp_path / "moved.png"), levels(tmp_path / "plain.png")
