@@ -153,7 +153,11 @@ def test_clips_on_the_command_line(tmp_path: Path, capsys: Say) -> None:
     expected = (255 * (celsius / 40).clip(0, 1)).round()
     assert np.abs(tifffile.imread(tmp_path / "o.tif") - expected).max() <= 1
     stored = json.loads((tmp_path / "o.tif.fuse.json").read_text())
-    assert stored == {"range": ["first=full", "second=0:40C"], "kelvin_per_count": 0.017}
+    assert stored == {
+        "range": ["first=full", "second=0:40C"],
+        "asked": ["second=0:40C"],
+        "kelvin_per_count": 0.017,
+    }
     mapping = ["--mapping", tmp_path / "o.tif.fuse.json"]
     assert fuse(*sources, "-o", tmp_path / "pages", *mapping) == 0
     assert [path.name for path in sorted((tmp_path / "pages").glob("*.png"))][2] == "0003.png"
