@@ -140,5 +140,5 @@ def test_a_scene_is_seen_by_means_and_covariances_over_the_image() -> None:
     for each, seen in zip(features, scene(features) - 1, strict=True):
         pixels = each.flatten(1)
         covariance = torch.cov(pixels, correction=0)
-        upper = covariance[*torch.triu_indices(3, 3)]
+        upper = covariance[tuple(torch.triu_indices(3, 3))]
         torch.testing.assert_close(seen, torch.cat([pixels.mean(1), upper]))
