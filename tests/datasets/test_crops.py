@@ -215,6 +215,20 @@ class Processes:
             return list(threads.map(work, range(self.count)))
 
 
+def test_a_crop_has_the_same_bits_whatever_the_threads() -> None:
+    pairs = [street(number, 200) for number in range(4)]
+    crops = Crops(pairs, size=200, batch=4, sampling="random", jitter=0.2, darken=0.2)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(crops.batch(0))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(batch.first, found[0].first) for batch in found)
+    assert all(torch.equal(batch.second, found[0].second) for batch in found)
+
+
 def test_whole_pairs_of_any_size_each_once_an_epoch() -> None:
     pairs = [numbered(8, 11, "a"), numbered(13, 9, "b", 200)]
     crops = Crops(pairs, size=3, batch=1, sampling="whole", multiple=4)
