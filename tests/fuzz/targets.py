@@ -22,7 +22,7 @@ from cddfuse.errors import InputError
 from cddfuse.evaluate import evaluate
 from cddfuse.io import PairedPaths, Ranges, read_image
 from cddfuse.io.boxes import read_boxes
-from cddfuse.io.decode import bit_depth, decode, holds_photo, image_size, is_thermal
+from cddfuse.io.decode import bit_depth, holds_photo, image_size, is_thermal
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
 from cddfuse.io.transforms import read_transform
 from cddfuse.models import MODELS, FusionModel, create_model, load_weights
