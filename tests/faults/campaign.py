@@ -4,55 +4,71 @@ See `scripts/faults`. Linux only.
 """
 
 import argparse
-import contextlib
-import os
-import shutil
+import itertools
+import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
+from faults.child import Facts
 from faults.disks import can_mount
 from faults.disturbances import DISKS, KINDS, Place, Report
 from faults.jobs import JOBS, results, sizes
-from faults.processes import Command
+from faults.processes import Command, Server
 
 
-@contextlib.contextmanager
-def prepared(name: str, folder: Path) -> Iterator[Place]:
-    """A job with its sources, run once undisturbed."""
+def prepared(name: str, folder: Path) -> Place:
+    """A job with its sources, run once undisturbed; the modules that it needs are in a file."""
     job, home = JOBS[name], folder / name
     place = Place(name, job, home / "in", home / "out")
     place.sources.mkdir(parents=True)
     job.prepare(place.sources)
     place.fresh()
-    end = Command(job.command(place.sources, place.output), str(home)).ended()
+    facts = Facts(str(home), modules=str(folder / f"{name}.modules"))
+    end = Command(job.command(place.sources, place.output), facts).ended()
     place.stamps, place.wanted = end.stamps, results(job, place.output)
     place.pages = sizes(place.output)
     if end.code or not place.wanted:
         raise RuntimeError(f"{name} does not run undisturbed: {end.code}\n{end.said}")
-    yield place
-    shutil.rmtree(home)
+    _say(f"{name}: {len(place.stamps) - 1} calls in {place.stamps[-1]:.2f} s")
+    return place
 
 
-def campaign(count: int, seed: int, names: tuple[str, ...] = tuple(JOBS)) -> Report:
-    """Disturb jobs `count` times, the jobs in turn."""
+def campaign(
+    count: int, seed: int, names: tuple[str, ...] = tuple(JOBS), *, forked: bool = False
+) -> Report:
+    """Disturb jobs `count` times, the jobs in turn.
+
+    Args:
+        count: of disturbances.
+        seed: decides all of them.
+        names: of jobs.
+        forked: fork processes from a server instead of starting each anew.
+    """
     report, disks = Report(), can_mount()
     kinds = [kind for kind in KINDS if disks or kind not in DISKS]
     weights = [KINDS[kind].share for kind in kinds]
     with TemporaryDirectory() as folder:
-        for turn, name in enumerate(names):
-            random = Random(f"{seed}/{name}")
-            with prepared(name, Path(folder)) as place:
-                calls, seconds = len(place.stamps) - 1, place.stamps[-1]
-                _say(f"{name}: {calls} calls in {seconds:.2f} s")
-                for _ in range(count // len(names) + (turn < count % len(names))):
-                    kind = random.choices(kinds, weights)[0]
-                    KINDS[kind].act(place, random, report)
-                    report.done[f"{kind} {name}"] += 1
-            _say(f"{name}: {len(report.problems)} problems")
+        places = [prepared(name, Path(folder)) for name in names]
+        server = _server(Path(folder)) if forked else None
+        generators = {name: Random(f"{seed}/{name}") for name in names}
+        try:
+            for place in itertools.islice(itertools.cycle(places), count):
+                place.server, random = server, generators[place.name]
+                kind = random.choices(kinds, weights)[0]
+                KINDS[kind].act(place, random, report)
+                report.done[f"{kind} {place.name}"] += 1
+        except KeyboardInterrupt:
+            _say("ended early")
     return report
+
+
+def _server(folder: Path) -> Server:
+    """A server that has loaded what the jobs need."""
+    files = sorted(folder.glob("*.modules"))
+    names = (name for file in files for name in file.read_text(encoding="utf-8").split("\n"))
+    return Server([name for name in dict.fromkeys(names) if name != "__main__"])
 
 
 def _say(text: str) -> None:
@@ -65,10 +81,12 @@ def main() -> int:
     parser.add_argument("--moments", type=int, default=200, help="disturbances in all")
     parser.add_argument("--seed", type=int, default=0, help="decides all of them")
     parser.add_argument("--jobs", nargs="+", choices=list(JOBS), default=list(JOBS))
-    arguments = parser.parse_args()
-    if os.geteuid() or not can_mount():
+    parser.add_argument("--forked", action="store_true", help="fork processes: ten times as fast")
+    given = parser.parse_args()
+    if not can_mount():
         _say("small disks cannot be mounted here: full and read-only ones are left out")
-    report = campaign(arguments.moments, arguments.seed, tuple(arguments.jobs))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background too
+    report = campaign(given.moments, given.seed, tuple(given.jobs), forked=given.forked)
     for text, number in sorted(report.done.items()):
         print(f"{number:6} {text}")
     for problem in report.problems:

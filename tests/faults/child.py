@@ -3,6 +3,7 @@
 python -m faults.child FACTS ARGUMENT...
 """
 
+import atexit
 import itertools
 import json
 import os
@@ -10,6 +11,8 @@ import runpy
 import signal
 import sys
 import time
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 assert sys.platform != "win32"  # it needs signals
@@ -26,7 +29,7 @@ class Facts(NamedTuple):
     folder: str
     """Calls that name something in it are seen."""
 
-    pipe: int
+    pipe: int = -1
     """Takes a byte for each of them."""
 
     at: int = 0
@@ -37,6 +40,9 @@ class Facts(NamedTuple):
 
     bound: bool = False
     """Whether root gives up passing over the permissions of files."""
+
+    modules: str = ""
+    """A file that takes the names of all modules that the command has needed."""
 
 
 class _Watch:
@@ -77,17 +83,39 @@ def _happens(act: str) -> bool:
     return True
 
 
-def main() -> None:
-    """Run the command."""
-    facts = Facts(**json.loads(sys.argv[1]))
-    sys.argv = ["cddfuse", *sys.argv[2:]]
+def command(facts: Facts, words: list[str]) -> None:
+    """Run the command in this process."""
+    sys.argv = ["cddfuse", *words]
     if facts.bound:
         from faults.disks import give_up_permissions
 
         give_up_permissions()
+    if facts.modules:
+        atexit.register(_note, Path(facts.modules))
     sys.addaudithook(_Watch(facts))
     runpy.run_module("cddfuse", run_name="__main__", alter_sys=True)
 
 
+def _note(path: Path) -> None:
+    path.write_text("\n".join(sys.modules), encoding="utf-8")
+
+
+def warm(facts: Facts, pipe: Connection, said: str, words: list[str]) -> None:
+    """Run the command in a process that a server has forked.
+
+    Args:
+        facts: what else it is told.
+        pipe: takes the bytes.
+        said: file that takes what it prints.
+        words: its arguments.
+    """
+    out = os.open(said, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(out, stream)
+    if len(os.listdir(f"/proc/{os.getppid()}/task")) != 1:  # others do not survive a fork
+        raise RuntimeError("the server of processes has threads")
+    command(facts._replace(pipe=pipe.fileno()), words)
+
+
 if __name__ == "__main__":
-    main()
+    command(Facts(**json.loads(sys.argv[1])), sys.argv[2:])

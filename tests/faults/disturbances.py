@@ -12,9 +12,10 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from faults.child import Facts
 from faults.disks import mounted, remount
 from faults.jobs import Job, hashed, results, unreadable
-from faults.processes import Command, Ended
+from faults.processes import Command, Ended, Server
 
 _SEVERAL = 3  # kills of one run, at most, before it is left in peace
 _LARGE = "64m"
@@ -36,6 +37,9 @@ class Place:
     pages: int = 1
     """Of 4 KiB, that all results take."""
 
+    server: Server | None = None
+    """Forks its processes; by default each is started anew."""
+
     def fresh(self) -> None:
         """No results."""
         shutil.rmtree(self.output, ignore_errors=True)
@@ -45,8 +49,8 @@ class Place:
         """The job; it resumes if there are results."""
         words = self.job.command(self.sources, self.output)
         again = self.job.again if any(self.output.iterdir()) else ()
-        folder = str(self.output.parent)
-        return Command([*words, *again], folder, at=at, act=act, bound=bound)
+        facts = Facts(str(self.output.parent), at=at, act=act, bound=bound)
+        return Command([*words, *again], facts, self.server)
 
     def call(self, random: Random) -> int:
         """Number of a call of the system."""

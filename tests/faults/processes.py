@@ -1,17 +1,20 @@
 """Jobs in processes of their own, as users start them."""
 
 import json
+import multiprocessing
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from tempfile import TemporaryFile
-from typing import NamedTuple
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, NamedTuple
 
-from faults.child import Facts
+from faults.child import Facts, warm
 
 _LONGEST = 600.0  # seconds that a command may take on a busy machine
 
@@ -34,31 +37,29 @@ class Command:
 
     Args:
         arguments: of `cddfuse`.
-        folder: whose calls of the system are seen.
-        at: before which of them something happens inside.
-        act: what.
-        bound: whether root gives up passing over permissions.
+        facts: what else its process is told; the pipe is made here.
+        server: forks the process; by default it is started anew, as users do.
     """
 
     def __init__(
-        self,
-        arguments: Sequence[object],
-        folder: str,
-        *,
-        at: int = 0,
-        act: str = "",
-        bound: bool = False,
+        self, arguments: Sequence[object], facts: Facts, server: "Server | None" = None
     ) -> None:
-        self._reading, writing = os.pipe()
-        self._said = TemporaryFile()  # noqa: SIM115
-        facts = json.dumps(Facts(folder, writing, at, act, bound)._asdict())
-        words = [sys.executable, "-m", "faults.child", facts, *map(str, arguments)]
-        self._process = subprocess.Popen(
-            words, pass_fds=[writing], stdout=self._said, stderr=self._said
-        )
-        os.close(writing)
+        self._reader, writer = multiprocessing.Pipe(duplex=False)
+        self._said = NamedTemporaryFile()  # noqa: SIM115
+        words = list(map(str, arguments))
+        if server:
+            self._process: Any = server.start(facts, writer, self._said.name, words)
+        else:
+            self._process = self._started(facts, writer.fileno(), words)
+        writer.close()
         self._stamps: list[float] = []
         self._open, self._until = True, time.monotonic() + _LONGEST
+
+    def _started(self, facts: Facts, pipe: int, words: list[str]) -> "subprocess.Popen[bytes]":
+        told = json.dumps(facts._replace(pipe=pipe)._asdict())
+        program = [sys.executable, "-m", "faults.child", told, *words]
+        out = self._said.file
+        return subprocess.Popen(program, pass_fds=[pipe], stdout=out, stderr=out)
 
     def reaches(self, number: int) -> bool:
         """Wait for a call of the system; whether there was one before the end."""
@@ -68,25 +69,49 @@ class Command:
 
     def kill(self) -> None:
         """SIGKILL."""
-        self._process.send_signal(signal.SIGKILL)
+        self._process.kill()
 
     def ended(self) -> Ended:
         """Wait for the end."""
         while self._open:
             self._look()
-        code = self._process.wait()
+        if isinstance(self._process, subprocess.Popen):
+            code = self._process.wait()
+        else:
+            self._process.join()
+            code = self._process.exitcode
         end = time.monotonic()
-        os.close(self._reading)
-        self._said.seek(0)
-        said = self._said.read().decode("utf-8", "replace")
+        self._reader.close()
+        said = Path(self._said.name).read_bytes().decode("utf-8", "replace")
         self._said.close()
         first = self._stamps[0] if self._stamps else end
         return Ended(code, said, [stamp - first for stamp in (*self._stamps, end)])
 
     def _look(self) -> None:
-        if select.select([self._reading], [], [], 1)[0]:
-            found = os.read(self._reading, 65536)
+        if select.select([self._reader], [], [], 1)[0]:
+            found = os.read(self._reader.fileno(), 65536)
             self._stamps += [time.monotonic()] * len(found)
             self._open = bool(found)
         elif time.monotonic() > self._until:
             self.kill()
+
+
+class Server:
+    """Forks processes in which all modules are loaded and nothing has been computed.
+
+    They are processes of their own, as users have them after loading the modules, in a tenth of
+    the time. The server has one thread only, which each of them checks.
+
+    Args:
+        modules: that are loaded.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["faults.child", *modules])
+
+    def start(self, facts: Facts, pipe: Connection, said: str, words: list[str]) -> BaseProcess:
+        """A process that runs a command; see `faults.child.warm`."""
+        process = self._context.Process(target=warm, args=(facts, pipe, said, words))
+        process.start()
+        return process
