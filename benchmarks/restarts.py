@@ -19,13 +19,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 
 from cddfuse.cli import main as command
 from cddfuse.io import write_image
-from cddfuse.train.trainer import Trainer
+from cddfuse.pair import ImagePair
+from cddfuse.train.trainer import StepResult, Trainer
 
 LAST, STEPS = 5, 8
 _RECIPE = ("--recipe", "reconet", "--crop", 16, "--batch", 2, "--steps", STEPS, "--val-share", 0)
@@ -47,10 +47,10 @@ def work(dies: bool, words: Sequence[str]) -> None:
 def _die_at(last: int) -> None:
     step = Trainer.step
 
-    def steps(trainer: Trainer, *given: Any) -> Any:
+    def steps(trainer: Trainer, batch: ImagePair) -> StepResult:
         if trainer.progress.step == last:
             os.kill(os.getpid(), signal.SIGKILL)
-        return step(trainer, *given)
+        return step(trainer, batch)
 
     Trainer.step = steps  # type: ignore[method-assign]
 
