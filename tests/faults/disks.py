@@ -3,12 +3,9 @@
 import contextlib
 import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-assert sys.platform != "win32"
 
 _REMOUNT, _READ_ONLY, _DETACH = 32, 1, 2  # mount(2), umount2(2)
 _CAPABILITIES_VERSION = 0x20080522  # capabilities(7): sets of 64 bits, in two halves

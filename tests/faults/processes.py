@@ -8,8 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
@@ -107,10 +105,10 @@ class Server:
     """
 
     def __init__(self, modules: Sequence[str]) -> None:
-        self._context = multiprocessing.get_context("forkserver")
+        self._context: Any = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["faults.child", *modules])
 
-    def start(self, facts: Facts, pipe: Connection, said: str, words: list[str]) -> BaseProcess:
+    def start(self, facts: Facts, pipe: Any, said: str, words: list[str]) -> Any:
         """A process that runs a command; see `faults.child.warm`."""
         process = self._context.Process(target=warm, args=(facts, pipe, said, words))
         process.start()
