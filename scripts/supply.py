@@ -23,7 +23,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "cddfuse"
-EXTRAS = ("classical", "export", "medical", "metrics", "onnxruntime", "ray", "train", "video")
+EXTRAS = (
+    *("benchmark", "classical", "downstream", "export", "figures", "medical", "metrics"),
+    *("onnxruntime", "ray", "serve", "train", "video"),
+)
 """Extras of users that are checked by default."""
 
 ALLOWED = frozenset(
@@ -40,7 +43,7 @@ _WORDS = {
     **dict.fromkeys(("mit license", "mit licence", "mit"), "MIT"),
     **dict.fromkeys(("bsd", "bsd license", "bsd 3-clause license"), "BSD-3-Clause"),
     **dict.fromkeys(("3-clause bsd license", "new bsd license"), "BSD-3-Clause"),
-    **dict.fromkeys(("bsd 2-clause license", "2-clause bsd"), "BSD-2-Clause"),
+    **dict.fromkeys(("bsd 2-clause license", "2-clause bsd", "freebsd"), "BSD-2-Clause"),
     **dict.fromkeys(("psfl", "python software foundation license"), "PSF-2.0"),
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "isc license (iscl)": "ISC",
@@ -145,12 +148,30 @@ def sbom(path: Path) -> int:
 
 
 def lock(path: Path, extras: Sequence[str]) -> int:
-    """Write all versions with their hashes; `pip install --require-hashes -r FILE` checks them."""
-    chosen = [f"--extra={extra}" for extra in extras]
+    """Write all versions with their hashes; `pip install --require-hashes -r FILE` checks them.
+
+    The file names no package index: indexes are settings of the machine that installs.
+    """
     options = ("--generate-hashes", "--allow-unsafe", "--strip-extras", "--quiet", "--no-header")
-    command = [sys.executable, "-m", "piptools", "compile", *options, *chosen]
-    limits = ("--constraint", str(ROOT / "constraints.txt"), "--output-file", str(path))
-    return subprocess.run([*command, *limits, "pyproject.toml"], cwd=ROOT, check=False).returncode
+    places = ("--no-emit-index-url", "--no-emit-find-links", "--no-annotate")
+    command = [sys.executable, "-m", "piptools", "compile", *options, *places]
+    limits = ("--constraint", "constraints.txt", "--output-file", str(path), "-")
+    wanted = "\n".join(needed(extras)).encode()
+    return subprocess.run([*command, *limits], cwd=ROOT, input=wanted, check=False).returncode
+
+
+def needed(extras: Iterable[str]) -> list[str]:
+    """What the package with some extras needs directly, without the package itself."""
+    found: dict[str, None] = {}
+    left = ["", *extras]
+    while left:
+        for text in _own(left.pop(0)):
+            requirement = Requirement(text)
+            if canonicalize_name(requirement.name) == PACKAGE:
+                left += sorted(requirement.extras)
+            else:
+                found[text] = None
+    return list(found)
 
 
 def weights() -> int:

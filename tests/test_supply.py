@@ -44,6 +44,13 @@ def test_all_dependencies_of_users_are_allowed(supply: Any) -> None:
     assert [part for part in found if not part.allowed] == []
 
 
+def test_what_is_locked_is_all_but_the_package(supply: Any) -> None:
+    found = {supply.Requirement(text).name for text in supply.needed(["onnxruntime"])}
+    assert {"torch", "onnx", "onnxruntime"} <= found
+    assert "cddfuse" not in found
+    assert "fastapi" not in found
+
+
 def test_shipped_weights_are_those_of_the_cards(
     supply: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

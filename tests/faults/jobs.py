@@ -1,15 +1,17 @@
 """Small jobs whose results are the same every time, to be disturbed."""
 
-import contextlib
 import hashlib
-import io
-import os
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tifffile
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class Job:
     again: tuple[str, ...] = ()
     """Flags that a second run needs."""
 
+    grows: bool = False
+    """Whether files are replaced by later versions as it goes on."""
+
+    partial: bool = False
+    """Whether results that are removed are made again."""
+
 
 def results(job: Job, folder: Path) -> dict[str, str]:
     """Hashes of all results by name; unfinished ones too."""
@@ -36,19 +44,43 @@ def results(job: Job, folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_file() and not name.endswith(job.ignored or ("\0",)):
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = hashed(path)
     return found
 
 
-def run(job: Job, sources: Path, output: Path, *, again: bool = False) -> tuple[int, str]:
-    """Run a job in this process: its exit code, and what it says."""
-    from cddfuse.cli import run as command
+def hashed(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    words = [*job.command(sources, output), *(job.again if again else ())]
-    said = io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-        code = command([os.fspath(word) if isinstance(word, Path) else str(word) for word in words])
-    return code, said.getvalue()
+
+def sizes(folder: Path) -> int:
+    """Pages of 4 KiB that the files of a folder take."""
+    return sum(-(-path.stat().st_size // 4096) for path in folder.rglob("*") if path.is_file())
+
+
+def unreadable(path: Path) -> str:
+    """Why a file of a run is not whole; empty if it is."""
+    read = _READERS.get(path.suffix)
+    try:
+        if read:
+            read(path)
+    except Exception as error:
+        return repr(error)
+    return ""
+
+
+def _picture(path: Path) -> None:
+    with Image.open(path) as found:
+        found.load()
+
+
+_READERS: Mapping[str, Callable[[Path], object]] = {
+    ".json": lambda path: json.loads(path.read_bytes()),
+    ".yaml": lambda path: yaml.safe_load(path.read_bytes()),
+    ".safetensors": lambda path: load_file(path),
+    ".pt": lambda path: torch.load(path, weights_only=True),
+    ".png": _picture,
+}
 
 
 def _counts(folder: Path) -> None:
@@ -103,13 +135,13 @@ def _benchmark(sources: Path, output: Path) -> Sequence[object]:
 
 
 JOBS = {
-    "folder": Job(_counts, _fuse("vi", "ir")),
-    "frames": Job(_clips, _fuse("vi.mkv", "ir.mkv")),
+    "folder": Job(_counts, _fuse("vi", "ir"), partial=True),
+    "frames": Job(_clips, _fuse("vi.mkv", "ir.mkv"), partial=True),
     "clip": Job(
         _clips, _fuse("vi.mkv", "ir.mkv", "out.mkv", "--codec", "ffv1"), again=("--overwrite",)
     ),
-    "slices": Job(_volumes, _fuse("pet.nii", "mr.nii")),
+    "slices": Job(_volumes, _fuse("pet.nii", "mr.nii"), partial=True),
     "volume": Job(_volumes, _fuse("pet.nii", "mr.nii", "out.nii.gz"), again=("--overwrite",)),
-    "train": Job(_pairs, _train, (".csv", "state.pt", ".0", ".svg", ".png")),
-    "benchmark": Job(_pairs, _benchmark),
+    "train": Job(_pairs, _train, (".csv", "state.pt", ".0", ".svg", ".png"), grows=True),
+    "benchmark": Job(_pairs, _benchmark, grows=True, partial=True),
 }

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, SIGKILL, tmpfs")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, SIGKILL, tmpfs")
 ROOT = Path(__file__).parents[2]
 
 
 def test_disturbed_jobs_end_as_undisturbed_ones() -> None:
     places = os.pathsep.join(str(ROOT / name) for name in ("src", "tests"))
-    flags = ("--moments", "10", "--seed", "3", "--jobs", "slices", "volume")
+    flags = ("--moments", "8", "--seed", "3", "--jobs", "slices", "volume", "--forked")
     found = subprocess.run(
         [sys.executable, "-m", "faults.campaign", *flags],
         env={**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"},
@@ -23,25 +23,21 @@ def test_disturbed_jobs_end_as_undisturbed_ones() -> None:
     )
     assert found.returncode == 0, found.stdout + found.stderr
     counts = [line.split(maxsplit=1) for line in found.stdout.splitlines()]
-    assert sum(int(count) for count, kind in counts if kind != "kill") == 10
-    assert any(kind == "kill" for _, kind in counts)
+    assert sum(int(count) for count, kind in counts if kind != "SIGKILL") == 8
+    assert any(kind == "SIGKILL" for _, kind in counts)
 
 
 def test_a_result_that_is_not_whole_is_a_problem(tmp_path: Path) -> None:
-    from faults.campaign import (  # type: ignore[attr-defined,unused-ignore]  # Windows has none
-        Place,
-        Report,
-        whole,
-    )
+    from faults.disturbances import Place, Report, require_whole
     from faults.jobs import JOBS, results
 
     (tmp_path / "a.png").write_bytes(b"whole")
-    place = Place("folder", JOBS["folder"], tmp_path, tmp_path, {}, 1, 1.0)
+    place = Place("folder", JOBS["folder"], tmp_path, tmp_path)
     place.wanted = results(place.job, tmp_path)
     (tmp_path / ".cddfuse-0-1-2.png").write_bytes(b"half")
     report = Report()
-    whole(place, report, "killed")
+    require_whole(place, report, "killed")
     assert report.problems == []
     (tmp_path / "a.png").write_bytes(b"who")
-    whole(place, report, "killed")
-    assert report.problems == ["killed folder: a.png is not whole"]
+    require_whole(place, report, "killed")
+    assert report.problems == ["killed folder: a.png is not whole: it differs"]

@@ -12,6 +12,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 import torch
+from fuzz import service
 from image_bytes import Array, encoded, exif, noise, png, tiff
 from PIL import Image
 from thermal_bytes import (
@@ -225,6 +226,12 @@ def records() -> Seeds:
         "plain.json": json.dumps(plain).encode(),
         "curve.json": json.dumps(curve).encode(),
     }
+
+
+@cache
+def requests() -> Seeds:
+    """Requests to the service."""
+    return service.requests(images()["grey.png"])
 
 
 @cache

@@ -12,6 +12,8 @@ from random import Random
 
 import torch
 from fuzz import seeds
+from fuzz.promises import require, require_whole
+from fuzz.service import send_file, send_request
 
 from cddfuse.cli import run
 from cddfuse.cli.record import Asked, ranges_for
@@ -20,7 +22,7 @@ from cddfuse.errors import InputError
 from cddfuse.evaluate import evaluate
 from cddfuse.io import PairedPaths, Ranges, read_image
 from cddfuse.io.boxes import read_boxes
-from cddfuse.io.decode import bit_depth, decode, holds_photo, image_size, is_thermal
+from cddfuse.io.decode import bit_depth, holds_photo, image_size, is_thermal
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
 from cddfuse.io.transforms import read_transform
 from cddfuse.models import MODELS, FusionModel, create_model, load_weights
@@ -34,10 +36,6 @@ Act = Callable[[Path, Random], None]
 """Uses a damaged file; the rest of its folder is free. The generator chooses among settings."""
 
 
-class PromiseError(AssertionError):
-    """A promise is broken without an exception."""
-
-
 @dataclass(frozen=True)
 class Target:
     """One way in."""
@@ -46,12 +44,6 @@ class Target:
     act: Act
     share: int
     """Of the inputs, in proportion."""
-
-
-def require(holds: bool, promise: str) -> None:
-    """Fail if a promise does not hold."""
-    if not holds:
-        raise PromiseError(promise)
 
 
 def _read(path: Path, random: Random) -> None:
@@ -105,18 +97,7 @@ def _fused(
     try:
         return fuse_all(_mean(), source, sink, options)
     finally:
-        _whole_files(output)
-
-
-def _whole_files(output: Path) -> None:
-    """Whatever lies in a folder of results is complete."""
-    for file in output.rglob("*") if output.is_dir() else ():
-        require(not file.name.startswith(".cddfuse"), f"nothing unfinished is left: {file.name}")
-        if file.suffix in (".png", ".tif", ".jpg"):
-            try:
-                decode(file)
-            except InputError as error:
-                raise PromiseError(f"results are complete: {error}") from error
+        require_whole(output)
 
 
 def _sound(path: Path) -> None:
@@ -230,7 +211,7 @@ def _words(path: Path, random: Random) -> None:
         flags = [flag for flag in flags if not flag.startswith("-")]  # such as --output elsewhere
     model = ("--model", "mean")
     _command("fuse", room / "vi", room / "ir", "-o", room / "out", *model, *flags)
-    _whole_files(room / "out")
+    require_whole(room / "out")
 
 
 _FLAGS = {
@@ -249,6 +230,16 @@ def _command(*arguments: object) -> None:
     require("Traceback" not in said.getvalue(), "nobody is shown a traceback")
 
 
+def _serve(path: Path, random: Random) -> None:
+    """An image in a request."""
+    send_file(path, seeds.images()["grey.png"], random)
+
+
+def _request(path: Path, random: Random) -> None:
+    """A whole request."""
+    send_request(path)
+
+
 TARGETS: Mapping[str, Target] = {
     "read": Target(seeds.images, _read, 36),
     "thermal": Target(seeds.thermal, _read, 12),
@@ -264,4 +255,7 @@ TARGETS: Mapping[str, Target] = {
     "labels": Target(seeds.labels, _labels, 3),
     "record": Target(seeds.records, _record, 2),
     "words": Target(seeds.words, _words, 1),
+    "serve": Target(seeds.images, _serve, 8),
+    "serve_thermal": Target(seeds.thermal, _serve, 3),
+    "request": Target(seeds.requests, _request, 5),
 }

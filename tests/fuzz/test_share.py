@@ -14,6 +14,7 @@ if sys.platform == "win32":
 
 from fuzz import campaign, inputs, targets
 from fuzz.mutations import mutated
+from fuzz.promises import PromiseError, require_whole
 
 from cddfuse.errors import InputError
 
@@ -56,10 +57,10 @@ def test_what_is_not_a_sentence_is_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_unfinished_results_are_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def cut(path: Path, random: Random) -> None:
         path.rename(path.with_name("cut.png"))
-        targets._whole_files(path.parent)
+        require_whole(path.parent)
 
     _as_target(monkeypatch, cut)
-    with pytest.raises(targets.PromiseError, match="results are complete"):
+    with pytest.raises(PromiseError, match="results are complete"):
         inputs.outcome(inputs.made(0, 0), tmp_path)
 
 

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from cddfuse import write_image
 from cddfuse.errors import InputError
-from cddfuse.io import expanded, replacing, replacing_folder
+from cddfuse.io import expanded, formats, replacing, replacing_folder
 from cddfuse.io.files import node, remove_abandoned
 
 
@@ -158,6 +160,21 @@ def test_what_others_write_is_left_alone(tmp_path: Path) -> None:
     remove_abandoned(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     remove_abandoned(tmp_path / "nowhere")
+
+
+def test_each_folder_of_results_is_tidied_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Subfolders too."""
+    for side in ("vi", "ir"):
+        for name in ("a/1", "a/2", "b/1"):
+            write_image(tmp_path / side / f"{name}.png", torch.zeros(1, 4, 5))
+    seen: list[Path] = []
+    monkeypatch.setattr(formats, "remove_abandoned", seen.append)
+    source = formats.open_source(tmp_path / "vi", tmp_path / "ir", formats.Reading(recursive=True))
+    out = tmp_path / "out"
+    formats.open_sink(source, formats.Writing(out))
+    assert sorted(seen) == [tmp_path, out, out / "a", out / "b"]
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -250,7 +250,9 @@ def test_other_hosts_and_sites_are_refused(client: httpx.Client) -> None:
     both = {"first": GREY, "second": GREY}
     assert client.post("/v1/fuse", files=both, headers=site).status_code == 403
     assert client.post("/v1/fuse", files=both, headers={"sec-fetch-site": "same-origin"}).is_success
-    assert client.put("/v1/fuse", content=b"x").status_code == 405
+    refused = client.put("/v1/fuse", content=b"x")
+    assert refused.status_code == 405
+    assert refused.json()["detail"].startswith("this is not offered here")
 
 
 def test_slow_uploads_are_ended(client: httpx.Client) -> None:

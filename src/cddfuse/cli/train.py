@@ -238,6 +238,8 @@ def _run(
     def say(what: str | InputError) -> None:
         console.print(f"left out: {sentence(what)}" if isinstance(what, InputError) else what)
 
+    if running.note:
+        console.print(running.note)
     reader = Reader(cache // running.devices if cache else None)
     fresh = not is_run(output)
 

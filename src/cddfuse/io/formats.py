@@ -143,7 +143,7 @@ def _check(name: str, first: Path, reading: Reading) -> None:
 
 def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
     """Where the results of a source go: what the suffix of the output says, or files of images."""
-    for folder in (writing.output, writing.output.parent):
+    for folder in _folders(source, writing.output):
         remove_abandoned(folder)
     if source.kind == "volume":
         return _volume_results(source, writing)
@@ -152,6 +152,12 @@ def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
     if writing.volumes != VolumeWriting():
         raise InputError("colour maps are for medical volumes: leave out the map.", "colour_map")
     return FORMATS[_named(writing.output) or "image"].sink(source, writing)
+
+
+def _folders(source: Source[Loaded], output: Path) -> set[Path]:
+    """Where unfinished results may lie."""
+    names = [pair.name for pair in source.pairs] if isinstance(source, ImagePairs) else []
+    return {output, output.parent, *(output / each for each in set(map(os.path.dirname, names)))}
 
 
 def _named(path: Path) -> str | None:

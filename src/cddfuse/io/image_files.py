@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cddfuse.errors import InputError, exists_already
 from cddfuse.io.encode import output_format
-from cddfuse.io.files import remove_abandoned, replacing
+from cddfuse.io.files import replacing
 from cddfuse.io.folders import PairedPaths
 from cddfuse.io.images import load_pair, write_image
 from cddfuse.io.listing import Skipped
@@ -121,7 +121,6 @@ class ImageFiles(PlainSink):
             output_format(path, self.bits or 8)
         for folder in {path.parent for path in paths}:
             require_writable(folder)
-            remove_abandoned(folder)
 
     def has(self, name: str) -> bool:
         """Whether the file exists and is to be kept."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from cddfuse import __version__
@@ -75,6 +76,7 @@ def application(settings: Settings, networks: Networks) -> FastAPI:
     monitor = Monitor()
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(LeftError, _left)
+    app.add_exception_handler(HTTPException, _not_offered)
     app.add_middleware(
         Guard,
         hosts=settings.hosts,
@@ -325,6 +327,15 @@ def _asset(content: bytes, name: str) -> Response:
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RefusedError)
     return JSONResponse(error.content(), error.status, headers=dict(error.headers))
+
+
+async def _not_offered(request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses itself, in a sentence of ours."""
+    assert isinstance(error, HTTPException)
+    text = f"the request is refused: {error.detail}."
+    if error.status_code in (404, 405):
+        text = "this is not offered here: see /openapi.json for what is."
+    return JSONResponse({"detail": text}, error.status_code, headers=error.headers)
 
 
 async def _left(request: Request, error: Exception) -> Response:

@@ -15,6 +15,11 @@ from cddfuse.serve.queue import Queue
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 120)
+_GAUGES = {
+    "present": "Requests uploaded, waiting or worked on.",
+    "running": "Requests worked on.",
+    "ready": "Whether the default network is loaded.",
+}
 
 
 class Monitor:
@@ -36,16 +41,20 @@ class Monitor:
             buckets=_BUCKETS,
             registry=registry,
         )
+        self._gauges = {
+            name: Gauge(f"cddfuse_{name}", about, registry=registry)
+            for name, about in _GAUGES.items()
+        }
 
     def watch(self, queue: Queue, ready: Callable[[], bool]) -> None:
-        """Show the state of a queue, and whether the service is ready."""
-        gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "present": ("Requests uploaded, waiting or worked on.", lambda: queue.present),
-            "running": ("Requests worked on.", lambda: queue.running),
-            "ready": ("Whether the default network is loaded.", ready),
+        """Show the state of a queue, and whether the service is ready; again if it restarts."""
+        values: dict[str, Callable[[], float]] = {
+            "present": lambda: queue.present,
+            "running": lambda: queue.running,
+            "ready": ready,
         }
-        for name, (about, value) in gauges.items():
-            Gauge(f"cddfuse_{name}", about, registry=self._registry).set_function(value)
+        for name, value in values.items():
+            self._gauges[name].set_function(value)
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
         """Take up an answer. No name is one that a client chose."""

@@ -99,6 +99,22 @@ class Running:
         return int(os.environ.get("GROUP_WORLD_SIZE", self.nodes)) if elastic else self.nodes
 
     @property
+    def note(self) -> str:
+        """What is to be known before a worker of torchrun dies; mostly nothing.
+
+        Its agents share one store with the workers of all restarts, where those that come first
+        find the addresses of workers that are no more (https://github.com/pytorch/pytorch/issues/
+        135712).
+        """
+        restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+        if not restarts or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+            return ""
+        return (
+            "torchrun may fail to start workers again as it is: give it --rdzv-backend c10d, and "
+            "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for it"
+        )
+
+    @property
     def _several(self) -> bool:
         return self.devices * self.machines > 1
 

@@ -20,7 +20,7 @@ from cddfuse.io.volumes.dicom_pixels import stored_frames
 from cddfuse.io.volumes.finding import dicom_files
 from cddfuse.io.volumes.quiet import no_values_shown
 from cddfuse.io.volumes.suv import uptake_of
-from cddfuse.io.volumes.volume import Affine, Volume, extra, require_memory
+from cddfuse.io.volumes.volume import Affine, Volume, extra, places, require_memory
 
 INHERITED = (
     *("SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID"),
@@ -250,6 +250,8 @@ def _sorted(frames: list[Frame], header: Any, name: str) -> tuple[list[Frame], A
     affine[:3, 1] = turn[3:] * spacing[0]
     affine[:3, 2] = step
     affine[:3, 3] = positions[0]
+    if not places(affine):
+        raise InputError(f"{name} has no usable geometry: its voxels lie nowhere. Export it again.")
     return frames, _LPS_TO_RAS @ affine, tilt
 
 

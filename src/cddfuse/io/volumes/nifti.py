@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cddfuse.errors import InputError
 from cddfuse.io.files import replacing
-from cddfuse.io.volumes.volume import Affine, Volume, extra, require_memory
+from cddfuse.io.volumes.volume import Affine, Volume, extra, places, require_memory
 
 SUFFIXES = (".nii", ".nii.gz")
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -39,7 +39,7 @@ def read_nifti(path: Path) -> Volume:
         values = values.copy(order="K")
     values[~np.isfinite(values)] = np.nan
     affine = np.asarray(image.affine, np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not places(affine):
         raise InputError(f"{path} has no usable affine: its voxels lie nowhere. Mend its header.")
     codes = int(image.header["sform_code"]), int(image.header["qform_code"])
     plain = tuple(image.header.get_slope_inter()) in ((None, None), (1.0, 0.0))

@@ -79,6 +79,14 @@ class Volume:
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
 
+def places(affine: Affine) -> bool:
+    """Whether an affine gives every voxel a place of its own, within the precision of numbers."""
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not np.isfinite(sizes).all() or sizes.min() < 1e-9:
+        return False
+    return abs(float(np.linalg.det(affine[:3, :3] / sizes))) > 1e-6
+
+
 def require_memory(shape: tuple[int, ...], name: str) -> None:
     """Refuse a volume that does not fit into memory, before it is read."""
     needed = 4 * int(np.prod([int(size) for size in shape], dtype=object))
