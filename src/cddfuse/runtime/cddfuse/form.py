@@ -60,15 +60,19 @@ def whole_form(model: CDDFuse, kernels: Kernels, dtype: torch.dtype) -> Whole:
         forms = _built.setdefault(model, {})
         form = forms.get((kernels, dtype))
     if form is None or not form.is_of(model):
-        form = Whole(model, dtype, _kernels(kernels))
+        form = Whole(model, dtype, _kernels(kernels, dtype))
         with _lock:
             forms[kernels, dtype] = form
     return form
 
 
-def _kernels(name: Kernels) -> whole.Kernels:
+def _kernels(name: Kernels, dtype: torch.dtype) -> whole.Kernels:
     if name == "compile":
         from cddfuse.runtime.cddfuse.inductor import compiled
 
-        return compiled()
+        return compiled(dtype)
+    if name == "triton":
+        from cddfuse.runtime.cddfuse import triton_layers
+
+        return triton_layers.KERNELS
     return whole.EAGER

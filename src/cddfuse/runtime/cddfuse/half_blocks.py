@@ -103,11 +103,12 @@ def queries_keys_values(x: Tensor, weights: Attention) -> Tensor:
     return _convolved(x, weights.mix, padding=1)
 
 
-def sums(mixed: Tensor) -> tuple[Tensor, Tensor]:
+def sums(mixed: Tensor, _: Attention) -> tuple[Tensor, Tensor]:
     """Sums over all pixels that attention depends on.
 
     Args:
         mixed: queries, keys and values, (B, H, W, 3C).
+        _: the weights, for kernels that convolve only here.
 
     Returns:
         Products of queries and keys, (B, C, C), and lengths of both, (B, 2C) in single precision.
@@ -119,8 +120,8 @@ def sums(mixed: Tensor) -> tuple[Tensor, Tensor]:
     return query.transpose(1, 2) @ key, lengths
 
 
-def attend(x: Tensor, mixed: Tensor, matrix: Tensor) -> Tensor:
-    """Add attention, given its matrix (B, C, C) with the projection in it."""
+def attend(x: Tensor, mixed: Tensor, matrix: Tensor, _: Attention) -> Tensor:
+    """Add attention, given its matrix (B, C, C) with the projection in it; the rest as `sums`."""
     channels = x.shape[-1]
     value, matrix = mixed[..., 2 * channels :].flatten(1, 2), matrix.transpose(1, 2)
     if x.dtype == value.dtype:

@@ -1,9 +1,9 @@
 """CDDFuse over whole images, for GPUs: the layers of `half_blocks`, by the chosen kernels.
 
-Four things stay in single precision where the rest is bf16, each for a measured gain: the first
-convolution, as bf16 cannot tell all grey levels apart; the map that the encoder's shallow blocks
-add to; attention matrices, as they hold for all pixels; the last convolution, which draws the
-image.
+Four things stay in single precision where the rest is bf16, for a measured gain: the first
+convolution, as bf16 cannot tell all grey levels apart; the maps that the shallow blocks and the
+base branches add to; attention matrices, as they hold for all pixels; the last convolution, which
+draws the image.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,8 +24,8 @@ class Kernels(NamedTuple):
     """What computes the half blocks; the functions of `half_blocks` are the definition."""
 
     queries_keys_values: Callable[[Tensor, Attention], Tensor]
-    sums: Callable[[Tensor], tuple[Tensor, Tensor]]
-    attend: Callable[[Tensor, Tensor, Tensor], Tensor]
+    sums: Callable[[Tensor, Attention], tuple[Tensor, Tensor]]
+    attend: Callable[[Tensor, Tensor, Tensor, Attention], Tensor]
     feed_forward: Callable[[Tensor, FeedForward], Tensor]
     couple: Callable[[Tensor, Coupling, Border], Tensor]
 
@@ -52,10 +52,11 @@ class Whole:
     Args:
         model: the network, with the branches of the release; `exact.Fast.suits` tells. Its weights
             are copied: `is_of` tells when another `Whole` is due.
-        dtype: of weights, and of feature maps after the encoder's shallow blocks.
+        dtype: of weights, and of feature maps but for those above.
         kernels: what computes the half blocks.
     """
 
+    @torch.inference_mode()  # wherever it is built: compiled functions tell such weights apart
     def __init__(self, model: CDDFuse, dtype: torch.dtype, kernels: Kernels = EAGER) -> None:
         self._dtype, self._kernels = dtype, kernels
         self._weights, self._residual = _flat(model), model.residual
@@ -63,7 +64,7 @@ class Whole:
         self._embedding = half_blocks.stored(encoder.embedding.weight)
         self._blocks = self._steps(encoder.blocks, torch.float32)
         self._base, self._fuse_base = (
-            self._steps([x], dtype) for x in (encoder.base, model.base_fusion)
+            self._steps([x], torch.float32) for x in (encoder.base, model.base_fusion)
         )
         self._detail, self._fuse_detail = (
             [half_blocks.coupling_of(node, dtype) for node in cast(Iterable[DetailNode], nodes)]
@@ -93,10 +94,11 @@ class Whole:
         border = half_blocks.reflected(height, width, first.device)
         images = torch.cat([first, second]).to(memory_format=torch.channels_last)
         x = F.conv2d(images, self._embedding, padding=1).permute(0, 2, 3, 1).contiguous()
-        x = self._through(self._blocks, x).to(self._dtype)
+        x = self._through(self._blocks, x)
         # Only the sums of both images' features are needed.
         base = self._through(self._fuse_base, _sum(self._through(self._base, x)))
-        detail = _sum(self._coupled(self._detail, x, border))
+        base = base.to(self._dtype)
+        detail = _sum(self._coupled(self._detail, x.to(self._dtype), border))
         detail = self._coupled(self._fuse_detail, detail, border)
         flat = torch.addmm(
             base.flatten(0, 2) @ self._reduce[0], detail.flatten(0, 2), self._reduce[1]
@@ -123,12 +125,12 @@ class Whole:
 
     def _attended(self, x: Tensor, weights: Attention) -> Tensor:
         mixed = self._kernels.queries_keys_values(x, weights)
-        products, lengths = self._kernels.sums(mixed)
+        products, lengths = self._kernels.sums(mixed, weights)
         queries, keys = lengths.chunk(2, dim=1)
         given = products.float(), queries, keys, weights.temperature, weights.project
         # Not among what is compiled: in a clip it is smoothed over frames.
         matrix = steady(attention_projection(*given)).to(mixed.dtype)
-        return self._kernels.attend(x, mixed, matrix)
+        return self._kernels.attend(x, mixed, matrix, weights)
 
     def _coupled(self, nodes: Sequence[Coupling], x: Tensor, border: Border) -> Tensor:
         for node in nodes:
