@@ -18,7 +18,7 @@ from cddfuse.models.cddfuse import CDDFuse, Residual
 from cddfuse.runtime import Limits, run
 from cddfuse.runtime.cddfuse import engine
 from cddfuse.runtime.cddfuse.exact import Fast
-from cddfuse.runtime.cddfuse.whole import EAGER, Kernels, Whole
+from cddfuse.runtime.cddfuse.whole import EAGER, HalfBlocks, Whole
 
 EAGERLY = Limits(kernels="eager")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -82,7 +82,7 @@ def test_maps_stay_in_one_layout() -> None:
 
         return call
 
-    form = Whole(released_model(), torch.float32, Kernels(*map(watched, EAGER)))
+    form = Whole(released_model(), torch.float32, HalfBlocks(*map(watched, EAGER)))
     form(*images(2, 16, 20))
     assert len(seen) > 60
     assert all(x.dim() == 4 and x.is_contiguous() for x in seen)

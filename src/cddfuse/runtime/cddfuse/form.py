@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from cddfuse.models.cddfuse import CDDFuse
-from cddfuse.runtime.cddfuse import sampled, whole
+from cddfuse.runtime.cddfuse import sampled
 from cddfuse.runtime.cddfuse.exact import Fast, bytes_for, largest_side
-from cddfuse.runtime.cddfuse.whole import Whole
+from cddfuse.runtime.cddfuse.whole import EAGER, HalfBlocks, Whole
 from cddfuse.runtime.limits import SMALLEST_TILE, Kernels, Progress
 
 _Wholes = dict[tuple[str, torch.dtype], Whole]
@@ -60,13 +60,13 @@ def whole_form(model: CDDFuse, kernels: Kernels, dtype: torch.dtype) -> Whole:
         forms = _built.setdefault(model, {})
         form = forms.get((kernels, dtype))
     if form is None or not form.is_of(model):
-        form = Whole(model, dtype, _kernels(kernels, dtype))
+        form = Whole(model, dtype, _functions(kernels, dtype))
         with _lock:
             forms[kernels, dtype] = form
     return form
 
 
-def _kernels(name: Kernels, dtype: torch.dtype) -> whole.Kernels:
+def _functions(name: Kernels, dtype: torch.dtype) -> HalfBlocks:
     if name == "compile":
         from cddfuse.runtime.cddfuse.inductor import compiled
 
@@ -75,4 +75,4 @@ def _kernels(name: Kernels, dtype: torch.dtype) -> whole.Kernels:
         from cddfuse.runtime.cddfuse import triton_layers
 
         return triton_layers.KERNELS
-    return whole.EAGER
+    return EAGER

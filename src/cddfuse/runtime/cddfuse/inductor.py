@@ -15,13 +15,13 @@ import torch
 from torch._dynamo.exc import TorchDynamoException
 
 from cddfuse.errors import InputError
-from cddfuse.runtime.cddfuse.whole import EAGER, Kernels
+from cddfuse.runtime.cddfuse.whole import EAGER, HalfBlocks
 
 Result = TypeVar("Result")
 
 
 @cache
-def compiled(dtype: torch.dtype) -> Kernels:
+def compiled(dtype: torch.dtype) -> HalfBlocks:
     """The kernels of this process for a precision; compilation starts when they are first called.
 
     Sums and the products of attention are single operations, with nothing to gain.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cddfuse.runtime.cddfuse import triton_kernels as kernels
 from cddfuse.runtime.cddfuse.half_blocks import EPSILON, Attention, FeedForward, Norm
-from cddfuse.runtime.cddfuse.whole import EAGER, Kernels
+from cddfuse.runtime.cddfuse.whole import EAGER, HalfBlocks
 
 BLOCKS = {
     "norm_expand": {"BP": 64, "BK": 64},
@@ -84,5 +84,5 @@ def _expanded(x: Tensor, norm: Norm, matrix: Tensor) -> Tensor:
     return wide
 
 
-KERNELS = Kernels(queries_keys_values, sums, attend, feed_forward, EAGER.couple)
+KERNELS = HalfBlocks(queries_keys_values, sums, attend, feed_forward, EAGER.couple)
 """Those of Triton."""

@@ -1,4 +1,4 @@
-"""CDDFuse over whole images, for GPUs: the layers of `half_blocks`, by the chosen kernels.
+"""CDDFuse over whole images, for GPUs: the layers of `half_blocks`, by the chosen functions.
 
 Four things stay in single precision where the rest is bf16, for a measured gain: the first
 convolution, as bf16 cannot tell all grey levels apart; the maps that the shallow blocks and the
@@ -20,8 +20,8 @@ from cddfuse.runtime.cddfuse import half_blocks
 from cddfuse.runtime.cddfuse.half_blocks import Attention, Border, Coupling, FeedForward
 
 
-class Kernels(NamedTuple):
-    """What computes the half blocks; the functions of `half_blocks` are the definition."""
+class HalfBlocks(NamedTuple):
+    """Functions of maps; those of `half_blocks` are the definition."""
 
     queries_keys_values: Callable[[Tensor, Attention], Tensor]
     sums: Callable[[Tensor, Attention], tuple[Tensor, Tensor]]
@@ -30,7 +30,7 @@ class Kernels(NamedTuple):
     couple: Callable[[Tensor, Coupling, Border], Tensor]
 
 
-EAGER = Kernels(
+EAGER = HalfBlocks(
     half_blocks.queries_keys_values,
     half_blocks.sums,
     half_blocks.attend,
@@ -53,12 +53,12 @@ class Whole:
         model: the network, with the branches of the release; `exact.Fast.suits` tells. Its weights
             are copied: `is_of` tells when another `Whole` is due.
         dtype: of weights, and of feature maps but for those above.
-        kernels: what computes the half blocks.
+        functions: what computes the half blocks.
     """
 
     @torch.inference_mode()  # wherever it is built: compiled functions tell such weights apart
-    def __init__(self, model: CDDFuse, dtype: torch.dtype, kernels: Kernels = EAGER) -> None:
-        self._dtype, self._kernels = dtype, kernels
+    def __init__(self, model: CDDFuse, dtype: torch.dtype, functions: HalfBlocks = EAGER) -> None:
+        self._dtype, self._functions = dtype, functions
         self._weights, self._residual = _flat(model), model.residual
         encoder, decoder = model.encoder, model.decoder
         self._embedding = half_blocks.stored(encoder.embedding.weight)
@@ -120,21 +120,21 @@ class Whole:
 
     def _through(self, blocks: Sequence[Block], x: Tensor) -> Tensor:
         for block in blocks:
-            x = self._kernels.feed_forward(self._attended(x, block.attention), block.feed_forward)
+            x = self._functions.feed_forward(self._attended(x, block.attention), block.feed_forward)
         return x
 
     def _attended(self, x: Tensor, weights: Attention) -> Tensor:
-        mixed = self._kernels.queries_keys_values(x, weights)
-        products, lengths = self._kernels.sums(mixed, weights)
+        mixed = self._functions.queries_keys_values(x, weights)
+        products, lengths = self._functions.sums(mixed, weights)
         queries, keys = lengths.chunk(2, dim=1)
         given = products.float(), queries, keys, weights.temperature, weights.project
         # Not among what is compiled: in a clip it is smoothed over frames.
         matrix = steady(attention_projection(*given)).to(mixed.dtype)
-        return self._kernels.attend(x, mixed, matrix, weights)
+        return self._functions.attend(x, mixed, matrix, weights)
 
     def _coupled(self, nodes: Sequence[Coupling], x: Tensor, border: Border) -> Tensor:
         for node in nodes:
-            x = self._kernels.couple(x, node, border)
+            x = self._functions.couple(x, node, border)
         return x
 
 
