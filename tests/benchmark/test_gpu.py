@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import gpu
 
@@ -28,3 +29,9 @@ def test_what_is_further_off_than_the_default_is_found() -> None:
     assert gpu.further_off(ways) == ["compile"]
     assert gpu.further_off([*ways, way("triton", float("nan"))]) == ["compile", "triton"]
     assert gpu.further_off([way("auto", 0), way("eager", 0.009)]) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_all_kernels_on_a_gpu() -> None:
+    assert gpu.main(["--sizes", "210x130", "--turns", "1", "--device", "cuda"]) == 0
