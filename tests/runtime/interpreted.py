@@ -6,6 +6,7 @@ Triton's interpreter is chosen for a whole process, by TRITON_INTERPRET=1.
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from released import released_model
@@ -60,7 +61,7 @@ def attention(block: TransformerBlock, x: Tensor, dtype: torch.dtype) -> float:
     return max(_off(ours, theirs), *relative)
 
 
-def _as_stored(weights, dtype):  # type: ignore[no-untyped-def]
+def _as_stored(weights: Any, dtype: torch.dtype) -> Any:
     """Weights rounded to a precision, in single precision again."""
     if isinstance(weights, Tensor):
         return weights.to(dtype).float()

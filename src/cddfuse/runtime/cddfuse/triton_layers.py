@@ -37,9 +37,8 @@ def sums(wide: Tensor, weights: Attention) -> tuple[Tensor, Tensor]:
     batch, height, width, channels = wide.shape
     channels, pixels, blocks = channels // 3, height * width, BLOCKS["sum_products"]
     shares = min(_SHARES, triton.cdiv(pixels, 4 * blocks["BP"]))
-    single = {"dtype": torch.float32, "device": wide.device}
-    products = torch.empty(batch, shares, channels, channels, **single)
-    squares = torch.empty(batch, shares, 2 * channels, **single)
+    products = wide.new_empty(batch, shares, channels, channels, dtype=torch.float32)
+    squares = wide.new_empty(batch, shares, 2 * channels, dtype=torch.float32)
     grid = shares, batch, channels // blocks["BK"]
     given = wide, weights.mix, products, squares, pixels, height, width
     with torch.cuda.device_of(wide):
