@@ -33,3 +33,11 @@ def test_engine_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     found = engine(torch.device("cpu"))
     assert found.name == "patches, PyTorch, fp32"
     assert "Numba cannot be used" in found.reason
+
+
+def test_kernels_and_what_they_lack(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["kernels"]
+    assert list(found) == ["auto", "eager", "compile", "triton"]
+    assert found["eager"] == "yes, if chosen: made for GPUs, not measured on one yet"
+    assert found["triton"].startswith("no: " if not torch.cuda.is_available() else "")

@@ -918,4 +918,13 @@ def test_tiles_memory_and_precision_reach_the_runtime(
     words = ["--tile", "96", "--memory", "1.5 GB", "--precision", "bf16"]
     assert mean(*map(str, pair), "-o", str(tmp_path / "o.png"), *words) == 0
     assert mean(*map(str, pair), "-o", str(tmp_path / "p.png")) == 0
-    assert seen == [Limits(96, 1_500_000_000, "bf16"), Limits()]
+    assert mean(*map(str, pair), "-o", str(tmp_path / "q.png"), "--kernels", "compile") == 0
+    assert seen == [Limits(96, 1_500_000_000, "bf16"), Limits(), Limits(kernels="compile")]
+
+
+def test_kernels_that_a_network_does_not_have(
+    tmp_path: Path, pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mean(*map(str, pair), "-o", str(tmp_path / "o.png"), "--kernels", "eager") == 2
+    assert "has no eager kernels" in (err := capsys.readouterr().err)
+    assert err.endswith("leave them out (--kernels).\n")

@@ -71,6 +71,7 @@ def test_shards_of_other_weights_or_settings_are_refused(
         ("--model=max", "network"),
         ("--stretch", "stretch"),
         ("--strip", "strip"),
+        ("--kernels=eager", "kernels"),
     ):
         capsys.readouterr()
         assert fuse(folders, tmp_path / "out", "--shard=2/2", flags) == 2

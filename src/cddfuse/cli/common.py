@@ -18,6 +18,7 @@ from cddfuse.models import MODELS, FusionModel
 from cddfuse.models.base import Task
 from cddfuse.models.load import DEFAULT, load_network
 from cddfuse.runtime import Limits
+from cddfuse.runtime.limits import Kernels
 
 Flag = Annotated[bool, Parameter(negative=())]
 Words = Annotated[
@@ -104,9 +105,13 @@ class LimitFlags:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic: auto is bf16 for cddfuse on GPUs that have it, fp32 elsewhere."""
 
+    kernels: Kernels = "auto"
+    """What computes cddfuse over whole images: eager, compile and triton are made for GPUs, where
+    they have not been measured yet (see `cddfuse doctor`); auto is what was measured to be best."""
+
     def limits(self) -> Limits:
         """The limits, as the library takes them."""
-        return Limits(self.tile, byte_count(self.memory), self.precision)
+        return Limits(self.tile, byte_count(self.memory), self.precision, kernels=self.kernels)
 
 
 def stderr(quiet: bool) -> Console:

@@ -13,7 +13,7 @@ from cddfuse.cli.common import Flag
 from cddfuse.models.load import find_device
 from cddfuse.models.weights import cache_folder
 from cddfuse.runtime import memory
-from cddfuse.runtime.cddfuse.engine import engine
+from cddfuse.runtime.cddfuse.engine import choices, engine
 
 _PACKAGES = (
     *("cddfuse", "torch", "numpy", "numba", "llvmlite", "opencv-python-headless", "pillow"),
@@ -24,7 +24,8 @@ _PACKAGES = (
 def doctor(*, json: Flag = False) -> int:
     """Show what this installation runs on: versions, processor, threads, caches, GPUs, engine.
 
-    The engine is how `fuse` runs CDDFuse on the device that it chooses, and why.
+    The engine is how `fuse` runs CDDFuse on the device that it chooses, and why; kernels are what
+    `--kernels` may name there.
 
     Args:
         json: Print it as JSON.
@@ -63,6 +64,7 @@ def facts() -> dict[str, dict[str, Any]]:
         },
         "GPUs": _gpus(),
         "engine": {"device": str(device), "cddfuse": used.name, "because": used.reason},
+        "kernels": choices(device),
     }
 
 

@@ -1,13 +1,14 @@
-"""Resource limits of fusing: tiles, memory, precision."""
+"""Resource limits of fusing: tiles, memory, precision, kernels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from cddfuse.errors import InputError
 
 SMALLEST_TILE = 64
 Progress = Callable[[float], None]
+Kernels = Literal["auto", "eager", "compile", "triton"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,18 @@ class Limits:
     progress: Progress | None = field(default=None, compare=False)
     """Called with the finished share of an image, for CDDFuse in patches or tiles."""
 
+    kernels: Kernels = "auto"
+    """What computes CDDFuse over whole images. auto is what was measured to be best on the device;
+    the others are made for GPUs, where none of them has been measured yet: few operations of
+    PyTorch (eager), the same compiled by torch.compile, or by kernels of ours in Triton."""
+
     def __post_init__(self) -> None:
+        if self.kernels not in get_args(Kernels):
+            known = ", ".join(get_args(Kernels))
+            raise InputError(f"kernels are {self.kernels!r}: use {known}.", setting="kernels")
+        if self.tile and self.kernels != "auto":
+            text = f"{self.kernels} computes whole images: leave out the tile, or the kernels."
+            raise InputError(text, setting=("tile", "kernels"))
         if self.tile < 0 or 0 < self.tile < SMALLEST_TILE:
             text = f"a tile of {self.tile} pixels is too small: {SMALLEST_TILE} or more."
             raise InputError(text, setting="tile")

@@ -3,7 +3,7 @@
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -16,7 +16,8 @@ from cddfuse.history import current
 from cddfuse.models.base import FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import memory, tiles
-from cddfuse.runtime.cddfuse.form import fast_form
+from cddfuse.runtime.cddfuse import engine
+from cddfuse.runtime.cddfuse.form import fast_form, whole_form
 from cddfuse.runtime.limits import SMALLEST_TILE, Limits, Progress
 from cddfuse.threads import single_threaded
 
@@ -65,6 +66,9 @@ def run(model: FusionModel, first: Tensor, second: Tensor, limits: Limits | None
     Images whose sides the network cannot take are padded at the right and below, by reflection, or
     by repeating the border where there is too little to reflect. A network with a fast form gives
     the same in less time and memory; images that do not fit into memory are fused in tiles.
+
+    Raises:
+        InputError: the network or its device does not have the kernels that are chosen.
     """
     height, width = first.shape[-2:]
     right, below = (_missing(side, model) for side in (width, height))
@@ -140,7 +144,7 @@ class _Plan:
         self._limits = limits
         self._device = first.device
         self._memory = limits.memory or memory.budget(first.device)
-        self._form = fast_form_of(model)
+        engine.require(limits.kernels, model, first.device)
         self._bf16 = limits.precision == "bf16" or (
             limits.precision == "auto"
             and model.card.bf16
@@ -148,15 +152,21 @@ class _Plan:
             and torch.cuda.is_bf16_supported()
         )
 
+    @cached_property
+    def _form(self) -> FastForm | None:
+        return fast_form_of(self._model)
+
     def ways(self) -> Iterator[Way]:
-        """What can be done, the best first."""
+        """What can be done, the best first; each is prepared when those before it have failed."""
         height, width = self._pair[0].shape[-2:]
         side = self._limits.tile
         if not side:
-            fitting = dict(self._in_one_piece())
-            yield from fitting.items()
+            fits = False
+            for way in self._in_one_piece():
+                fits = True
+                yield way
             side = self._tile_for(self._memory)
-            if fitting:  # tiles come after the whole image, so they are smaller
+            if fits:  # tiles come after the whole image, so they are smaller
                 side = min(side, max(height, width) // 2)
             else:
                 self._warn(side)
@@ -167,11 +177,16 @@ class _Plan:
 
     def _in_one_piece(self) -> Iterator[Way]:
         batch, _, height, width = self._pair[0].shape
-        if self._form is None or self._bf16 or self._device.type != "cpu":
+        kernels = self._limits.kernels
+        chosen = kernels != "auto"
+        whole = self._by_kernels if chosen else self._whole
+        if chosen or self._bf16 or self._device.type != "cpu" or self._form is None:
             if self._fits(batch):
-                yield "whole", partial(self._whole, *self._pair)
+                yield "whole", partial(whole, *self._pair)
             elif batch > 1 and self._fits(1):
-                yield "one by one", partial(self._each, self._whole)
+                yield "one by one", partial(self._each, whole)
+            elif chosen:
+                _log.warning("not by %s kernels: the whole image needs too much memory", kernels)
         if self._form and self._form.bytes_for(height, width) <= self._memory:
             fuse = partial(self._form.fuse, progress=self._limits.progress)
             yield "patch by patch", partial(self._each, fuse)
@@ -211,6 +226,11 @@ class _Plan:
     def _whole(self, first: Tensor, second: Tensor) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
             return self._model(first, second).float()
+
+    def _by_kernels(self, first: Tensor, second: Tensor) -> Tensor:
+        assert isinstance(self._model, CDDFuse)
+        dtype = torch.bfloat16 if self._bf16 else torch.float32
+        return whole_form(self._model, self._limits.kernels, dtype)(first, second)
 
     def _in_tiles(self, side: int) -> Tensor:
         if self._form:

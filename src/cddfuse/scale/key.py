@@ -17,6 +17,7 @@ from cddfuse.io.image_files import ImagePairs
 from cddfuse.models.base import FusionModel
 from cddfuse.models.weights import constructor_options
 from cddfuse.pipeline import Options
+from cddfuse.runtime import Limits
 
 NAME = "fuse.key.json"
 
@@ -35,6 +36,7 @@ def facts_of(
     model: FusionModel, source: ImagePairs, writing: Writing, options: Options
 ) -> dict[str, Any]:
     """What the pixels and the files of the results depend on, beside the sources."""
+    limits = options.limits or Limits()
     return {
         "network": fingerprint(model),
         "resize": source.resize,
@@ -48,7 +50,9 @@ def facts_of(
         "grey": options.grey,
         "stretch": options.stretch,
         "colour": options.colour,
-        "precision": options.limits.precision if options.limits else "auto",
+        "precision": limits.precision,
+        # Named only if chosen: older jobs, which had no choice, can be resumed.
+        **({} if limits.kernels == "auto" else {"kernels": limits.kernels}),
     }
 
 

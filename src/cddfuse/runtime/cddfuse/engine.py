@@ -1,8 +1,20 @@
-"""How CDDFuse is run on a device, and why: for `cddfuse doctor`."""
+"""How CDDFuse is run on a device, and why: for `runtime.run` and `cddfuse doctor`."""
 
-from typing import NamedTuple
+import os
+import shutil
+import sys
+from importlib.util import find_spec
+from typing import NamedTuple, get_args
 
 import torch
+
+from cddfuse.errors import InputError
+from cddfuse.models.base import FusionModel
+from cddfuse.runtime.cddfuse.exact import Fast
+from cddfuse.runtime.limits import Kernels
+
+NOT_MEASURED = "made for GPUs, not measured on one yet"
+_OLDEST = (8, 0)  # compute capability: the first one with bf16
 
 
 class Engine(NamedTuple):
@@ -13,7 +25,7 @@ class Engine(NamedTuple):
 
 
 def engine(device: torch.device) -> Engine:
-    """What `fuse` uses for images that fit into memory."""
+    """What `fuse` uses for images that fit into memory, unless kernels are chosen."""
     if device.type == "cpu":
         return _on_cpu()
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
@@ -21,6 +33,69 @@ def engine(device: torch.device) -> Engine:
             "whole image, PyTorch, bf16", "the GPU has bf16, and the network's card says so"
         )
     return Engine("whole image, PyTorch, fp32", f"{device.type} without bf16")
+
+
+def choices(device: torch.device) -> dict[str, str]:
+    """All kernels by name: whether they can be used on a device, or why not."""
+    chosen = [kernels for kernels in get_args(Kernels) if kernels != "auto"]
+    missing = {kernels: lacking(kernels, device) for kernels in chosen}
+    can = {
+        kernels: f"no: {text}" if text else f"yes, if chosen: {NOT_MEASURED}"
+        for kernels, text in missing.items()
+    }
+    return {"auto": "yes, the default: the engine above", **can}
+
+
+def require(kernels: Kernels, model: FusionModel, device: torch.device) -> None:
+    """Refuse kernels that a network or a device does not have.
+
+    Raises:
+        InputError: says what is missing.
+    """
+    if kernels == "auto":
+        return
+    if not Fast.suits(model):
+        text = f"{model.card.name} has no {kernels} kernels, only cddfuse of the release has: "
+        raise InputError(f"{text}leave them out.", setting="kernels")
+    if text := lacking(kernels, device):
+        raise InputError(f"{kernels} kernels cannot be used here: {text}.", setting="kernels")
+
+
+def lacking(kernels: Kernels, device: torch.device) -> str:
+    """What kernels lack on a device; nothing if they can be used."""
+    if kernels == "compile":
+        return _no_compile(device)
+    return _no_triton(device) if kernels == "triton" else ""
+
+
+def _no_compile(device: torch.device) -> str:
+    if device.type == "cuda":
+        return _no_triton(device)  # which torch.compile writes its kernels in
+    if device.type != "cpu":
+        return f"torch.compile is used on CUDA GPUs and CPUs, not on {device.type}"
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    return _no_compiler("C++", "CXX", usual)
+
+
+def _no_triton(device: torch.device) -> str:
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # on CPUs, for tests
+    if device.type != "cuda" and not interpreted:
+        return f"Triton needs a CUDA GPU, and this is {device.type}"
+    if find_spec("triton") is None:
+        return "Triton is not installed (the extra triton)"
+    if interpreted:
+        return ""
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < _OLDEST:
+        return "the GPU is older than sm_80"
+    return _no_compiler("C", "CC", "gcc", "clang")  # for the functions that launch kernels
+
+
+def _no_compiler(language: str, variable: str, *usual: str) -> str:
+    own = os.environ.get(variable)
+    commands = [own] if own else usual
+    if any(map(shutil.which, commands)):
+        return ""
+    return f"there is no {language} compiler ({' or '.join(commands)}; {variable} names another)"
 
 
 def _on_cpu() -> Engine:

@@ -1,11 +1,20 @@
 """The fast form of CDDFuse, as `runtime.run` uses it."""
 
+from threading import Lock
+from weakref import WeakKeyDictionary
+
+import torch
 from torch import Tensor
 
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime.cddfuse import sampled
 from cddfuse.runtime.cddfuse.exact import Fast, bytes_for, largest_side
-from cddfuse.runtime.limits import SMALLEST_TILE, Progress
+from cddfuse.runtime.cddfuse.whole import EAGER, HalfBlocks, Whole
+from cddfuse.runtime.limits import SMALLEST_TILE, Kernels, Progress
+
+_Wholes = dict[tuple[str, torch.dtype], Whole]
+_built: WeakKeyDictionary[CDDFuse, _Wholes] = WeakKeyDictionary()
+_lock = Lock()
 
 
 class FastCDDFuse:
@@ -43,3 +52,27 @@ class FastCDDFuse:
 def fast_form(model: CDDFuse) -> FastCDDFuse | None:
     """The fast form of a network; None if it is an ablation, or not in single precision."""
     return FastCDDFuse(model) if Fast.suits(model) else None
+
+
+def whole_form(model: CDDFuse, kernels: Kernels, dtype: torch.dtype) -> Whole:
+    """A network by chosen kernels, built when first asked for and again when weights change."""
+    with _lock:
+        forms = _built.setdefault(model, {})
+        form = forms.get((kernels, dtype))
+    if form is None or not form.is_of(model):
+        form = Whole(model, dtype, _functions(kernels, dtype))
+        with _lock:
+            forms[kernels, dtype] = form
+    return form
+
+
+def _functions(name: Kernels, dtype: torch.dtype) -> HalfBlocks:
+    if name == "compile":
+        from cddfuse.runtime.cddfuse.inductor import compiled
+
+        return compiled(dtype)
+    if name == "triton":
+        from cddfuse.runtime.cddfuse import triton_layers
+
+        return triton_layers.KERNELS
+    return EAGER
