@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _SAMPLES = 64  # frames that a value range is found in
+_LONGEST = 86_400  # seconds that a clip of a stranger may last
 _SECOND = 10**6  # units of FFmpeg for the duration of a file
 _CLOCK = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]{1,18})?)")
 
@@ -135,7 +136,6 @@ class FileStream:
                 for frame in frames:
                     damaged += frame.is_corrupt
                     count += 1
-                    self._require(frame, count)
                     pts = frame.pts
                     if pts is not None and zero is None:
                         zero = pts
@@ -144,6 +144,8 @@ class FileStream:
                     if last is not None and time <= last:
                         time, untimed = last + 1 / self.facts.rate, untimed + 1
                     last, end = time, max(end, time + long)
+                    if self.sealed:
+                        self._require(frame, time, count)
                     yield Picture(time, partial(pixels.decoded, frame))
             expected = _expected(container, stream)
         if untimed:  # all of a file that was written without times
@@ -159,11 +161,12 @@ class FileStream:
                 f"it ends after {float(end):.2f} s of the {float(expected):.2f} s it should have"
             )
 
-    def _require(self, frame: "VideoFrame", count: int) -> None:
+    def _require(self, frame: "VideoFrame", time: Fraction, count: int) -> None:
         """Refuse what a stranger's clip must not do after its first frame."""
-        if self.sealed is None:
-            return
+        assert self.sealed is not None
         self.sealed.require_few(count)
+        if abs(time) > _LONGEST:
+            raise InputError(f"{self.name} lasts longer than a day: cut it, or make it again.")
         height, width = _upright_size(frame)
         if (height, width) != self.facts[:2]:
             raise InputError(
