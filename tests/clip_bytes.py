@@ -72,13 +72,13 @@ def clip(
 
 def content(data: bytes) -> list[bytes]:
     """The packets of a clip."""
-    with av.open(BytesIO(data)) as source:
+    with av.open(BytesIO(data), "r") as source:
         return [bytes(packet) for packet in source.demux(video=0) if packet.size]
 
 
 def shown(data: bytes) -> list[NDArray[Any]]:
     """The frames of a clip as RGB."""
-    with av.open(BytesIO(data)) as source:
+    with av.open(BytesIO(data), "r") as source:
         return [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
 
 
