@@ -23,7 +23,7 @@ export function about(inBrowser, known, network, video, layout) {
 
 function sentences({ networks, clips }, network, video, layout) {
   const { network: fast, max_frames: frames, max_pixels: pixels, seconds } = clips;
-  const said = [`clips may have ${frames} frames of ${pixels / 1e6} million pixels.`];
+  const said = [`clips may have up to ${frames} frames of up to ${pixels / 1e6} million pixels.`];
   if (fast && fast !== network) said.push(`${fast} is the network that is fast enough for most clips.`);
   const pace = networks.find(({ name }) => name === network)?.seconds_per_megapixel;
   if (video?.videoWidth && Number.isFinite(video.duration) && pace) {
