@@ -17,7 +17,7 @@ import pytest
 
 av = pytest.importorskip("av")
 
-from clip_bytes import clip, moving, shown, sound  # noqa: E402
+from clip_bytes import clip, decoded_here, moving, shown, sound  # noqa: E402
 from serving import Slow, served, wait_for  # noqa: E402
 
 from cddfuse.history import History  # noqa: E402
@@ -37,9 +37,17 @@ VISIBLE, INFRARED = clip(moving(8, colour=True)), clip(moving(8))
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[httpx.Client]:
+def confined() -> Iterator[httpx.Client]:
+    """The service, with processes that decode."""
     with served(**LIMITS) as client:
         yield client
+
+
+@pytest.fixture
+def service(confined: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> httpx.Client:
+    """The service without them, which is faster."""
+    monkeypatch.setattr("cddfuse.io.video.sealed_stream._messages", decoded_here)
+    return confined
 
 
 def fused(
@@ -64,12 +72,12 @@ def by_library(folder: Path, network: str, layout: Any = None, **options: Any) -
     ("network", "fields"), [("mean", {}), ("laplacian", {"stretch": "true", "colour": "grey"})]
 )
 def test_fused_is_what_fuse_gives(
-    service: httpx.Client, tmp_path: Path, network: str, fields: dict[str, Any]
+    confined: httpx.Client, tmp_path: Path, network: str, fields: dict[str, Any]
 ) -> None:
     """Byte for byte, which includes that it does not flicker."""
     (tmp_path / "a.mkv").write_bytes(VISIBLE)
     (tmp_path / "b.mkv").write_bytes(INFRARED)
-    answer = fused(service, VISIBLE, network=network, **fields)
+    answer = fused(confined, VISIBLE, network=network, **fields)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
     options = {"stretch": "stretch" in fields, "colour": fields.get("colour", "ycbcr")}
     assert answer.content == by_library(tmp_path, network, **options)
@@ -259,11 +267,11 @@ for attempt in (lambda: open("/etc/passwd"), socket.socket, lambda: bytearray(2*
 
 @pytest.mark.parametrize("program", ["raise SystemExit", "print('{}')", "import os; os.abort()"])
 def test_a_decoder_that_fails_ends_no_service(
-    service: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+    confined: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     (tmp_path / "reader.py").write_text(program)
     monkeypatch.setattr(sealed_reader, "__file__", str(tmp_path / "reader.py"))
-    answer = fused(service, VISIBLE)
+    answer = fused(confined, VISIBLE)
     assert answer.status_code == 415
     assert "its decoder has ended" in answer.json()["detail"]
 
@@ -323,7 +331,7 @@ def test_time_limit_is_that_of_clips(slow: tuple[Slow, Networks]) -> None:
 
 
 def test_nothing_is_written_and_no_name_is_used(
-    service: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    confined: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))  # writing there fails
     monkeypatch.chdir(tmp_path)
@@ -331,7 +339,7 @@ def test_nothing_is_written_and_no_name_is_used(
         "first": ("../../etc/passwd.m3u8", VISIBLE, "text/html"),
         "second": ("http://a/b.mp4", INFRARED),
     }
-    answer = service.post("/v1/fuse/clip", files=named)
+    answer = confined.post("/v1/fuse/clip", files=named)
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == 'inline; filename="fused.mp4"'
     assert list(tmp_path.iterdir()) == []
