@@ -19,12 +19,12 @@ SIZE = (48, 64)
 
 
 def moving(count: int, size: tuple[int, int] = SIZE, *, colour: bool = False) -> list[NDArray[Any]]:
-    """A bright square that moves over noise."""
+    """A bright square that moves over a ground that is noisy."""
     rng = np.random.default_rng(count + colour)
     ground = rng.integers(0, 90, (*size, 3) if colour else size, np.uint8)
     images = []
     for number in range(count):
-        image = ground.copy()
+        image = ground + rng.integers(0, 5, ground.shape, np.uint8)  # of a camera at rest
         at = number % (size[1] - 16)
         image[16:32, at : at + 16] = (250, 160, 40) if colour else 250
         images.append(image)
