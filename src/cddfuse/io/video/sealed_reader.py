@@ -119,10 +119,10 @@ def _rehearse(av: Any) -> None:
 
 def _confine(sealed: "Sealed") -> None:
     """Let this process open nothing from here on, and give it little memory, where that is had."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return
+    import resource
+
     memory = _BYTES + 4 * len(sealed.data) + 8 * _FRAMES * sealed.pixels
     limits = {"RLIMIT_NOFILE": 3, "RLIMIT_FSIZE": 0, "RLIMIT_AS": memory, "RLIMIT_CPU": _SECONDS}
     for name, most in limits.items():
