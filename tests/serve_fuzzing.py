@@ -2,6 +2,8 @@
 
     PYTHONPATH=src:tests python tests/serve_fuzzing.py --files 10000 --seed 1
 
+    PYTHONPATH=src:tests python tests/serve_fuzzing.py --files 1000 --clips
+
 `tests/serve/test_fuzzed.py` runs a share of it with a fixed seed.
 """
 
@@ -11,7 +13,9 @@ import struct
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -31,6 +35,8 @@ from thermal_bytes import (
     raw_record,
     scene,
 )
+
+Ask = Callable[[httpx.Client, random.Random], httpx.Response]
 
 EXPECTED = {200, 408, 413, 415, 422}
 SIZE = (24, 32)
@@ -111,16 +117,23 @@ class Outcome:
     """Bytes by which the process has grown since a tenth of the requests were done."""
 
 
-def campaign(client: httpx.Client, count: int, seed: int) -> Outcome:
-    """Send so many mutated requests; number n depends on the seed and n alone."""
-    files, good, found = seeds(), encoded(noise(*SIZE), "PNG"), Outcome()
+def campaign(client: httpx.Client, count: int, seed: int, ask: Ask | None = None) -> Outcome:
+    """Send so many mutated requests; number n depends on the seed and n alone.
+
+    Args:
+        client: of the service.
+        count: of requests.
+        seed: of the mutations.
+        ask: sends one; by default one with images.
+    """
+    ask, found = ask or asking_for_images(), Outcome()
     process, before = psutil.Process(), 0
     for number in range(count):
         if number == count // 10:
             before = process.memory_info().rss
         chance = random.Random(f"{seed}/{number}")
         started = time.monotonic()
-        answer = _sent(client, files, good, chance)
+        answer = ask(client, chance)
         found.slowest = max(found.slowest, time.monotonic() - started)
         found.statuses[answer.status_code] += 1
         said = answer.status_code == 200 or answer.json()["detail"].endswith(".")
@@ -130,8 +143,39 @@ def campaign(client: httpx.Client, count: int, seed: int) -> Outcome:
     return found
 
 
+def asking_for_images() -> Ask:
+    """Sends images."""
+    return partial(_sent, seeds(), encoded(noise(*SIZE), "PNG"))
+
+
+def asking_for_clips() -> Ask:
+    """Sends clips of every container."""
+    from clip_bytes import clip, moving
+
+    images = moving(3, (32, 40))
+    forms = [
+        ("mp4", "libx264", "yuv420p"),
+        ("mov", "mjpeg", "yuvj420p"),
+        ("avi", "mpeg4", "yuv420p"),
+        ("webm", "libvpx", "yuv420p"),
+        ("matroska", "ffv1", "gray"),
+    ]
+    files = [clip(images, *form) for form in forms]
+    files.append(clip(images, *forms[0], movflags="frag_keyframe+empty_moov"))
+
+    def ask(client: httpx.Client, chance: random.Random) -> httpx.Response:
+        sent = {"first": mutated(chance.choice(files), chance), "second": files[-2]}
+        fields = {"network": "max", "resize": "true"}
+        if chance.random() < 0.2:
+            del sent["second"]
+            fields["layout"] = chance.choice(("side-by-side", "stacked-swapped"))
+        return client.post("/v1/fuse/clip", files=sent, data=fields)
+
+    return ask
+
+
 def _sent(
-    client: httpx.Client, files: list[bytes], good: bytes, chance: random.Random
+    files: list[bytes], good: bytes, client: httpx.Client, chance: random.Random
 ) -> httpx.Response:
     file = chance.choice(files)
     fields = {"network": chance.choice(("mean", "max")), "resize": chance.choice(("true", "false"))}
@@ -161,9 +205,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--clips", action="store_true", help="clips instead of images")
     arguments = parser.parse_args()
     with served() as client:
-        found = campaign(client, arguments.files, arguments.seed)
+        ask = asking_for_clips() if arguments.clips else asking_for_images()
+        found = campaign(client, arguments.files, arguments.seed, ask)
     print(f"{arguments.files} requests: {dict(sorted(found.statuses.items()))}")
     print(f"slowest {found.slowest:.2f} s, memory grown by {found.grown / 1e6:.1f} MB")
     print(*found.faults, sep="\n")

@@ -3,13 +3,16 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
 import pytest
+import torch
 import uvicorn
+from torch import Tensor
 
+from cddfuse.models import Card, FusionModel
 from cddfuse.serve import Settings, create_app
 from cddfuse.serve.networks import Networks
 from cddfuse.serve.running import configuration
@@ -54,3 +57,31 @@ def _wait(client: httpx.Client) -> None:
             pass
         time.sleep(0.05)
     pytest.fail("the service does not become ready")
+
+
+class Slow(FusionModel):
+    """A network of many steps, which counts them."""
+
+    card = Card(name="slow", paper="", bytes_per_pixel=1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = torch.nn.Identity()
+        self.steps = self.runs = 0
+        self.go = threading.Event()
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        self.runs += 1
+        while not self.go.is_set():
+            self.steps += 1
+            first = self.step(first)
+            time.sleep(0.01)
+        return first
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("it does not happen")

@@ -14,14 +14,11 @@ import httpx
 import numpy as np
 import pytest
 import tifffile
-import torch
 from image_bytes import chunk, encoded, noise, pages
 from PIL import Image
-from serving import served
+from serving import Slow, served, wait_for
 from thermal_bytes import Overlay, flir_jpeg, photo_records, raw_record, scene
-from torch import Tensor
 
-from cddfuse.models import Card, FusionModel
 from cddfuse.runtime.peak import peak_bytes, reset_peak
 from cddfuse.serve.networks import Networks
 
@@ -261,44 +258,6 @@ def test_slow_uploads_are_ended(client: httpx.Client) -> None:
     head = b"POST /v1/fuse HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n"
     answer = raw(port, head + b"Content-Type: multipart/form-data; boundary=a\r\n\r\n--a\r\n")
     assert b" 408 " in answer.split(b"\r\n")[0]
-
-
-class Slow(FusionModel):
-    """A network of many steps, which counts them."""
-
-    card = Card(name="slow", paper="", bytes_per_pixel=1)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.step = torch.nn.Identity()
-        self.steps = self.runs = 0
-        self.go = threading.Event()
-
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        self.runs += 1
-        while not self.go.is_set():
-            self.steps += 1
-            first = self.step(first)
-            time.sleep(0.01)
-        return first
-
-
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> tuple[Slow, Networks]:
-    model = Slow()
-    networks = Networks(["mean"])
-    monkeypatch.setattr("cddfuse.serve.networks.load_network", lambda *a, **k: model)
-    networks.get("")
-    networks.ready = True
-    return model, networks
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        time.sleep(0.01)
-    pytest.fail("it does not happen")
 
 
 def test_requests_beyond_the_queue_are_told_when_to_come_again(

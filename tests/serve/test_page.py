@@ -192,3 +192,101 @@ def test_work_can_be_cancelled(
         page.click("#cancel")
         page.locator("#status", has_text="Cancelled").wait_for()
         assert page.is_enabled("#fuse")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Twelve frames of an example, in which a window of it moves."""
+    pytest.importorskip("av")
+    from clip_bytes import clip
+
+    folder = tmp_path_factory.mktemp("clips")
+    paths = folder / "visible.mp4", folder / "infrared.webm"
+    kinds = ("mp4", "libx264"), ("webm", "libvpx")
+    for path, side, kind in zip(paths, ("visible", "infrared"), kinds, strict=True):
+        with Image.open(BytesIO(assets.content(f"examples/1_{side}.webp"))) as picture:
+            whole = np.asarray(picture.convert("RGB"))
+        frames = [np.ascontiguousarray(whole[20:260, 5 * n : 5 * n + 320]) for n in range(12)]
+        path.write_bytes(clip(frames, *kind, form="yuv420p"))
+    return paths
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_clips_are_dropped_fused_played_and_saved(
+    browser: "Browser", service: httpx.Client, clips: tuple[Path, Path], size: str
+) -> None:
+    from clip_bytes import shown
+
+    with opened(browser, address(service), viewport=SIZES[size]) as page:
+        drop(page, "main", *clips)
+        for side in ("first", "second"):
+            page.locator(f"[data-side={side}] video").wait_for()
+        page.locator("#about-clips", has_text="600 frames").wait_for()
+        assert page.is_hidden("#holds")
+        page.click("#fuse")
+        done(page)
+        assert "laplacian, 320 x 240 pixels, 12 frames" in page.inner_text("#facts")
+        assert page.is_hidden("#picture")
+        assert page.is_hidden("#scores")
+        end = page.evaluate(
+            """async () => { const clip = document.getElementById("clip");
+            clip.loop = false;
+            const ended = new Promise(resolve => clip.addEventListener("ended", resolve));
+            await clip.play();
+            await ended;
+            return [clip.videoWidth, clip.videoHeight, clip.currentTime]; }"""
+        )
+        assert end == pytest.approx([320, 240, 12 / 25], abs=0.05)
+        assert violations(page) == []
+        look(page, f"clip-{size}")
+        assert page.evaluate("document.documentElement.scrollWidth <= screen.width")
+        frames = shown(saved(page))
+        assert [frame.shape for frame in frames] == [(240, 320, 3)] * 12
+        page.locator("#about-clips", has_text="laplacian takes about").wait_for()
+
+
+def test_one_clip_of_both_sides_and_what_clips_are_told(
+    browser: "Browser", service: httpx.Client, clips: tuple[Path, Path], sources: tuple[Path, Path]
+) -> None:
+    with opened(browser, address(service)) as page:
+        page.set_input_files("#first", clips[0])
+        page.select_option("#layout", "side-by-side")
+        page.click("#fuse")
+        done(page)
+        assert "160 x 240 pixels" in page.inner_text("#facts")
+        page.set_input_files("#second", sources[1])
+        page.locator("[data-side=second] img").wait_for()
+        page.click("#fuse")
+        page.locator("#error", has_text="choose two of a kind").wait_for()
+        page.click("[data-example='1']")
+        page.locator("#about-clips", has_not_text="clips").wait_for(state="attached")
+        page.click("#fuse")
+        page.locator("#under").wait_for()
+        assert page.is_hidden("#clip")
+
+
+def test_the_small_network_is_proposed_for_clips_and_none_where_they_are_not_taken(
+    browser: "Browser", service: httpx.Client, clips: tuple[Path, Path]
+) -> None:
+    facts = service.get("/v1/networks").json()
+    offers = [{"name": name, "seconds_per_megapixel": 9.0} for name in ("large", "small")]
+    told = {**facts, "networks": offers, "clips": {**facts["clips"], "network": "small"}}
+    with opened(browser, address(service)) as page:
+        page.route("**/v1/networks", lambda route: route.fulfill(json=told))
+        page.reload()
+        page.set_input_files("#first", clips[0])
+        # 9 s for each million pixels, 12 frames of 320 x 240.
+        page.locator("#about-clips", has_text="small takes about 8 s").wait_for()
+        assert page.input_value("#network") == "small"
+        page.select_option("#network", "large")
+        page.locator("#about-clips", has_text="small is the network that is fast").wait_for()
+        page.set_input_files("#first", clips[1])
+        page.locator("#about-clips", has_text="large takes about").wait_for()
+        assert page.input_value("#network") == "large"
+        page.unroute("**/v1/networks")
+        page.route("**/v1/networks", lambda route: route.fulfill(json={**facts, "clips": None}))
+        page.reload()
+        page.set_input_files("#first", clips[0])
+        page.locator("#about-clips", has_text="This server takes no clips").wait_for()
+        page.click("#fuse")
+        page.locator("#error", has_text="This server takes no clips").wait_for()

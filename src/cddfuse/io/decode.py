@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from PIL import Image
 
@@ -83,6 +83,14 @@ class Decoded:
 
     unit: Literal["", "C"] = ""
     """C if the values are degrees Celsius for certain, as those of radiometric files of FLIR."""
+
+
+class Readable(NamedTuple):
+    """An image that can be read, from a file or from a part of it."""
+
+    read: Callable[[], Decoded]
+    deep: Callable[[], bool]
+    """Whether it has more than 8 bits, from its header."""
 
 
 def prepare_process() -> None:

@@ -11,7 +11,7 @@ degrees, and for floats, which are taken as degrees Celsius.
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,14 @@ from torch import Tensor
 from cddfuse.errors import InputError
 from cddfuse.io import agc as gain
 from cddfuse.io.agc import Agc
-from cddfuse.io.decode import Decoded, decode, decode_both, holds_photo, read_header
+from cddfuse.io.decode import (
+    Decoded,
+    Readable,
+    decode,
+    decode_both,
+    holds_photo,
+    read_header,
+)
 from cddfuse.io.folders import PairedPaths
 from cddfuse.io.thermal.planck import KELVIN
 
@@ -196,14 +203,6 @@ class Resolved(NamedTuple):
 
     sentence: str
     """What was found, with the text that asks for the same again; empty if images stay as is."""
-
-
-class Readable(NamedTuple):
-    """An image that can be read, from a file or from a part of it."""
-
-    read: Callable[[], Decoded]
-    deep: Callable[[], bool]
-    """Whether it has more than 8 bits, from its header."""
 
 
 def resolve(ranges: Ranges, pairs: Sequence[PairedPaths]) -> Resolved:

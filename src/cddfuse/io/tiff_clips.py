@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cddfuse.errors import InputError, exists_already
-from cddfuse.io.decode import Decoded, decode_content, named, opened
+from cddfuse.io.decode import Decoded, Readable, decode_content, named, opened
 from cddfuse.io.decoders import tiff
 from cddfuse.io.directories import Data, Directory
 from cddfuse.io.files import replacing
@@ -22,7 +22,7 @@ from cddfuse.io.image_files import beside
 from cddfuse.io.images import paired, quantize
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
-from cddfuse.io.ranges import Ranges, Readable, resolve_images
+from cddfuse.io.ranges import Ranges, resolve_images
 from cddfuse.io.source import Entry, Kind, Loaded
 from cddfuse.io.transforms import located
 from cddfuse.registration import Transform

@@ -1,8 +1,7 @@
 """The routes: a page, an API, and what watches over the service."""
 
 import asyncio
-import contextlib
-import json
+import base64
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -10,33 +9,40 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from cddfuse import __version__
 from cddfuse.serve import assets
-from cddfuse.serve.forms import FeatureForm, FileForm, FuseForm, ScoreForm
+from cddfuse.serve.clips import ClipWorker, FusedClip, available, require_available
+from cddfuse.serve.desk import NOT_STORED, Desk
+from cddfuse.serve.forms import ClipForm, FeatureForm, FileForm, FuseForm, ScoreForm
 from cddfuse.serve.guard import Guard
 from cddfuse.serve.monitor import CONTENT_TYPE, Monitor
 from cddfuse.serve.networks import Networks
 from cddfuse.serve.queue import Job, Queue
 from cddfuse.serve.refusal import LeftError, RefusedError
 from cddfuse.serve.settings import Settings
-from cddfuse.serve.uploads import FORM_BYTES, Upload, checked, read_form
+from cddfuse.serve.uploads import FORM_BYTES
 from cddfuse.serve.work import Worker
 
-Form = TypeVar("Form", bound=BaseModel)
-Result = TypeVar("Result")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 _log = logging.getLogger("cddfuse.serve")
 
+_CLIPS = "/v1/fuse/clip", "/v1/fuse/clip/events"
+_ABOUT_IMAGES = {
+    "first": "Visible (PET, SPECT, CT) image: PNG, JPEG, TIFF, WebP or BMP.",
+    "second": "Infrared (MRI) image of the same size; not needed beside a FLIR photo of both.",
+    "fused": "The fused image; without it, the network makes one.",
+}
+_ABOUT_CLIPS = {
+    "first": "Visible clip, or the one that holds both sides: MP4, MOV, MKV, WebM or AVI.",
+    "second": "Infrared clip of the same size; not needed beside one that holds both sides.",
+}
+_NO_CLIPS: dict[int | str, dict[str, Any]] = {501: {"description": "No clips are taken here."}}
 _TYPES = {"png": "image/png", "tiff": "image/tiff", "jpeg": "image/jpeg"}
-_NOT_STORED = {"Cache-Control": "no-store"}
-_EVERY = 0.25  # seconds between looks at the progress
-_SILENT = 20  # looks without news, after which the old ones show that the service is there
 _ABOUT = """Fuse two registered images of one scene. Images are forms (multipart/form-data), results
 are files or JSON, and errors are `{"detail": sentence}`, with the `field` that cures them where
 there is one. Nothing is written to disk."""
@@ -58,7 +64,10 @@ def application(settings: Settings, networks: Networks) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         queue = Queue(settings.jobs, settings.waiting, settings.seconds)
         monitor.watch(queue, lambda: networks.ready)
-        app.state.desk = _Desk(settings, queue)
+        limits = settings.file_bytes, settings.seconds, settings.upload_seconds
+        app.state.desk = Desk(queue, *limits)
+        limits = settings.clip_bytes, settings.clip_seconds, settings.upload_seconds
+        app.state.clips = Desk(queue, *limits)
         if not networks.ready:
             loading = asyncio.create_task(_prepared(networks))
             app.state.loading = loading  # else it may be collected
@@ -80,11 +89,16 @@ def application(settings: Settings, networks: Networks) -> FastAPI:
     app.add_middleware(
         Guard,
         hosts=settings.hosts,
-        body=3 * settings.file_bytes + FORM_BYTES,
+        bodies={
+            "": 3 * settings.file_bytes + FORM_BYTES,
+            **dict.fromkeys(_CLIPS, 2 * settings.clip_bytes + FORM_BYTES),
+        },
         seconds=settings.upload_seconds,
         monitor=monitor,
     )
     _add_images(app, Worker(networks, settings.pixels))
+    clips = settings.clip_bytes, settings.max_clip_frames, settings.clip_pixels
+    _add_clips(app, ClipWorker(networks, *clips))
     _add_state(app, settings, networks, monitor)
     _add_pages(app)
     return app
@@ -97,63 +111,9 @@ async def _prepared(networks: Networks) -> None:
         _log.exception("the default network cannot be loaded: the service will not be ready")
 
 
-class _Desk:
-    """Takes forms, and has work done on them."""
-
-    def __init__(self, settings: Settings, queue: Queue) -> None:
-        self._settings, self.queue = settings, queue
-
-    async def form(self, request: Request, files: tuple[str, ...]) -> Upload:
-        """The form of a request."""
-        kind, limits = request.headers.get("content-type", ""), self._settings
-        most, time = limits.file_bytes, limits.upload_seconds
-        return await read_form(kind, request.stream(), files, most, time)
-
-    async def done(
-        self,
-        request: Request,
-        files: tuple[str, ...],
-        form: type[Form],
-        work: Callable[[Mapping[str, bytes], Form, Job], Result],
-    ) -> tuple[Form, Result]:
-        """What work makes of the form of a request, as long as its client is there."""
-        with self.queue.place():
-            upload = await self.form(request, files)
-            fields = checked(form, upload.texts)
-            task = self.queue.run(partial(work, upload.files, fields), Job())
-            return fields, await _while_connected(request, task)
-
-
-async def _while_connected(request: Request, work: Any) -> Any:
-    """The result of work, which is cancelled when the client leaves."""
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise LeftError
-        return task.result()
-    finally:
-        for other in (task, watch):
-            other.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def _add_images(app: FastAPI, worker: Worker) -> None:
     pair, three = ("first", "second"), ("first", "second", "fused")
-
-    def post(
-        path: str, form: type[BaseModel], files: tuple[str, ...], **facts: Any
-    ) -> Callable[[Handler], Handler]:
-        extra = {"requestBody": _body(form, files)}
-        return app.post(
-            path, openapi_extra=extra, responses=_REFUSALS | facts.pop("gives"), **facts
-        )
+    post = partial(_post, app, _ABOUT_IMAGES)
 
     @post(
         "/v1/fuse",
@@ -164,10 +124,10 @@ def _add_images(app: FastAPI, worker: Worker) -> None:
     )
     async def fuse(request: Request) -> Response:
         """Fuse two images of one size, or one radiometric photo of FLIR, into an image file."""
-        desk: _Desk = request.app.state.desk
+        desk: Desk = request.app.state.desk
         form, data = await desk.done(request, pair, FileForm, worker.fused_file)
         name = {"tiff": "tif", "jpeg": "jpg"}.get(form.format, form.format)
-        headers = {"Content-Disposition": f'inline; filename="fused.{name}"', **_NOT_STORED}
+        headers = {"Content-Disposition": f'inline; filename="fused.{name}"', **NOT_STORED}
         return Response(data, media_type=_TYPES[form.format], headers=headers)
 
     @post(
@@ -183,16 +143,8 @@ def _add_images(app: FastAPI, worker: Worker) -> None:
         `state` is waiting (with `ahead`), working (with `share`), failed (with `status` and
         `detail`) or done, with `first` and `second` (JPEG) and `fused` (PNG) in base64.
         """
-        desk: _Desk = request.app.state.desk
-        desk.queue.enter()
-        try:
-            upload = await desk.form(request, pair)
-            form = checked(FuseForm, upload.texts)
-        except BaseException:
-            desk.queue.leave()
-            raise
-        lines = _events(desk.queue, partial(worker.shown, upload.files, form))
-        return _Stream(lines, desk.queue.leave)
+        desk: Desk = request.app.state.desk
+        return await desk.events(request, pair, FuseForm, worker.shown)
 
     @post(
         "/v1/score",
@@ -202,9 +154,9 @@ def _add_images(app: FastAPI, worker: Worker) -> None:
     )
     async def score(request: Request) -> JSONResponse:
         """Score a fused image, or the one that a network makes, beside trivial ones."""
-        desk: _Desk = request.app.state.desk
+        desk: Desk = request.app.state.desk
         _, found = await desk.done(request, three, ScoreForm, worker.scores)
-        return JSONResponse(found, headers=_NOT_STORED)
+        return JSONResponse(found, headers=NOT_STORED)
 
     @post(
         "/v1/features",
@@ -214,76 +166,109 @@ def _add_images(app: FastAPI, worker: Worker) -> None:
     )
     async def features(request: Request) -> JSONResponse:
         """Show the parts, such as base and detail, that a network takes the images apart into."""
-        desk: _Desk = request.app.state.desk
+        desk: Desk = request.app.state.desk
         _, found = await desk.done(request, pair, FeatureForm, worker.features)
-        return JSONResponse(found, headers=_NOT_STORED)
+        return JSONResponse(found, headers=NOT_STORED)
 
 
-def _body(form: type[BaseModel], files: tuple[str, ...]) -> dict[str, Any]:
+def _add_clips(app: FastAPI, worker: ClipWorker) -> None:
+    pair = ("first", "second")
+    post = partial(_post, app, _ABOUT_CLIPS)
+
+    def shown(files: Mapping[str, bytes], form: ClipForm, job: Job) -> dict[str, Any]:
+        made = worker.fused(files, form, job)
+        return {**made.facts, "fused": base64.b64encode(made.data).decode("ascii")}
+
+    @post(
+        _CLIPS[0],
+        *(ClipForm, pair),
+        summary="Fuse two clips",
+        response_class=Response,
+        gives={200: {"description": "The clip.", "content": {"video/mp4": {}}}, **_NO_CLIPS},
+    )
+    async def fuse_clip(request: Request) -> Response:
+        """Fuse two clips, or one that holds both sides, into MP4 with H.264, without sound.
+
+        The header `Cddfuse-Notes` says what was left out, if anything was.
+        """
+        require_available()
+        desk: Desk = request.app.state.clips
+        made: FusedClip
+        _, made = await desk.done(request, pair, ClipForm, worker.fused)
+        headers = {"Content-Disposition": 'inline; filename="fused.mp4"', **NOT_STORED}
+        if notes := " ".join(made.facts["notes"]):
+            headers["Cddfuse-Notes"] = notes.encode("ascii", "replace").decode()
+        return Response(made.data, media_type="video/mp4", headers=headers)
+
+    @post(
+        _CLIPS[1],
+        *(ClipForm, pair),
+        summary="Fuse two clips and watch",
+        response_class=Response,
+        gives={
+            200: {"description": "Lines.", "content": {"application/x-ndjson": {}}},
+            **_NO_CLIPS,
+        },
+    )
+    async def clip_events(request: Request) -> Response:
+        """Fuse two clips, and report the progress: lines of JSON, the last one with the clip.
+
+        `state` is as for images; working has `frame` and `frames` too, and done has `fused` (MP4)
+        in base64 and `notes` of what was left out.
+        """
+        require_available()
+        desk: Desk = request.app.state.clips
+        return await desk.events(request, pair, ClipForm, shown)
+
+
+def _post(
+    app: FastAPI,
+    about: Mapping[str, str],
+    path: str,
+    form: type[BaseModel],
+    files: tuple[str, ...],
+    **facts: Any,
+) -> Callable[[Handler], Handler]:
+    """A route that takes a form with files."""
+    extra = {"requestBody": _body(form, {name: about[name] for name in files})}
+    return app.post(path, openapi_extra=extra, responses=_REFUSALS | facts.pop("gives"), **facts)
+
+
+def _body(form: type[BaseModel], about: Mapping[str, str]) -> dict[str, Any]:
     """The form of a request, for OpenAPI."""
-    about = {
-        "first": "Visible (PET, SPECT, CT) image: PNG, JPEG, TIFF, WebP or BMP.",
-        "second": "Infrared (MRI) image of the same size; not needed beside a FLIR photo of both.",
-        "fused": "The fused image; without it, the network makes one.",
-    }
     binary = {
-        name: {"type": "string", "format": "binary", "description": about[name]} for name in files
+        name: {"type": "string", "format": "binary", "description": text}
+        for name, text in about.items()
     }
     properties = {**binary, **form.model_json_schema()["properties"]}
     schema = {"type": "object", "required": ["first"], "properties": properties}
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
-async def _events(queue: Queue, work: Callable[[Job], dict[str, Any]]) -> AsyncIterator[bytes]:
-    job, said, silent = Job(), b"", 0
-    task = asyncio.create_task(queue.run(work, job))
-    try:
-        while not task.done():
-            working = {"state": "working", "share": round(job.share, 3)}
-            waiting = {"state": "waiting", "ahead": queue.ahead(job)}
-            line = _line(**(working if job.started else waiting))
-            silent += 1
-            if line != said or silent > _SILENT:
-                said, silent = line, 0
-                yield line
-            await asyncio.wait({task}, timeout=_EVERY)
-        try:
-            yield _line(state="done", **task.result())
-        except RefusedError as error:
-            yield _line(state="failed", status=error.status, **error.content())
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task
-
-
-def _line(**content: Any) -> bytes:
-    return json.dumps(content).encode() + b"\n"
-
-
-class _Stream(StreamingResponse):
-    """Lines, after which something is done, even if the client left before the first."""
-
-    def __init__(self, lines: AsyncIterator[bytes], after: Callable[[], None]) -> None:
-        super().__init__(lines, media_type="application/x-ndjson", headers=_NOT_STORED)
-        self._after = after
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._after()
-
-
 def _add_state(app: FastAPI, settings: Settings, networks: Networks, monitor: Monitor) -> None:
+    clips = {
+        "network": networks.for_clips,
+        "max_file_bytes": settings.clip_bytes,
+        "max_frames": settings.max_clip_frames,
+        "max_pixels": settings.clip_pixels,
+        "seconds": settings.clip_seconds,
+    }
+
     @app.get("/v1/networks", summary="List the networks")
     async def listed() -> dict[str, Any]:
-        """The networks that are offered, the default first, and the limits of uploads."""
+        """The networks that are offered, the default first, and the limits of uploads.
+
+        `clips` is null where clips are not taken; its `network` is the one that is fast enough for
+        them. `seconds_per_megapixel` is what a network took here last, null if it was not used.
+        """
         return {
-            "networks": [offer.facts() for offer in networks.offers.values()],
+            "networks": [
+                {**offer.facts(), "seconds_per_megapixel": _megapixel(networks.pace.get(label))}
+                for label, offer in networks.offers.items()
+            ],
             "max_file_bytes": settings.file_bytes,
             "max_pixels": settings.pixels,
+            "clips": clips if available() else None,
         }
 
     @app.get("/healthz", summary="Alive")
@@ -302,6 +287,10 @@ def _add_state(app: FastAPI, settings: Settings, networks: Networks, monitor: Mo
     async def metrics() -> Response:
         """Requests, seconds, the queue, memory."""
         return Response(monitor.text(), media_type=CONTENT_TYPE)
+
+
+def _megapixel(pace: float | None) -> float | None:
+    return pace and round(1e6 * pace, 3)
 
 
 def _add_pages(app: FastAPI) -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cddfuse.explain import Settings as ExplainSettings
+from cddfuse.io.video.settings import Layout
 
 Bits = Literal["auto", "8", "16"]
 
@@ -32,6 +33,20 @@ class FuseForm(PairForm):
         "ycbcr", description="Where the colour comes from, as for cddfuse fuse."
     )
     stretch: bool = Field(False, description="Stretch the result to the full range.")
+
+
+class ClipForm(FuseForm):
+    """How a clip is fused."""
+
+    layout: Literal["", Layout] = Field(
+        "", description="How one clip holds both sides; empty where there are two clips."
+    )
+    offset: float = Field(
+        0,
+        ge=-3600,
+        le=3600,
+        description="Seconds: time t of the first clip is time t + offset of the second.",
+    )
 
 
 class FileForm(FuseForm):

@@ -17,8 +17,8 @@ _log = logging.getLogger("cddfuse.serve")
 
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
+    "img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -39,17 +39,23 @@ class Guard:
     Args:
         app: what it stands before.
         hosts: names by which it may be called; none are all.
-        body: bytes of the largest request.
+        bodies: bytes of the largest request, by path; the empty one is that of all others.
         seconds: that the rest of an upload is waited for when the answer is there already, for
             clients that read it only then.
         monitor: takes up the numbers.
     """
 
     def __init__(
-        self, app: ASGIApp, *, hosts: tuple[str, ...], body: int, seconds: float, monitor: Monitor
+        self,
+        app: ASGIApp,
+        *,
+        hosts: tuple[str, ...],
+        bodies: Mapping[str, int],
+        seconds: float,
+        monitor: Monitor,
     ) -> None:
         self._app, self._monitor = app, monitor
-        self._hosts, self._body, self._seconds = hosts, body, seconds
+        self._hosts, self._bodies, self._seconds = hosts, bodies, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request."""
@@ -90,10 +96,9 @@ class Guard:
         length = headers.get(b"content-length")
         if length is None:
             return RefusedError(411, "the request has no length: send the header Content-Length.")
-        if not length.isdecimal() or int(length[:20]) > self._body:
-            return RefusedError(
-                413, f"the request is larger than {self._body / 1e6:.0f} MB: send less."
-            )
+        most = self._bodies.get(scope["path"], self._bodies[""])
+        if not length.isdecimal() or int(length[:20]) > most:
+            return RefusedError(413, f"the request is larger than {most / 1e6:.0f} MB: send less.")
         return None
 
 

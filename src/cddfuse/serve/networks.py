@@ -1,5 +1,6 @@
 """The networks that are offered, loaded when they are first asked for."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,6 +20,9 @@ from cddfuse.models.load import DEFAULT, load_network
 from cddfuse.pair import ImagePair
 from cddfuse.serve.queue import check_current
 
+_SMALL = "cddfuse_small"
+_TRIALS = 64, 256  # sides of images; the first one is slow
+_TELLING = 50_000  # pixels of an image that shows how long a network takes
 _POINTLESS = ("first", "second")  # methods that give back what they are given
 
 
@@ -66,6 +70,9 @@ class Networks:
         self.ready = False
         """Whether the default is loaded and has fused once."""
 
+        self.pace: dict[str, float] = {}
+        """Seconds that a network takes for a pixel, as last seen, by label."""
+
         self._device = device
         self._loaded: dict[str, FusionModel] = {}
         self._lock = Lock()
@@ -83,10 +90,28 @@ class Networks:
                 self._loaded[label] = self._load(self.offers[label])
             return self._loaded[label]
 
+    @property
+    def for_clips(self) -> str | None:
+        """The small network, which is fast enough for clips; None if it is not offered."""
+        return next((label for label, x in self.offers.items() if x.name == _SMALL), None)
+
+    def note_pace(self, label: str, pace: float, pixels: int) -> None:
+        """Note how many seconds a network takes for a pixel; small images do not tell."""
+        if pixels >= _TELLING:
+            self.pace[label or self.default] = pace
+
     def prepare(self) -> None:
-        """Load the default and fuse once, so that the first request does not wait for it."""
-        grey = torch.linspace(0, 1, 64 * 64).reshape(1, 64, 64)
-        fuse(self.get(""), ImagePair(grey, grey.flip(-1)))
+        """Load the default and fuse once, so that the first request does not wait for it.
+
+        A second image shows how long it takes, and how long the network for clips does.
+        """
+        for label in dict.fromkeys((self.default, self.for_clips or self.default)):
+            model = self.get(label)
+            for side in _TRIALS:
+                grey = torch.linspace(0, 1, side * side).reshape(1, side, side)
+                started = time.monotonic()
+                fuse(model, ImagePair(grey, grey.flip(-1)))
+                self.note_pace(label, (time.monotonic() - started) / side**2, side**2)
         self.ready = True
 
     def _load(self, offer: Offer) -> FusionModel:

@@ -22,12 +22,24 @@ class Job:
         self.share = 0.0
         """Of the work that is done."""
 
+        self.frames = self.frame = 0
+        """Of a clip: how many there are, and how many are done."""
+
         self.started = False
         self._left = threading.Event()
+        self._ends: list[Callable[[], None]] = []
 
     def leave(self) -> None:
         """Say that nobody waits for the result."""
         self._left.set()
+        for end in list(self._ends):
+            end()
+
+    def when_left(self, end: Callable[[], None]) -> None:
+        """Have something called when nobody waits for the result; at once if nobody does."""
+        self._ends.append(end)
+        if self._left.is_set():
+            end()
 
     def check(self) -> None:
         """End the work if nobody waits for it."""
@@ -99,12 +111,20 @@ class Queue:
         """How many jobs are worked on before it."""
         return self._line.index(job) + self.running if job in self._line else 0
 
-    async def run(self, work: Callable[[Job], Result], job: Job) -> Result:
+    async def run(
+        self, work: Callable[[Job], Result], job: Job, seconds: float | None = None
+    ) -> Result:
         """The result of work in a thread, when it is its turn.
 
         If the caller is cancelled, or the time is up, the work ends at its next step, and the next
         one begins when it has.
+
+        Args:
+            work: what is done.
+            job: what follows it.
+            seconds: time limit; None is that of the queue.
         """
+        seconds = seconds or self.seconds
         self._line.append(job)
         try:
             await self._free.acquire()
@@ -117,9 +137,9 @@ class Queue:
         future = loop.run_in_executor(self._pool, _run, work, job)
         future.add_done_callback(lambda done: self._finished(done, job, started))
         try:
-            return await asyncio.wait_for(asyncio.shield(future), self.seconds)
+            return await asyncio.wait_for(asyncio.shield(future), seconds)
         except asyncio.TimeoutError as error:
-            text = f"this took longer than {self.seconds:g} s: use smaller images or mean, for one."
+            text = f"this took longer than {seconds:g} s: use smaller sources or mean, for one."
             raise RefusedError(504, text) from error
         finally:
             job.leave()

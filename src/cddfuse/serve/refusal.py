@@ -27,16 +27,20 @@ class LeftError(Exception):
 
 
 @contextmanager
-def refused_as(status: int, fields: tuple[str, ...] = ()) -> Iterator[None]:
+def refused_as(
+    status: int, fields: tuple[str, ...] = (), too_large: tuple[str, ...] = ()
+) -> Iterator[None]:
     """Turn errors caused by the input into refusals with that status.
 
     Args:
         status: of the answer.
         fields: of the form, one of which the error may name as its cure.
+        too_large: settings of limits; errors that name one of them get the status 413.
     """
     try:
         yield
     except InputError as error:
         settings = (error.setting,) if isinstance(error.setting, str) else error.setting or ()
         cure = next((name for name in settings if name in fields), None)
+        status = 413 if any(name in too_large for name in settings) else status
         raise RefusedError(status, " ".join(str(error).split()), field=cure) from error

@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 from cddfuse.errors import InputError
 
+_POSITIVE = (
+    *("max_megabytes", "max_megapixels"),
+    *("max_clip_megabytes", "max_clip_frames", "max_clip_megapixels"),
+    *("jobs", "seconds", "clip_seconds", "upload_seconds"),
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -21,6 +27,15 @@ class Settings:
     max_megapixels: float = 8
     """Largest image that is decoded, in units of 1,000,000 pixels."""
 
+    max_clip_megabytes: float = 50
+    """Largest clip that is taken, in units of 1,000,000 bytes; results may be twice as large."""
+
+    max_clip_frames: int = 600
+    """Frames of the longest clip that is taken."""
+
+    max_clip_megapixels: float = 2.1
+    """Largest frame of a clip that is decoded, in units of 1,000,000 pixels."""
+
     jobs: int = 1
     """Requests that are worked on at a time."""
 
@@ -30,6 +45,9 @@ class Settings:
     seconds: float = 120
     """Time limit of the work on one request."""
 
+    clip_seconds: float = 600
+    """Time limit of the work on one clip."""
+
     upload_seconds: float = 30
     """Time limit of an upload."""
 
@@ -37,7 +55,7 @@ class Settings:
     """Names by which the service may be called, against DNS rebinding; none are all."""
 
     def __post_init__(self) -> None:
-        for name in ("max_megabytes", "max_megapixels", "jobs", "seconds", "upload_seconds"):
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 text = f"{name} is {getattr(self, name)}: it must be more than 0."
                 raise InputError(text, setting=name)
@@ -48,6 +66,16 @@ class Settings:
     def file_bytes(self) -> int:
         """Largest file, in bytes."""
         return int(self.max_megabytes * 1e6)
+
+    @property
+    def clip_bytes(self) -> int:
+        """Largest clip, in bytes."""
+        return int(self.max_clip_megabytes * 1e6)
+
+    @property
+    def clip_pixels(self) -> int:
+        """Largest frame of a clip, in pixels."""
+        return int(self.max_clip_megapixels * 1e6)
 
     @property
     def pixels(self) -> int:

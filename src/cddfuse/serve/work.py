@@ -2,6 +2,7 @@
 
 import base64
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,14 +138,18 @@ class Worker:
     def _fused(self, read: Read, form: FuseForm, job: Job) -> Tensor:
         job.check()
         model = self.networks.get(form.network)
+        started = time.monotonic()
         with refused_as(422, _FIELDS), trouble("fuse the images"):
-            return fuse(
+            fused = fuse(
                 model,
                 read.pair,
                 stretch=form.stretch,
                 colour=form.colour,
                 limits=Limits(progress=job.progress),
             )
+        pixels = fused[0].numel()
+        self.networks.note_pace(form.network, (time.monotonic() - started) / pixels, pixels)
+        return fused
 
 
 def _written(image: Tensor, suffix: str, *, deep: bool = False) -> bytes:

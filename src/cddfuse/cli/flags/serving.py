@@ -1,6 +1,6 @@
 """Flags of `serve`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from cyclopts import Parameter
 
@@ -19,6 +19,15 @@ class ServingFlags:
     max_megapixels: float = Settings.max_megapixels
     """Largest image that is decoded."""
 
+    max_clip_megabytes: float = Settings.max_clip_megabytes
+    """Largest clip that is taken; the fused one may have twice that."""
+
+    max_clip_frames: int = Settings.max_clip_frames
+    """Frames of the longest clip that is taken."""
+
+    max_clip_megapixels: float = Settings.max_clip_megapixels
+    """Largest frame of a clip that is decoded."""
+
     jobs: int = Settings.jobs
     """Requests that are worked on at a time."""
 
@@ -27,6 +36,9 @@ class ServingFlags:
 
     seconds: float = Settings.seconds
     """Time limit of the work on one request."""
+
+    clip_seconds: float = Settings.clip_seconds
+    """Time limit of the work on one clip."""
 
     upload_seconds: float = Settings.upload_seconds
     """Time limit of an upload."""
@@ -41,11 +53,6 @@ class ServingFlags:
         return Settings(
             models,
             device,
-            self.max_megabytes,
-            self.max_megapixels,
-            self.jobs,
-            self.waiting,
-            self.seconds,
-            self.upload_seconds,
-            () if "*" in hosts else tuple(dict.fromkeys(x.lower() for x in hosts)),
+            hosts=() if "*" in hosts else tuple(dict.fromkeys(x.lower() for x in hosts)),
+            **{x.name: getattr(self, x.name) for x in fields(self) if x.name != "allow_host"},
         )

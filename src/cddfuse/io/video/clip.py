@@ -13,10 +13,10 @@ from torch import Tensor
 
 from cddfuse import colour
 from cddfuse.errors import InputError
-from cddfuse.io.decode import Decoded
+from cddfuse.io.decode import Decoded, Readable
 from cddfuse.io.images import paired
 from cddfuse.io.listing import Skipped
-from cddfuse.io.ranges import Ranges, Readable, resolve_images
+from cddfuse.io.ranges import Ranges, resolve_images
 from cddfuse.io.source import Entry, Kind, Loaded
 from cddfuse.io.transforms import located
 from cddfuse.io.video.settings import ClipReading, Layout

@@ -10,13 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
-
 from cddfuse.errors import InputError
-from cddfuse.io.decode import Decoded, decode, image_size, read_header
+from cddfuse.io.decode import Decoded, Readable, decode, image_size, read_header
 from cddfuse.io.listing import list_images, require_images
-from cddfuse.io.ranges import Readable
 from cddfuse.io.video import pixels
+from cddfuse.io.video.sealed import Sealed
 from cddfuse.io.video.settings import FRAME_RATE
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _SAMPLES = 64  # frames that a value range is found in
+_LONGEST = 86_400  # seconds that a clip of a stranger may last
 _SECOND = 10**6  # units of FFmpeg for the duration of a file
 _CLOCK = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]{1,18})?)")
 
@@ -94,15 +93,17 @@ class FileStream:
 
     path: Path
     facts: Facts
+    sealed: Sealed | None = None
+    """Its content, if a stranger sent it; the path is then what messages call it."""
 
     @classmethod
-    def of(cls, path: Path) -> "FileStream":
+    def of(cls, path: Path, sealed: Sealed | None = None) -> "FileStream":
         """Open a file, which is decoded as far as its first frame."""
-        with _opened(path) as (container, stream):
+        with opened(path, sealed) as (container, stream):
             frame = next(container.decode(stream), None)
             if frame is None:
                 raise InputError(f"{path} holds no frames: make or copy it again.")
-            return cls(path, _facts(container, stream, frame))
+            return cls(path, _facts(container, stream, frame), sealed)
 
     @property
     def name(self) -> str:
@@ -114,9 +115,9 @@ class FileStream:
         from av import FFmpegError
 
         end = Fraction(0)
-        with _opened(self.path) as (container, stream):
+        with opened(self.path, self.sealed) as (container, stream):
             stream.thread_type = "AUTO"
-            zero, damaged, untimed = stream.start_time, 0, 0
+            zero, damaged, untimed, count = stream.start_time, 0, 0, 0
             last: Fraction | None = None
             packets = container.demux(stream)
             while True:
@@ -134,6 +135,7 @@ class FileStream:
                     continue
                 for frame in frames:
                     damaged += frame.is_corrupt
+                    count += 1
                     pts = frame.pts
                     if pts is not None and zero is None:
                         zero = pts
@@ -142,6 +144,8 @@ class FileStream:
                     if last is not None and time <= last:
                         time, untimed = last + 1 / self.facts.rate, untimed + 1
                     last, end = time, max(end, time + long)
+                    if self.sealed:
+                        self._require(frame, time, count)
                     yield Picture(time, partial(pixels.decoded, frame))
             expected = _expected(container, stream)
         if untimed:  # all of a file that was written without times
@@ -157,6 +161,19 @@ class FileStream:
                 f"it ends after {float(end):.2f} s of the {float(expected):.2f} s it should have"
             )
 
+    def _require(self, frame: "VideoFrame", time: Fraction, count: int) -> None:
+        """Refuse what a stranger's clip must not do after its first frame."""
+        assert self.sealed is not None
+        self.sealed.require_few(count)
+        if abs(time) > _LONGEST:
+            raise InputError(f"{self.name} lasts longer than a day: cut it, or make it again.")
+        height, width = _upright_size(frame)
+        if (height, width) != self.facts[:2]:
+            raise InputError(
+                f"{self.name} changes its size from {self.facts.width}x{self.facts.height} to "
+                f"{width}x{height} at frame {count}: cut it there."
+            )
+
     def samples(self) -> Sequence[Readable]:
         """Frames at evenly spaced times."""
         length = self.facts.duration or Fraction(0)
@@ -167,7 +184,7 @@ class FileStream:
         ]
 
     def _near(self, time: Fraction) -> Decoded:
-        with _opened(self.path) as (container, stream):
+        with opened(self.path, self.sealed) as (container, stream):
             zero, unit = stream.start_time or 0, stream.time_base or Fraction(1)
             if time:
                 container.seek(int(time / unit) + zero, stream=stream, backward=True)
@@ -218,10 +235,15 @@ class ImageStream:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+def opened(
+    path: Path, sealed: Sealed | None = None
+) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+    """The file of a path, or what a stranger sent, with its video."""
     av = pyav()
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = sealed.opened(av) if sealed else av.open(str(path), metadata_errors="replace")
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"there is no file or folder {path}: check the name.") from error
     except Exception as error:  # FFmpeg's, and what PyAV raises of malformed headers
@@ -233,6 +255,8 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         if not container.streams.video:
             raise InputError(f"{path} holds no video, or is cut short: name another file.")
         try:
+            if sealed:
+                sealed.accept(container.streams.video[0])
             yield container, container.streams.video[0]
         except InputError:
             raise
@@ -265,9 +289,7 @@ def _unit(frame: "VideoFrame") -> Fraction:
 def _facts(container: "InputContainer", stream: "VideoStream", frame: "VideoFrame") -> Facts:
     rate = Fraction(stream.guessed_rate or stream.average_rate or FRAME_RATE)
     expected = _expected(container, stream)
-    height, width = np.rot90(
-        np.empty((frame.height, frame.width), bool), frame.rotation // 90
-    ).shape
+    height, width = _upright_size(frame)
     aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
     deep = max(component.bits for component in frame.format.components) > 8
     unit = Fraction(stream.time_base or Fraction(1, 90000))
@@ -275,6 +297,12 @@ def _facts(container: "InputContainer", stream: "VideoStream", frame: "VideoFram
         *(height, width, deep, rate, expected, stream.frames or None, unit),
         aspect=1 / aspect if frame.rotation % 180 else aspect,
     )
+
+
+def _upright_size(frame: "VideoFrame") -> tuple[int, int]:
+    """Height and width of a frame as `pixels.decoded` turns it."""
+    turned = frame.rotation // 90 % 2
+    return (frame.width, frame.height) if turned else (frame.height, frame.width)
 
 
 def _expected(container: "InputContainer", stream: "VideoStream") -> Fraction | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -88,6 +89,10 @@ class VideoFile:
     notes: Sequence[str] = ()
     live: bool = False
     """Whether there is no end but that of the user: what was recorded is kept then."""
+
+    buffer: BytesIO | None = None
+    """Where it is written instead, so that nothing is on disk; of `file`, only the suffix counts
+    then."""
 
     _open: "_Writer | None" = field(default=None, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
@@ -173,6 +178,8 @@ class VideoFile:
         rate = self.settings.rate or FRAME_RATE
         height, width = image.shape[-2:]
         facts = self.facts or Facts(height, width, deep, rate, None, None, 1 / rate)
+        if self.buffer is not None:
+            return _Writer(self.buffer, self, facts, image, deep)
         temporary = self._stack.enter_context(replacing(self.file))
         return _Writer(temporary, self, facts, image, deep)
 
@@ -181,9 +188,8 @@ class _Writer:
     """A file that is being written."""
 
     def __init__(
-        self, temporary: Path, sink: VideoFile, facts: Facts, image: Tensor, deep: bool
+        self, place: Path | BytesIO, sink: VideoFile, facts: Facts, image: Tensor, deep: bool
     ) -> None:
-        av = pyav()
         codec = CODECS[sink.codec]
         self._sink, self._shape = sink, image.shape
         self._layer = _layer(sink.codec, len(image) == 1, deep)
@@ -193,12 +199,10 @@ class _Writer:
         index = {"fflags": "+bitexact"}
         if sink.file.suffix.lower() in _MP4:
             index["movflags"] = "+faststart"
-        self._container: OutputContainer = av.open(str(temporary), "w", options=index)
+        self._container = _created(place, sink.file, index)
         crf = sink.settings.crf if sink.settings.crf is not None else codec.crf
         options = codec.options | ({} if crf is None or codec.crf is None else {"crf": str(crf)})
-        stream: VideoStream = self._container.add_stream(
-            codec.encoder, rate=facts.rate, options=options
-        )
+        stream: Any = self._container.add_stream(codec.encoder, rate=facts.rate, options=options)
         height, width = image.shape[-2:]
         extra = 1 if self._layer.even else 0
         stream.height, stream.width = height + extra * (height % 2), width + extra * (width % 2)
@@ -212,7 +216,7 @@ class _Writer:
             context.sample_aspect_ratio = facts.aspect
         if codec.tag and sink.file.suffix.lower() in _MP4:
             context.codec_tag = codec.tag
-        self._stream = stream
+        self._stream: VideoStream = stream
         self._sound = _Copied(self._container, sink.sound) if sink.sound else None
 
     def append(self, image: Tensor, time: Fraction) -> None:
@@ -274,6 +278,28 @@ class _Copied:
         self._source.close()
 
 
+def _created(place: Path | BytesIO, file: Path, options: dict[str, str]) -> "OutputContainer":
+    """The file to write, as its suffix says, or the same in memory."""
+    av = pyav()
+    if isinstance(place, Path):
+        container: OutputContainer = av.open(str(place), "w", options=options)
+        return container
+
+    def read_again(url: str, flags: int, more: dict[str, str]) -> BytesIO:
+        """What is written so far, for the index that moves to the front at the end."""
+        return BytesIO(place.getvalue())
+
+    form = _form(file)
+    written: OutputContainer = av.open(place, "w", format=form, options=options, io_open=read_again)
+    return written
+
+
+def _form(file: Path) -> str:
+    """What FFmpeg calls the container of a suffix."""
+    suffix = file.suffix.lower()
+    return {".m4v": "mp4", ".mkv": "matroska"}.get(suffix, suffix[1:])
+
+
 def find_sound(paths: list[Path], target: Path) -> tuple[Sound | None, str]:
     """The sound of the first of some files that has any, or a sentence why it is not copied."""
     av = pyav()
@@ -292,13 +318,11 @@ def find_sound(paths: list[Path], target: Path) -> tuple[Sound | None, str]:
 
 def _holds(target: Path, path: Path) -> bool:
     """Whether a container of that suffix takes the sound of a file."""
-    import io
-
     av = pyav()
-    form = {".m4v": "mp4", ".mkv": "matroska"}.get(target.suffix.lower(), target.suffix[1:].lower())
+    form = _form(target)
     with av.open(str(path)) as source:
         try:
-            with av.open(io.BytesIO(), "w", format=form) as trial:
+            with av.open(BytesIO(), "w", format=form) as trial:
                 trial.add_stream_from_template(source.streams.audio[0])
                 trial.start_encoding()
         except (av.FFmpegError, ValueError):

@@ -1,5 +1,6 @@
-// The page: images in, result, scores and features out. What computes is in engine.js.
+// The page: images or clips in, result, scores and features out. What computes is in engine.js.
 
+import * as clips from "./clips.js";
 import * as compare from "./compare.js";
 import * as engine from "./engine.js";
 
@@ -9,8 +10,10 @@ const CALLED = { first: "first image", second: "second image" };
 const ROWS = { fused: "fused", first: "first image", second: "second image", mean: "mean", max: "maximum" };
 
 const chosen = { first: null, second: null };
+const kinds = { first: undefined, second: undefined }; // clip or image
 const urls = new Map(); // place of an image: its object URL
 let known = { networks: [] };
+let networkChosen = false; // by the user, so that it is left alone
 let made = null; // { request, result } of what is shown
 let running = null; // the AbortController of what is computed
 
@@ -28,7 +31,11 @@ async function start() {
   for (const button of document.querySelectorAll("[data-example]")) {
     button.addEventListener("click", () => example(button.dataset.example));
   }
-  at("network").addEventListener("change", describe);
+  at("network").addEventListener("change", () => {
+    networkChosen = true;
+    describe();
+  });
+  at("layout")?.addEventListener("change", describe);
   at("against").addEventListener("change", showPair);
   at("form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -52,6 +59,28 @@ function describe() {
   const text = parts.filter(Boolean).join("; ");
   const other = network?.name.includes("=") ? "With weights from a file." : "A method without learning.";
   at("about").textContent = text ? `${text}.` : other;
+  describeClips();
+}
+
+function describeClips() {
+  const first = videos().find((video) => !video.hidden);
+  const sort = SIDES.map((side) => kinds[side]);
+  at("about-clips").textContent = sort.includes("clip")
+    ? clips.about(engine.inBrowser, known, at("network").value, first, at("layout")?.value)
+    : "";
+  if (at("holds")) at("holds").hidden = sort[0] !== "clip" || sort[1] !== undefined;
+}
+
+// Proposes the network that is fast enough for clips, unless the user has chosen one.
+function propose() {
+  const clip = SIDES.some((side) => kinds[side] === "clip");
+  const usual = known.networks[0]?.name ?? "";
+  if (!networkChosen) at("network").value = (clip && known.clips?.network) || usual;
+  describe();
+}
+
+function videos() {
+  return [...document.querySelectorAll(".preview video")];
 }
 
 // Sources
@@ -77,25 +106,34 @@ function setUpDrop() {
   });
 }
 
-function choose(side, file) {
+async function choose(side, file) {
   chosen[side] = file;
+  kinds[side] = undefined;
   const place = document.querySelector(`[data-side=${side}] .preview`);
-  const [text, image] = [place.querySelector("p"), place.querySelector("img")];
+  const [text, image, video] = ["p", "img", "video"].map((name) => place.querySelector(name));
   if (!file || at(side).files[0] !== file) at(side).value = ""; // it would name another file
   const name = file?.name ? `${file.name}: ` : "";
   text.textContent = file ? `${name}loading` : "Drop an image here";
   text.hidden = false;
-  image.hidden = true;
-  image.onload = () => {
-    image.hidden = false;
+  for (const part of [image, video]) {
+    part.hidden = true;
+    part.removeAttribute("src");
+  }
+  at("error").textContent = "";
+  if (file) kinds[side] = (await clips.isClip(file)) ? "clip" : "image";
+  if (chosen[side] !== file) return; // another one was chosen meanwhile
+  propose();
+  if (!file) return;
+  const part = kinds[side] === "clip" ? video : image;
+  image.onload = video.onloadedmetadata = () => {
+    part.hidden = false;
     image.alt = `The ${CALLED[side]}`;
     text.textContent = file.name ?? "";
     text.hidden = !file.name;
+    describeClips();
   };
-  image.onerror = () => (text.textContent = `${name}this browser shows no preview of it`);
-  if (file) image.src = url(`preview ${side}`, file);
-  else image.removeAttribute("src");
-  at("error").textContent = "";
+  image.onerror = video.onerror = () => (text.textContent = `${name}this browser shows no preview of it`);
+  part.src = url(`preview ${side}`, file);
 }
 
 function swap() {
@@ -131,19 +169,31 @@ async function fuse() {
     resize: at("resize")?.checked ?? false,
   };
   await guarded(async () => {
-    require(request);
-    const result = await watched("Fusing", (signal) => engine.fuse(request, report, signal));
-    made = { request, result };
+    const clip = await areClips(request);
+    require(request, clip ? known.clips.max_file_bytes : known.max_file_bytes);
+    if (clip) request.layout = request.second ? "" : at("layout").value;
+    const work = clip ? engine.fuseClip : engine.fuse;
+    const result = await watched("Fusing", (signal) => work(request, reporter(), signal));
+    made = { request, result, clip };
     showResult();
+    known = await engine.facts(); // it has learned how long the network takes
+    describe();
   });
 }
 
-function require({ first, second }) {
+async function areClips({ first, second }) {
+  const found = await Promise.all([first, second].filter(Boolean).map(clips.isClip));
+  if (!found.includes(true)) return false;
+  if (engine.inBrowser || !known.clips) throw new Error(clips.none(engine.inBrowser));
+  if (found.includes(false)) throw new Error("one is a clip and the other is an image: choose two of a kind.");
+  return true;
+}
+
+function require({ first, second }, most) {
   if (!first) throw new Error("the first image is missing: choose or drop it.");
   if (!second && engine.inBrowser) throw new Error("the second image is missing: choose or drop it.");
-  const most = known.max_file_bytes;
   if (most && [first, second].some((file) => file?.size > most)) {
-    throw new Error(`a file is larger than ${(most / 1e6).toFixed(0)} MB: reduce the image.`);
+    throw new Error(`a file is larger than ${(most / 1e6).toFixed(0)} MB: reduce it.`);
   }
 }
 
@@ -162,16 +212,24 @@ async function watched(doing, work) {
     running = null;
     at("fuse").disabled = false;
     at("cancel").hidden = at("progress").hidden = true;
+    at("frame").textContent = "";
   }
 }
 
-function report({ state, share, ahead, text }) {
-  if (text) say(text);
-  else if (state === "waiting") say(`Waiting: ${ahead} before this one.`);
-  else if (share) {
-    at("progress").value = share;
-    say(`Fusing: ${10 * Math.floor(10 * share)} %.`); // tens, for screen readers
-  } else say("Fusing.");
+function reporter() {
+  let begun; // when the first frame was begun
+  return ({ state, share, ahead, text, frame, frames }) => {
+    if (frames) {
+      begun ??= performance.now();
+      at("frame").textContent = clips.left(frame, frames, share, (performance.now() - begun) / 1000);
+    }
+    if (text) say(text);
+    else if (state === "waiting") say(`Waiting: ${ahead} before this one.`);
+    else if (share) {
+      at("progress").value = share;
+      say(`Fusing: ${10 * Math.floor(10 * share)} %.`); // tens, for screen readers
+    } else say("Fusing.");
+  };
 }
 
 async function guarded(work) {
@@ -193,20 +251,31 @@ function say(text) {
 // Result
 
 function showResult() {
-  const { result } = made;
+  const { result, clip } = made;
   at("result").hidden = false;
-  at("facts").textContent = `${result.network}, ${result.width} x ${result.height} pixels`;
+  const length = clip ? `, ${result.frames} frames` : "";
+  at("facts").textContent = `${result.network}, ${result.width} x ${result.height} pixels${length}`;
+  at("notes").replaceChildren(...(result.notes ?? []).map((note) => element("li", note)));
+  for (const id of ["picture", "formats", "scores", "features"]) at(id).hidden = clip;
+  at("clip").hidden = !clip;
+  if (clip) at("clip").src = url("clip", result.fused);
+  else showImage();
+  at("title").focus({ preventScroll: true });
+  at("result").scrollIntoView({ block: "start" });
+}
+
+function showImage() {
+  const { result } = made;
+  at("clip").removeAttribute("src");
   for (const id of ["scores", "features"]) at(id).querySelector(".content").replaceChildren();
   const network = known.networks.find(({ name }) => name === result.network);
   at("features").hidden = !network?.features;
   showPair();
   for (const [id, draw] of [["scores", drawScores], ["features", drawFeatures]]) fill(id, draw);
-  at("title").focus({ preventScroll: true });
-  at("result").scrollIntoView({ block: "start" });
 }
 
 function showPair() {
-  if (!made) return;
+  if (!made || made.clip) return;
   const side = at("against").value;
   at("over").alt = `The ${CALLED[side]}`;
   at("left").textContent = CALLED[side];
@@ -217,10 +286,11 @@ function showPair() {
 async function download() {
   await guarded(async () => {
     const format = at("format").value;
-    const { request, result } = made;
+    const { request, result, clip } = made;
     const work = (signal) => engine.file(request, result, format, signal);
-    const { blob, name } = format === "png" && result.bits !== 16
-      ? { blob: result.fused, name: "fused.png" }
+    const ready = clip || (format === "png" && result.bits !== 16);
+    const { blob, name } = ready
+      ? { blob: result.fused, name: clip ? "fused.mp4" : "fused.png" }
       : await watched("Writing the file", work);
     const link = document.createElement("a");
     link.href = url("download", blob);

@@ -11,14 +11,22 @@ export async function facts() {
 }
 
 export async function fuse(request, report, signal) {
-  const response = await post("v1/fuse/events", form(request), signal);
+  const { first, second, fused, ...rest } = await watched("v1/fuse/events", request, report, signal);
+  const images = [picture(first, "jpeg"), picture(second, "jpeg"), picture(fused, "png")];
+  return { ...rest, first: images[0], second: images[1], fused: images[2] };
+}
+
+export async function fuseClip(request, report, signal) {
+  const { fused, ...rest } = await watched("v1/fuse/clip/events", request, report, signal);
+  return { ...rest, fused: binary(fused, "video/mp4") };
+}
+
+// What the last line of events says.
+async function watched(path, request, report, signal) {
+  const response = await post(path, form(request), signal);
   for await (const event of lines(response.body)) {
     if (event.state === "failed") throw new Error(event.detail);
-    if (event.state === "done") {
-      const { first, second, fused, ...rest } = event;
-      const images = [picture(first, "jpeg"), picture(second, "jpeg"), picture(fused, "png")];
-      return { ...rest, first: images[0], second: images[1], fused: images[2] };
-    }
+    if (event.state === "done") return event;
     report(event);
   }
   throw new Error("the server ended before the result: try again.");
@@ -91,6 +99,12 @@ async function* lines(stream) {
 }
 
 function picture(text, kind) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return new Blob([bytes], { type: `image/${kind}` });
+  return binary(text, `image/${kind}`);
+}
+
+function binary(text, type) {
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = letters.charCodeAt(at); // clips are long
+  return new Blob([bytes], { type });
 }
