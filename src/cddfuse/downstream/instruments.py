@@ -34,6 +34,12 @@ def require_known(task: Name, instrument: str) -> Kind:
     return known[instrument]
 
 
+def code(task: Name, instrument: str) -> str:
+    """The file of the package that an instrument is written in."""
+    own = require_known(task, instrument) == "own"
+    return f"downstream/{'networks/' if own else ''}{instrument}.py"
+
+
 def build(
     instrument: str, channels: int, classes: int, seed: int, backbone: Path | None = None
 ) -> nn.Module:
