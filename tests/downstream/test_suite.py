@@ -205,6 +205,12 @@ def test_a_row_that_fails_is_listed_and_the_others_are_done(
         ({"instrument": "yolo"}, ["early"], "three channels", "inputs"),
         ({"instrument": "yolo", "steps": None}, ["vi"], "number of steps", "steps"),
         ({"instrument": "yolo", "backbone": Path("x")}, ["vi"], "no backbone", "backbone"),
+        (
+            {"task": "segment", "instrument": "segformer", "backbone": Path("x")},
+            ["vi"],
+            "no backbone",
+            "backbone",
+        ),
         ({"backbone": Path("none.pth")}, ["vi"], "none.pth", None),
     ],
 )

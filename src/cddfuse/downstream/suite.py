@@ -249,7 +249,7 @@ def _require_sense(plan: Plan, kind: str, inputs: Sequence[Input]) -> None:
             "it out, or retrain.",
             setting=("inputs", "protocol"),
         )
-    if plan.backbone and kind != "own":
+    if plan.backbone and not instruments.takes_backbone(plan.instrument):
         raise InputError(f"{plan.instrument} takes no backbone: leave it out.", "backbone")
     if kind == "yolo" and plan.steps is None:
         raise InputError("yolo needs a number of steps, not a time.", "steps")
