@@ -55,8 +55,8 @@ def build(
         channels: of its images.
         classes: that it tells apart.
         seed: of the weights.
-        backbone: file of a pretrained ResNet, for networks that take one; None is the small one, from
-            scratch.
+        backbone: file of a pretrained ResNet, for networks that take one; None is the small one,
+            from scratch.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
