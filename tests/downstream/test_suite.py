@@ -12,6 +12,7 @@ from PIL import Image
 from warm_objects import write
 
 from cddfuse import write_image
+from cddfuse.benchmark.downstream import read_tables
 from cddfuse.datasets.labelled import LabelledSet, LabelRequest, open_labelled
 from cddfuse.downstream import instruments, learning, suite
 from cddfuse.downstream.inputs import Input, parse_inputs
@@ -146,6 +147,9 @@ def test_segmentation_runs_and_has_a_report(data: Path, tmp_path: Path) -> None:
     assert content["split"]["sha256"] == results.labelled.partition.digest
     text = (tmp_path / "tables.tex").read_text()
     assert text.count(r"\begin{tabular}{lrrrr}") == 1
+    (view,) = read_tables([tmp_path])
+    assert [row["label"] for row in view["rows"]] == ["vi", "ir", "early", "max"]
+    assert view["caption"].startswith("Segmentation on own: IoU, percent; deeplabv3plus")
 
 
 def test_results_of_any_tool_are_a_row(data: Path, tmp_path: Path) -> None:

@@ -306,20 +306,21 @@ def as_json(results: Results, about: Mapping[str, Any]) -> str:
             "sha256": labelled.partition.digest,
             **{part: len(getattr(labelled.partition, part)) for part in ("train", "val", "test")},
         },
-        "tables": [_json_table(table) for table in tables(results)],
+        "tables": [_json_table(results, table) for table in tables(results)],
         "inputs": {label: dict(row.facts) for label, row in results.prepared.items()},
         "seconds": results.seconds,
         "facts": results.facts,
-        "findings": [line for table in tables(results) for line in findings(table)],
         "notes": notes(results),
         "failures": [failure._asdict() for failure in results.failures],
     }
     return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
 
 
-def _json_table(table: Table) -> dict[str, Any]:
+def _json_table(results: Results, table: Table) -> dict[str, Any]:
     return {
         "measure": table.measure,
+        "caption": caption(results, table),
+        "findings": findings(table),
         "reference": table.reference,
         "rows": [
             {
