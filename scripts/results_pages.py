@@ -32,9 +32,10 @@ SHOWN = ("cddfuse", "cddfuse_small", "mean", "max")
 """Rows of the README's table, beside the published ones."""
 
 DOWNSTREAM = (
-    "Does a fused image help a detector or a segmenter? On [synthetic streets](downstream/index.md), "
-    "all networks beside both sources; on [34 pairs of MSRS](downstream/msrs.md), to show that real "
-    "files go through. Made by `scripts/downstream_results`."
+    "Does a fused image help a detector or a segmenter? On "
+    "[synthetic streets](downstream/index.md), all networks beside both sources; on "
+    "[34 pairs of MSRS](downstream/msrs.md), to show that real files go through. Made by "
+    "`scripts/downstream_results`."
 )
 
 Content = Mapping[str, Any]
