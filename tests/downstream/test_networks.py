@@ -14,6 +14,7 @@ from cddfuse.downstream.inputs import Arrays
 from cddfuse.downstream.learning import Training, steps_within, train
 from cddfuse.downstream.networks import NETWORKS, WHOLE, centernet
 from cddfuse.downstream.networks.backbone import ResNet, SmallBackbone, pretrained_backbone
+from cddfuse.downstream.networks.segformer import Attention
 from cddfuse.errors import InputError
 
 BOXES = [[Box(0, (8.0, 12.0, 24.0, 44.0)), Box(1, (41.0, 3.0, 61.0, 17.0))], []]
@@ -78,6 +79,16 @@ def test_a_transformer_learns_where_bright_pixels_are() -> None:
         optimizer.step()
         optimizer.zero_grad()
     assert (output.argmax(1) == wanted).float().mean() > 0.8
+
+
+def test_reduced_attention_sees_the_edges() -> None:
+    torch.manual_seed(0)
+    attention = Attention(8, 2, reduction=8)
+    tokens = torch.rand(1, 12 * 20, 8)
+    changed = tokens.clone()
+    changed[0, -1] += 1
+    before, after = attention(tokens, 12, 20), attention(changed, 12, 20)
+    assert (before[0, 0] - after[0, 0]).abs().max() > 1e-5
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
