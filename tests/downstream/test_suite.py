@@ -137,7 +137,8 @@ def test_segmentation_runs_and_has_a_report(data: Path, tmp_path: Path) -> None:
         "segment.png",
     ]
     with Image.open(tmp_path / "segment.png") as sheet:
-        assert sheet.width > 1000
+        assert 2 * 320 < sheet.width < 3 * 320  # two images, and below them
+        assert sheet.height > 5 * 240  # labels and four inputs
     content = json.loads((tmp_path / "downstream.json").read_text())
     (table,) = content["tables"]
     assert table["measure"] == "IoU"
