@@ -42,7 +42,10 @@ class Row:
     @property
     def flag(self) -> str:
         """What has to be said of the row; empty if it is above both sources, or is one."""
-        return FLAG if self.difference is not None and not self.difference.positive else ""
+        if self.difference is None:
+            return ""
+        known = self.difference.seeds.known and self.difference.images.known
+        return "" if known and self.difference.positive else FLAG
 
 
 @dataclass(frozen=True)
