@@ -75,14 +75,47 @@ def test_folder_keeps_its_range(tmp_path: Path, capsys: Say) -> None:
     assert np.asarray(Image.open(tmp_path / "out" / "9.png")).min() < 255
 
 
+@pytest.mark.parametrize(
+    "texts", [["second=29000:31000"], ["minmax"], ["first=full", "second=minmax"]]
+)
+def test_the_same_command_resumes(tmp_path: Path, capsys: Say, texts: list[str]) -> None:
+    """A range that has to be found is found once, and holds for pairs that come later."""
+    sources = folders(tmp_path, "1")
+    assert fuse(*sources, "-o", tmp_path / "out", "--range", *texts) == 0
+    stored = (tmp_path / "out" / "fuse.json").read_text()
+    folders(tmp_path, "1", "2")
+    for flags in (["--range", *texts], []):
+        assert fuse(*sources, "-o", tmp_path / "out", *flags) == 0
+        assert (tmp_path / "out" / "fuse.json").read_text() == stored
+    assert (tmp_path / "out" / "2.png").is_file()
+    capsys.readouterr()
+    assert fuse(*sources, "-o", tmp_path / "out", "--range", "second=percentile:2") == 2
+    assert "use the same, another folder, or overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("1:2", "white"), ("60000:61000", "black"), ("29350:60000", "")]
+)
+def test_a_range_that_misses_all_values_is_said(
+    tmp_path: Path, capsys: Say, text: str, said: str
+) -> None:
+    sources = folders(tmp_path, "1")
+    assert fuse(*sources, "-o", tmp_path / "out", "--range", f"second={text}") == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    makes = f", which makes images of 29300:31000 all {said}" if said else ""
+    assert first == f"value range: second={text}{makes}"
+
+
 def test_damaged_record_of_the_range(tmp_path: Path, capsys: Say) -> None:
     sources = folders(tmp_path, "1")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "fuse.json").write_text("{")
-    assert fuse(*sources, "-o", tmp_path / "out") == 2
-    assert (
-        "fuse.json is damaged: remove it, or give the range (--range)." in capsys.readouterr().err
-    )
+    for text, flags in {"{": [], '{"range": ["full"], "asked": 1}': ["--range", "full"]}.items():
+        (tmp_path / "out" / "fuse.json").write_text(text)
+        assert fuse(*sources, "-o", tmp_path / "out", *flags) == 2
+        assert (
+            "fuse.json is damaged: remove it, or give the range (--range)."
+            in capsys.readouterr().err
+        )
 
 
 def test_range_of_one_pair(tmp_path: Path) -> None:

@@ -153,7 +153,11 @@ def test_clips_on_the_command_line(tmp_path: Path, capsys: Say) -> None:
     expected = (255 * (celsius / 40).clip(0, 1)).round()
     assert np.abs(tifffile.imread(tmp_path / "o.tif") - expected).max() <= 1
     stored = json.loads((tmp_path / "o.tif.fuse.json").read_text())
-    assert stored == {"range": ["first=full", "second=0:40C"], "kelvin_per_count": 0.017}
+    assert stored == {
+        "range": ["first=full", "second=0:40C"],
+        "asked": ["second=0:40C"],
+        "kelvin_per_count": 0.017,
+    }
     mapping = ["--mapping", tmp_path / "o.tif.fuse.json"]
     assert fuse(*sources, "-o", tmp_path / "pages", *mapping) == 0
     assert [path.name for path in sorted((tmp_path / "pages").glob("*.png"))][2] == "0003.png"
@@ -165,6 +169,7 @@ def test_a_pair_from_one_file_is_aligned(tmp_path: Path, capsys: Say) -> None:
     path, transform = camera(tmp_path / "a.jpg"), tmp_path / "t.json"
     points = ("10,10,3,5", "50,10,23,5", "10,40,3,20")  # the photo's pixels, the thermal image's
     assert run(["align", str(path), "-o", str(transform), "--points", *points]) == 0
+    assert f"aligned both images of {path}: moved by" in capsys.readouterr().err
     assert fuse(path, "-o", tmp_path / "moved.png", "--transform", transform) == 0
     assert fuse(path, "-o", tmp_path / "plain.png") == 0
     moved, plain = levels(tmp_path / "moved.png"), levels(tmp_path / "plain.png")

@@ -144,7 +144,9 @@ def test_slices_as_images_resume(tmp_path: Path, pair: list[Path], capsys: Say) 
     kept = want.stat().st_mtime_ns
     (folder / "0002.png").unlink()
     assert mean(*pair, "-o", folder) == 0  # the range is that of the results
-    assert "kept 5 results" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "fused 1 slice in" in said
+    assert "kept 5 results" in said
     assert want.stat().st_mtime_ns == kept
     assert mean(*pair, "-o", folder, "--window", "first=1:2") == 2
 

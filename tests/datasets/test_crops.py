@@ -215,7 +215,17 @@ class Processes:
             return list(threads.map(work, range(self.count)))
 
 
-@pytest.mark.parametrize("sampling", ["grid", "random"])
+def test_whole_pairs_of_any_size_each_once_an_epoch() -> None:
+    pairs = [numbered(8, 11, "a"), numbered(13, 9, "b", 200)]
+    crops = Crops(pairs, size=3, batch=1, sampling="whole", multiple=4)
+    assert crops.steps_per_epoch == 2
+    for epoch in range(3):
+        batches = {batch.name[0]: batch for batch in map(crops.batch, (2 * epoch, 2 * epoch + 1))}
+        assert torch.equal(batches["a"].first[0], pairs[0].first[:, :8, :8])
+        assert torch.equal(batches["b"].second[0], pairs[1].second[:, :12, :8])
+
+
+@pytest.mark.parametrize("sampling", ["grid", "random", "whole"])
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_make_their_share_from_their_pairs_alone(sampling: Any, count: int) -> None:
     pairs = [street(number) for number in range(12)]
@@ -432,6 +442,19 @@ def test_images_smaller_than_a_crop_are_named() -> None:
         "smaller crops or leave them out."
     )
     assert Crops([street(0, 16)], size=16, batch=1).steps_per_epoch == 1
+    with pytest.raises(InputError, match="pairs are smaller than the crop of 32 pixels"):
+        Crops([street()], size=16, batch=1, sampling="whole", multiple=32)
+
+
+def test_whole_pairs_of_different_sizes_in_one_batch_is_a_sentence() -> None:
+    pairs = [street(0, 16), street(1, 24)]
+    with pytest.raises(InputError) as caught:
+        Crops(pairs, size=16, batch=2, sampling="whole")
+    assert str(caught.value) == (
+        "whole pairs of 2 sizes do not go into batches of 2: use a batch of 1, or crops."
+    )
+    same = Crops(pairs, size=16, batch=2, sampling="whole", multiple=16)
+    assert same.batch(0).first.shape == (2, 1, 16, 16)
 
 
 def test_fewer_crops_than_a_batch_is_a_sentence() -> None:

@@ -152,7 +152,7 @@ def test_sizes_are_those_of_the_pictures(root: Path) -> None:
 
 def test_crops_are_cut_from_what_is_in_memory(root: Path) -> None:
     pairs = folder(root)
-    crop, whole = pairs.cutter(0)((2, 5), 4), pairs[0]
+    crop, whole = pairs.cutter(0)((2, 5), (4, 4)), pairs[0]
     assert torch.equal(crop.first, whole.first[:, 2:6, 5:9])
     assert torch.equal(crop.second, whole.second[:, 2:6, 5:9])
     assert crop.name == "1"

@@ -204,6 +204,22 @@ def test_frames_that_are_damaged_are_counted(tmp_path: Path) -> None:
     assert "of its frames are damaged" in said
 
 
+def test_frames_that_all_come_at_one_time_are_taken_in_turn(tmp_path: Path) -> None:
+    """What a program writes that forgets the times."""
+    images = [flat(9 * n) for n in range(8)]
+    vi, ir = (
+        write_clip(tmp_path / f"{side}.mp4", images, codec="libx264", form="yuv420p", times=[0] * 8)
+        for side in ("vi", "ir")
+    )
+    *entries, _, _ = open_source(vi, ir, Reading())
+    seen = [(level(x.pair.first), level(x.pair.second)) for x in (e.read() for e in entries)]
+    assert len(set(seen)) == 8
+    assert all(first == second for first, second in seen)
+    said = failures(vi, ir)
+    assert len(said) == 2
+    assert "7 of its frames come at the time of another" in said[0]
+
+
 def test_frames_without_partner_are_left_out_and_counted(tmp_path: Path) -> None:
     vi = write_clip(tmp_path / "vi.mp4", [flat(n) for n in range(50)])
     ir = write_clip(tmp_path / "ir.mp4", [flat(n) for n in range(25)])

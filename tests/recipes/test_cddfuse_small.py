@@ -12,7 +12,7 @@ from training import random_pairs
 from cddfuse.datasets.crops import Crops
 from cddfuse.errors import InputError
 from cddfuse.models import create_model
-from cddfuse.models.cddfuse_small import CDDFuseSmall
+from cddfuse.models.cddfuse_small import CDDFuseSmall, Scene
 from cddfuse.models.classical import Max
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import RECIPES
@@ -130,3 +130,15 @@ def test_the_student_comes_to_resemble_its_teacher(
 def test_a_teacher_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match="there is no network nobody: known are cddfuse, "):
         CDDFuseSmallRecipe(teacher="nobody")
+
+
+def test_a_scene_is_seen_by_means_and_covariances_over_the_image() -> None:
+    features = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(1))
+    scene = Scene(3, 9).requires_grad_(False)
+    scene.squeeze.weight.copy_(torch.eye(9))
+    scene.squeeze.bias.fill_(1)  # all of it positive, so nothing is cut off
+    for each, seen in zip(features, scene(features) - 1, strict=True):
+        pixels = each.flatten(1)
+        covariance = torch.cov(pixels, correction=0)
+        upper = covariance[tuple(torch.triu_indices(3, 3))]
+        torch.testing.assert_close(seen, torch.cat([pixels.mean(1), upper]))

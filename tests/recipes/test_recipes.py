@@ -390,7 +390,7 @@ def test_of_three_lengths_the_one_that_is_set_counts() -> None:
         ({"flips": "maybe"}, "flips is 'maybe': Input should be a valid boolean"),
         ({"epochs": 3}, "epochs is 3: Input should be a valid tuple."),
         ({"epochs": [1, "x"]}, "epochs.1 is 'x': Input should be a valid number"),
-        ({"sampling": "both"}, "sampling is 'both': Input should be 'grid' or 'random'."),
+        ({"sampling": "both"}, "sampling is 'both': Input should be 'grid', 'random' or 'whole'."),
         ({"residual": "mean"}, "residual is 'mean': Input should be 'first', 'sum' or"),
         ({"batch": 0}, "batch is 0: it must be at least 1."),
         ({"crop": 15}, "crop is 15: it must be at least 16."),

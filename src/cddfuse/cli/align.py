@@ -94,8 +94,9 @@ def align(
     write_transform(output, transform, overwrite=overwrite)
     share = 1.0 if drawn.covered is None else float((drawn.covered > 0).float().mean())
     sure = "" if transform.confidence is None else f", confidence {transform.confidence:.2f}"
+    both = f"both images of {first}" if second == first else f"{second} with {first}"
     console.print(
-        f"aligned {second} with {first}: moved by {transform.shift:.1f} px, covers {share:.0%}"
+        f"aligned {both}: moved by {transform.shift:.1f} px, covers {share:.0%}"
         f"{sure}: {output}{f', {check}' if check else ''}"
     )
     if json:

@@ -127,6 +127,7 @@ def fuse(
     network = network.preferring("mif") if medical else network
     model = network.load() if scale.engine == "local" else None
     clip = bool({source.kind, sink.kind} & {"clip", "live", "pages"})
+    noun = "slice" if medical else "frame" if clip else "pair"
     options = Options(
         grey,
         stretch,
@@ -143,7 +144,7 @@ def fuse(
         return _fuse_one(model, source, sink, options, console, json, hint)
     whole = sink.path("") == sink.path("0")  # one file for all
     if source.ranges and not (medical and whole):
-        record.store(output, source.ranges, whole=whole)
+        record.store(output, source.ranges, asked=range, whole=whole)
     if model:
         scale.note(model, source, writing, options)
     with progress(console) as bar:
@@ -151,7 +152,7 @@ def fuse(
 
         def after(name: str) -> None:
             speed = bar.tasks[0].speed
-            rate = f"{speed:.2f} {'frames' if clip else 'pairs'}/s" if speed else ""
+            rate = f"{speed:.2f} {noun}s/s" if speed else ""
             bar.update(shown, advance=1, description=name, rate=rate)
             if model:
                 hint.after_pair()
@@ -172,7 +173,7 @@ def fuse(
             advice = "; numbered frames in a folder can be resumed" if whole else ""
             console.print(f"stopped: {left}; the same command {again}{advice}")
             return 130
-    _report(summary, source, output, console, "frame" if clip else "pair")
+    _report(summary, source, output, console, noun)
     if json:
         print(_as_json(summary, source, sink))
     return 1 if summary.failed or source.skipped else 0
@@ -216,10 +217,10 @@ def _report(
     summary: Summary, source: Source[Loaded], output: Path, console: Console, noun: str
 ) -> None:
     done = len(summary.done)
-    pairs = f"1 {noun}" if done == 1 else f"{done} {noun}s"
+    parts = f"1 {noun}" if done == 1 else f"{done} {noun}s"
     each = f", {summary.seconds / done:.1f} s each" if done else ""
     memory = f"peak memory {peak_memory() / 1e9:.1f} GB"
-    console.print(f"fused {pairs} in {summary.seconds:.0f} s{each}, {memory}: {output}")
+    console.print(f"fused {parts} in {summary.seconds:.0f} s{each}, {memory}: {output}")
     if summary.kept:
         console.print(f"kept {len(summary.kept)} results that exist (--overwrite replaces them)")
     if note := warning(summary, many=True):
@@ -228,7 +229,8 @@ def _report(
     for skipped in source.skipped:
         problems.print(left_out(skipped))
     for name, reason in summary.failed.items():
-        problems.print(f"failed: {name}: {sentence(reason)}")
+        said = sentence(reason).removeprefix(f"{name}: ")  # damaged clips are named in both
+        problems.print(f"failed: {name}: {said}")
 
 
 def _as_json(summary: Summary, source: Source[Loaded], sink: Sink) -> str:

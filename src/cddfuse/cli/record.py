@@ -5,6 +5,8 @@ A folder holds it as `fuse.json`, a clip that is one file has it beside it, as `
 
 import json
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +40,8 @@ def ranges_for(output: Path, asked: Asked, *, overwrite: bool) -> Ranges:
         return _given(asked)
     if asked.nothing:
         return stored
-    given = _given(asked) if asked.mapping else _given(asked, stored)
+    before = _asked_before(output / NAME)
+    given = _given(asked) if asked.mapping else _given(asked, stored, before)
     if given != stored:
         raise InputError(
             f"the results in {output} have the value range {' '.join(stored.texts)}"
@@ -48,41 +51,56 @@ def ranges_for(output: Path, asked: Asked, *, overwrite: bool) -> Ranges:
     return given
 
 
-def store(output: Path, ranges: Ranges, *, whole: bool = False) -> None:
+def store(output: Path, ranges: Ranges, *, asked: Sequence[str] = (), whole: bool = False) -> None:
     """Write the ranges of a run, if its images are not used as they are.
 
     Args:
         output: the folder of the results, or the file that they are parts of.
         ranges: of all its images.
+        asked: the texts that they were found by, such as `minmax`.
         whole: whether it is a file.
     """
     if not any(rule.given for rule in ranges):
         return
+    path = output.with_name(f"{output.name}.{NAME}") if whole else output / NAME
+    with suppress(InputError):
+        if _stored(path) == ranges:
+            return
     content: dict[str, Any] = {"range": ranges.texts}
+    if asked:
+        content["asked"] = list(asked)
     if ranges.second.kelvin_per_count is not None:
         content["kelvin_per_count"] = ranges.second.kelvin_per_count
     if ranges.second.agc != Agc():
         content["agc"] = ranges.second.agc.kind
         content["curves"] = [rule.agc.curve for rule in ranges]
-    path = output.with_name(f"{output.name}.{NAME}") if whole else output / NAME
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def _given(asked: Asked, stored: Ranges | None = None) -> Ranges:
-    """What was asked for, the rest as it is stored."""
+def _given(asked: Asked, stored: Ranges | None = None, before: Ranges | None = None) -> Ranges:
+    """What was asked for; the rest, and what was asked for before, as it is stored."""
     if asked.mapping:
         return _like(asked)
     texts: Any = asked.texts
     kind, kelvin = asked.agc or "none", asked.kelvin_per_count
     if stored:
-        texts = texts or stored.texts
+        texts = list(_texts(asked.texts, stored, before or Ranges()))
         kind = asked.agc or stored.second.agc.kind
         kelvin = asked.kelvin_per_count or stored.second.kelvin_per_count
     ranges = Ranges.parse(texts, agc=kind, kelvin_per_count=kelvin)
     if stored and kind == stored.second.agc.kind:
         ranges = _with_curves(ranges, kind, [rule.agc.curve for rule in stored])
     return ranges
+
+
+def _texts(texts: Sequence[str], stored: Ranges, before: Ranges) -> Iterator[str]:
+    """The texts for both sides: a side that nothing is said of, or the same again, as stored."""
+    sides = {text.rpartition("=")[0].strip() for text in texts}
+    rules = zip(Ranges._fields, Ranges.parse(texts), stored, before, strict=True)
+    for side, rule, known, earlier in rules:
+        unsaid = sides.isdisjoint(("", side))
+        yield f"{side}={known if unsaid or rule == earlier else rule}"
 
 
 def _like(asked: Asked) -> Ranges:
@@ -114,6 +132,18 @@ def _others(ranges: Ranges) -> str:
     return contrast + (f" of {kelvin:g} kelvin a count" if kelvin else "")
 
 
+def _asked_before(path: Path) -> Ranges:
+    """The rules of a folder as they were asked for, before they were resolved."""
+    try:
+        return Ranges.parse(json.loads(path.read_text(encoding="utf-8")).get("asked", ()))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is damaged: remove it, or give the range.", "range")
+
+
 def _stored(path: Path) -> Ranges | None:
     if not os.path.isfile(path):
         return None
@@ -126,4 +156,4 @@ def _stored(path: Path) -> Ranges | None:
         ranges = Ranges.parse(content["range"], agc=kind, kelvin_per_count=kelvin)
         return _with_curves(ranges, kind, content.get("curves", [(), ()]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: remove it, or give the range.", "range") from error
+        raise _damaged(path) from error

@@ -143,14 +143,14 @@ class PairFolder(Sequence[ImagePair]):
             self._sizes[index] = (height, width)
         return self._sizes[index]
 
-    def cutter(self, index: int) -> Callable[[tuple[int, int], int], ImagePair]:
-        """Decode a pair; what is given cuts a square crop (corner, size) out of it."""
+    def cutter(self, index: int) -> Callable[[tuple[int, int], tuple[int, int]], ImagePair]:
+        """Decode a pair; what is given cuts a crop (corner, height and width) out of it."""
         paths = self.paths[index]
         levels = self._reader.levels(paths)
 
-        def cut(corner: tuple[int, int], size: int) -> ImagePair:
-            top, left = corner
-            return _pair(paths, levels[:, top : top + size, left : left + size])
+        def cut(corner: tuple[int, int], size: tuple[int, int]) -> ImagePair:
+            (top, left), (height, width) = corner, size
+            return _pair(paths, levels[:, top : top + height, left : left + width])
 
         return cut
 

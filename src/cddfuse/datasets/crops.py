@@ -22,8 +22,10 @@ from cddfuse.pair import ImagePair
 
 Size = tuple[int, int]
 Corner = tuple[int, int]
-Cut = Callable[[Corner, int], ImagePair]
-"""Cuts a square crop of that size out of a pair."""
+Cut = Callable[[Corner, Size], ImagePair]
+"""Cuts a crop of that height and width out of a pair."""
+Sampling = Literal["grid", "random", "whole"]
+"""Where crops lie."""
 
 _TRIES = 20  # redraws of a random crop without contrast before it is taken anyway
 _VEIL = 2 + 4 * 4  # numbers that make a veil: level, opacity, and where it is thick
@@ -77,20 +79,23 @@ class OnDisk(Protocol):
 
 
 class Crops:
-    """Square crops of grey pairs, on a grid or at random places.
+    """Square crops of grey pairs, on a grid or at random places; or whole pairs.
 
     Args:
         pairs: images (1, H, W) of any sizes that hold at least one crop.
         size: side of a crop.
         batch: crops per batch. What is left over at the end of an epoch waits for another one.
         sampling: "grid" takes every crop at multiples of `stride` once an epoch, in a new order;
-            "random" takes one crop of every pair an epoch, anywhere.
+            "random" takes one crop of every pair an epoch, anywhere; "whole" takes every pair once
+            an epoch, as large as it is.
         min_contrast: least (p90 - p10) / p90 of a crop, in both images.
         flips: mirror at random in both directions.
         jitter: largest share by which contrast and brightness of an image change at random.
         darken: largest share by which an image is darkened at random; black stays black.
         haze: share of the crops whose first image is veiled, as by smoke.
         cycle: epochs after which batches recur exactly; 0 is never.
+        multiple: of what the sides of a whole pair have to be multiples; the pixels beyond, at the
+            right and at the bottom, are left out.
         seed: of all that is random.
         kept: which crops of the grid have the contrast (see `with_contrast`), where that is known
             already; otherwise all pairs are looked through.
@@ -102,7 +107,7 @@ class Crops:
         *,
         size: int,
         batch: int,
-        sampling: Literal["grid", "random"] = "random",
+        sampling: Sampling = "random",
         stride: int = 200,
         min_contrast: float = 0.0,
         flips: bool = False,
@@ -110,6 +115,7 @@ class Crops:
         darken: float = 0.0,
         haze: float = 0.0,
         cycle: int = 0,
+        multiple: int = 1,
         seed: int = 0,
         kept: NDArray[np.bool_] | None = None,
     ) -> None:
@@ -117,7 +123,8 @@ class Crops:
         self._size = size
         self._batch = batch
         self._stride = stride
-        self._random = sampling == "random"
+        self._sampling = sampling
+        self._multiple = multiple
         self._min_contrast = min_contrast
         self._flips = flips
         self._jitter = jitter
@@ -128,13 +135,14 @@ class Crops:
         self._epoch: tuple[int, NDArray[np.int64]] | None = None
         self._sizes = [_size(pairs, index) for index in range(len(pairs))]
         self._refuse_small_pairs()
+        self._refuse_batches_of_sizes()
         self._ends, self._places = self._grid(kept)
         if len(self) < batch:
             raise InputError(self._too_few(), setting="batch")
 
     def __len__(self) -> int:
         """Crops in one pass over the data."""
-        if self._random:
+        if self._sampling != "grid":
             return len(self._pairs)
         return int(self._ends[-1]) if self._places is None else len(self._places)
 
@@ -144,7 +152,10 @@ class Crops:
         return len(self) // self._batch
 
     def batch(self, step: int, share: Share = WHOLE) -> ImagePair:
-        """A process' share of the batch of a step: images (B / count, 1, size, size)."""
+        """A process' share of the batch of a step: images (B / count, 1, size, size).
+
+        Whole pairs have their own height and width instead.
+        """
         step = self._recurring(step)
         chosen = self._chosen(step)
         mine = range(share.rank, len(chosen), share.count)
@@ -154,10 +165,20 @@ class Crops:
             ahead = self._chosen(self._recurring(step + 1))
             self._pairs.request([ahead[position].pair for position in mine])
         crops = [
-            self._changed(cut(drawn[position].corner, self._size), drawn[position])
+            self._changed(self._crop(chosen[position], cut, drawn[position]), drawn[position])
             for position, cut in zip(mine, cuts, strict=True)
         ]
         return default_collate(crops)
+
+    def _crop(self, place: "_Place", cut: Cut, draw: "_Draw") -> ImagePair:
+        return cut(draw.corner, self._extent(place.pair))
+
+    def _extent(self, index: int) -> Size:
+        """Height and width of what is cut out of a pair."""
+        if self._sampling != "whole":
+            return self._size, self._size
+        height, width = (side - side % self._multiple for side in self._sizes[index])
+        return height, width
 
     def _recurring(self, step: int) -> int:
         """The step whose batch is that of a step."""
@@ -186,8 +207,8 @@ class Crops:
         return [self._place(int(number)) for number in numbers]
 
     def _place(self, number: int) -> "_Place":
-        if self._random:
-            return _Place(number, None)
+        if self._sampling != "grid":
+            return _Place(number, None if self._sampling == "random" else (0, 0))
         number = number if self._places is None else int(self._places[number])
         index = int(np.searchsorted(self._ends, number, side="right"))
         number -= int(self._ends[index - 1]) if index else 0
@@ -249,7 +270,7 @@ class Crops:
         corner = (0, 0)
         for number in range(1, (tries if cut is None else _TRIES) + 1):
             corner = (int(random.integers(height)), int(random.integers(width)))
-            if cut and with_contrast(cut(corner, self._size), self._min_contrast):
+            if cut and with_contrast(cut(corner, self._extent(index)), self._min_contrast):
                 return corner, number
         return corner, tries if cut is None else _TRIES
 
@@ -267,7 +288,7 @@ class Crops:
         self, kept: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
         """Crops up to the end of each pair, and the numbers of those that count if not all do."""
-        if self._random:
+        if self._sampling != "grid":
             return np.zeros(0, np.int64), None
         counts = [grid_count(size, self._size, self._stride) for size in self._sizes]
         ends = np.cumsum(counts, dtype=np.int64)
@@ -282,19 +303,31 @@ class Crops:
         return ends, np.flatnonzero(kept)
 
     def _refuse_small_pairs(self) -> None:
-        small = [index for index, size in enumerate(self._sizes) if min(size) < self._size]
+        least = self._multiple if self._sampling == "whole" else self._size
+        small = [index for index, size in enumerate(self._sizes) if min(size) < least]
         if small:
             raise InputError(
                 f"{len(small)} of {len(self._sizes)} pairs are smaller than the crop of "
-                f"{self._size} pixels ({self._pairs[small[0]].name} for one): train with smaller "
+                f"{least} pixels ({self._pairs[small[0]].name} for one): train with smaller "
                 "crops or leave them out.",
                 setting="crop",
             )
 
+    def _refuse_batches_of_sizes(self) -> None:
+        extents = {self._extent(index) for index in range(len(self._sizes))}
+        if self._batch > 1 and len(extents) > 1:
+            raise InputError(
+                f"whole pairs of {len(extents)} sizes do not go into batches of {self._batch}: use "
+                "a batch of 1, or crops.",
+                setting="batch",
+            )
+
     def _too_few(self) -> str:
-        cures = "a smaller batch" if self._random else "a smaller batch, stride or min_contrast"
+        grid = self._sampling == "grid"
+        cures = "a smaller batch, stride or min_contrast" if grid else "a smaller batch"
+        kind = "pairs" if self._sampling == "whole" else f"crops of {self._size} pixels"
         return (
-            f"the data give {len(self)} crops of {self._size} pixels, fewer than a batch of "
+            f"the data give {len(self)} {kind}, fewer than a batch of "
             f"{self._batch}: add pairs, or use {cures}."
         )
 
@@ -329,7 +362,7 @@ def grid_contrast(
 ) -> NDArray[np.bool_]:
     """Whether each crop of a pair on the grid has contrast, row by row."""
     rows, columns = (range(0, side - size + 1, stride) for side in pair.first.shape[-2:])
-    crops = (_cut(pair, (top, left), size) for top in rows for left in columns)
+    crops = (_cut(pair, (top, left), (size, size)) for top in rows for left in columns)
     return np.array([with_contrast(crop, min_contrast) for crop in crops], dtype=bool)
 
 
@@ -356,9 +389,9 @@ def _size(pairs: Sequence[ImagePair], index: int) -> Size:
     return height, width
 
 
-def _cut(pair: ImagePair, corner: Corner, size: int) -> ImagePair:
-    top, left = corner
-    window = (..., slice(top, top + size), slice(left, left + size))
+def _cut(pair: ImagePair, corner: Corner, size: Size) -> ImagePair:
+    (top, left), (height, width) = corner, size
+    window = (..., slice(top, top + height), slice(left, left + width))
     return ImagePair(pair.first[window], pair.second[window], pair.name)
 
 

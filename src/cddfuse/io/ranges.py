@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -234,7 +235,7 @@ def resolve_images(
             files = f"1 {noun}" if count == 1 else f"{count} {noun}s"
             source = f" from {files}" if count else ""
             control = f" with {resolved.agc.kind}" if resolved.agc.kind != "none" else ""
-            notes.append(f"{side}={resolved}{control}{source}")
+            notes.append(f"{side}={resolved}{control}{source}{_missed(rule, images)}")
     sentence = f"value range: {', '.join(notes)}" if notes else ""
     return Resolved(Ranges(*rules), sentence)
 
@@ -261,6 +262,24 @@ def _resolve_side(rule: Rule, images: Sequence[Readable], side: str) -> tuple[Ru
     for image in _decoded(rule, chosen):
         statistics.add(image)
     return statistics.rule(rule), statistics.count
+
+
+def _missed(rule: Rule, images: Sequence[Readable]) -> str:
+    """What a range that was given makes of the image in the middle, if it misses all of it."""
+    if rule.kind != "range" or not images:
+        return ""
+    for image in _decoded(rule, [images[len(images) // 2]]):
+        values = image.pixels[_is_data(image)]
+        with suppress(InputError):  # which shows when the image is fused
+            range = rule.of(image)
+            if range is None or not values.size:
+                continue
+            ends = range.scaled(np.array([values.min(), values.max()]))
+            if ends[0] == ends[1] and ends[0] in (0, 1):
+                held = _widened(float(values.min()), float(values.max()))
+                tone = "white" if ends[0] else "black"
+                return f", which makes images of {held}{image.unit} all {tone}"
+    return ""
 
 
 def _resolve_gain(rule: Rule, images: Sequence[Readable]) -> Rule:

@@ -3,7 +3,8 @@
 A student of this package, not of a paper: plain 3x3 convolutions at half resolution decide for
 every pixel how much of each source to take, and what to add. What CDDFuse gets from attention over
 the whole image, the student gets from *tokens*: mean and standard deviation of its features over
-the whole image decide how each block's channels are scaled and shifted. It is trained by
+the whole image, and the covariances that describe the scene, decide how each block's channels are
+scaled and shifted. It is trained by
 distillation (`recipes/cddfuse_small.py`), from any network of the zoo.
 """
 
@@ -17,23 +18,47 @@ from cddfuse.models.base import Card, FusionModel
 _UNSHUFFLE = 2  # features are at half resolution
 
 
-class Token(nn.Module):
-    """Scale and shift of features, by their statistics over the whole image."""
+class Scene(nn.Module):
+    """What a pair looks like as a whole: means and covariances of features over the image.
 
-    def __init__(self, channels: int) -> None:
+    Attention over channels, as in CDDFuse, is a function of such covariances.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(2 * channels, channels)
+        rows, columns = torch.triu_indices(channels, channels)
+        self.register_buffer("_upper", rows * channels + columns, persistent=False)
+        self._upper: Tensor
+        self.squeeze = nn.Linear(channels + len(self._upper), width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, width) for features (B, C, H, W)."""
+        columns = features.flatten(2)
+        mean = columns.mean(2)
+        square = columns @ columns.transpose(1, 2) / columns.shape[2]
+        covariance = (square - mean[:, :, None] * mean[:, None]).flatten(1)
+        seen = torch.cat([mean, covariance[:, self._upper]], 1)
+        return F.relu(self.squeeze(steady(seen)))
+
+
+class Token(nn.Module):
+    """Scale and shift of features, by their statistics over the whole image and by its scene."""
+
+    def __init__(self, channels: int, scene: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(2 * channels + scene, channels)
         self.excite = nn.Linear(channels, 2 * channels)
         nn.init.normal_(self.excite.weight, std=1e-3)  # at first, features stay as they are
         nn.init.zeros_(self.excite.bias)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift, (B, C, 1, 1) each, for features (B, C, H, W)."""
+    def forward(self, features: Tensor, scene: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift, (B, C, 1, 1) each, for features (B, C, H, W) and a scene (B, S)."""
         mean = features.mean((2, 3))
         pixels = features.shape[2] * features.shape[3]
         square = torch.linalg.vector_norm(features, dim=(2, 3)).square() / pixels  # no copy of it
         deviation = (square - mean.square()).clamp_min(1e-8).sqrt()
-        token = F.relu(self.squeeze(steady(torch.cat([mean, deviation], 1))))
+        seen = torch.cat([steady(torch.cat([mean, deviation], 1)), scene], 1)
+        token = F.relu(self.squeeze(seen))
         scale, shift = self.excite(token)[:, :, None, None].chunk(2, 1)
         return 1 + scale, shift
 
@@ -41,22 +66,22 @@ class Token(nn.Module):
 class Block(nn.Module):
     """A residual 3x3 convolution whose result is scaled and shifted by a token."""
 
-    def __init__(self, channels: int, dilation: int = 1) -> None:
+    def __init__(self, channels: int, scene: int, dilation: int = 1) -> None:
         super().__init__()
         self.mix = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
-        self.token = Token(channels)
+        self.token = Token(channels, scene)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, scene: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
         change = F.relu(self.mix(features), inplace=True)
-        scale, shift = self.token(change)
+        scale, shift = self.token(change, scene)
         return torch.addcmul(features, change, scale) + shift
 
 
 class Context(nn.Module):
     """What surrounds a pixel, over some hundred pixels, at an eighth of the resolution."""
 
-    def __init__(self, channels: int, width: int, depth: int) -> None:
+    def __init__(self, channels: int, width: int, depth: int, scene: int) -> None:
         super().__init__()
         self.reduce = nn.Sequential(
             nn.Conv2d(channels, width, 3, stride=2, padding=1),
@@ -64,13 +89,18 @@ class Context(nn.Module):
             nn.Conv2d(width, width, 3, stride=2, padding=1),
             nn.ReLU(inplace=True),
         )
-        self.blocks = nn.Sequential(*(Block(width, 2**number) for number in range(depth)))
+        self.scene = Scene(width, scene)
+        self.blocks = nn.ModuleList(Block(width, scene, 2**number) for number in range(depth))
         self.project = nn.Conv2d(width, channels, 1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same; H and W are multiples of 4."""
-        found = self.project(self.blocks(self.reduce(features)))
-        return F.interpolate(found, scale_factor=4, mode="bilinear", align_corners=False)
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) to the same, and the scene (B, S); H and W are multiples of 4."""
+        found = self.reduce(features)
+        scene = self.scene(found)
+        for block in self.blocks:
+            found = block(found, scene)
+        found = self.project(found)
+        return F.interpolate(found, scale_factor=4, mode="bilinear", align_corners=False), scene
 
 
 class CDDFuseSmall(FusionModel):
@@ -81,26 +111,32 @@ class CDDFuseSmall(FusionModel):
         depth: residual blocks there.
         context_width: channels at an eighth of the resolution.
         context_depth: residual blocks there, the dilation doubling from one to the next.
+        scene: numbers that describe the whole pair to each token.
     """
 
     card = Card(
         name="cddfuse_small",
         paper="",
         tasks=("ivf", "mif"),
-        parameters=47_736,
+        parameters=58_800,
         multiple_of=8,
         smallest=8,
         bytes_per_pixel=104,
     )
 
     def __init__(
-        self, width: int = 16, depth: int = 4, context_width: int = 24, context_depth: int = 3
+        self,
+        width: int = 16,
+        depth: int = 4,
+        context_width: int = 24,
+        context_depth: int = 3,
+        scene: int = 24,
     ) -> None:
         super().__init__()
         pixels = _UNSHUFFLE**2
         self.lift = nn.Conv2d(2 * pixels, width, 3, padding=1)
-        self.context = Context(width, context_width, context_depth)
-        self.blocks = nn.Sequential(*(Block(width) for _ in range(depth)))
+        self.context = Context(width, context_width, context_depth, scene)
+        self.blocks = nn.ModuleList(Block(width, scene) for _ in range(depth))
         self.project = nn.Conv2d(width, 2 * pixels, 3, padding=1)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
@@ -109,7 +145,10 @@ class CDDFuseSmall(FusionModel):
         # With channels last, a CPU takes half the time for what is not a convolution.
         sources = sources.contiguous(memory_format=torch.channels_last)
         features = F.relu(self.lift(sources), inplace=True)
-        features = self.blocks(features + self.context(features))
+        context, scene = self.context(features)
+        features = features + context
+        for block in self.blocks:
+            features = block(features, scene)
         share, detail = F.pixel_shuffle(self.project(features), _UNSHUFFLE).chunk(2, 1)
         fused = torch.addcmul(first + detail, torch.sigmoid(share), second - first)
         return fused if self.training else fused.clamp(0, 1)  # beyond, nothing would be learned

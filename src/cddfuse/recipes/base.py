@@ -100,10 +100,10 @@ class Recipe:
     network: ClassVar[type[FusionModel]]
 
     crop: int = setting(128, "Data", least=16)
-    """Side of the square training crops, in pixels."""
+    """Side of the square training crops, in pixels; without effect on whole images."""
 
-    sampling: Literal["grid", "random"] = setting("grid", "Data")
-    """Crops on a fixed grid, or one random crop of every image in every epoch."""
+    sampling: Literal["grid", "random", "whole"] = setting("grid", "Data")
+    """In every epoch all crops of a fixed grid, one random crop of every image, or whole images."""
 
     stride: int = setting(200, "Data", least=1)
     """Distance of the crops on the grid, in pixels."""

@@ -67,6 +67,9 @@ class CDDFuseSmallRecipe(Recipe):
     context_depth: int = setting(3, "Network", least=1)
     """Residual blocks at an eighth of the resolution."""
 
+    scene: int = setting(24, "Network", least=1)
+    """Numbers that describe the whole pair to each token."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.teacher not in MODELS:
@@ -120,16 +123,15 @@ def differences(fused: Tensor, wanted: Tensor) -> Tensor:
 
 
 _RELEASED = CDDFuseSmallRecipe(
-    crop=256,
-    sampling="random",
-    cycle=6,
+    sampling="whole",
+    cycle=2,
     flips=True,
     min_contrast=0,
-    jitter=0.2,
-    darken=0.4,
-    batch=2,
+    jitter=0.25,
+    darken=0.3,
+    batch=1,
     epochs=(1,),
-    steps=16_000,
+    steps=9_200,
     learning_rate=3e-3,
     warmup=100,
     schedule="cosine",
@@ -139,6 +141,15 @@ _RELEASED = CDDFuseSmallRecipe(
 )
 PRESETS = {
     "released": _RELEASED,
-    "released-mif": replace(_RELEASED, teacher_task="mif", target_source="first"),
-    "quick": replace(_RELEASED, crop=128, batch=4, cycle=2, steps=0, minutes=10),
+    "released-mif": replace(
+        _RELEASED,
+        teacher_task="mif",
+        target_source="first",
+        cycle=1,
+        jitter=0.2,
+        darken=0.4,
+        batch=2,
+        steps=5_000,
+    ),
+    "quick": replace(_RELEASED, sampling="random", crop=128, batch=4, steps=0, minutes=10),
 }

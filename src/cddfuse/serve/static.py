@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 from cddfuse.errors import InputError, exists_already
 from cddfuse.export import export
 from cddfuse.io.files import replacing_folder
-from cddfuse.models.base import FusionModel
+from cddfuse.models import MODELS
 from cddfuse.models.load import load_network
 from cddfuse.models.weights import cache_folder
 from cddfuse.serve import assets
@@ -79,7 +80,7 @@ def write_page(
 
     Args:
         folder: appears whole or not at all.
-        weights: of `cddfuse_small`; by default those of the package.
+        weights: of `cddfuse_small`; by default all of the package, and the page asks which.
         runtime: folder with the files of onnxruntime-web (its `dist`); by default they are fetched
             by npm, once, and kept in the user's cache.
         overwrite: replace the folder if it exists.
@@ -88,14 +89,19 @@ def write_page(
         raise exists_already(folder)
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose a folder for the page.", "static")
-    model = load_network(NETWORK, None, weights, device="cpu")
+    names = [weights] if weights else list(MODELS[NETWORK].card.weights)
+    networks = {
+        Offer(NETWORK, name): load_network(NETWORK, None, name, device="cpu") for name in names
+    }
     parts = runtime_files(runtime)
     with replacing_folder(folder) as place:
         _write_assets(place)
-        export(model, place / "network.onnx")
-        (place / "network.json").write_text(
-            json.dumps(_facts(model, weights), indent=2), encoding="utf-8"
-        )
+        facts = []
+        for number, (offer, model) in enumerate(networks.items()):
+            file = f"network{number}.onnx"
+            export(model, place / file)
+            facts.append({**offer.facts(), "features": False, "file": file})
+        (place / "network.json").write_text(json.dumps(_facts(facts), indent=2), encoding="utf-8")
         (place / "runtime").mkdir()
         for part in parts:
             shutil.copyfile(part, place / "runtime" / part.name)
@@ -115,15 +121,14 @@ def _write_assets(place: Path) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-def _facts(model: FusionModel, weights: str | None) -> dict[str, object]:
-    """What the page has to know of the network."""
-    shipped = next(iter(model.card.weights), None)
-    facts = Offer(NETWORK, weights or shipped).facts()
+def _facts(networks: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """What the page has to know of the networks."""
+    card = MODELS[NETWORK].card
     return {
-        "networks": [{**facts, "features": False}],
+        "networks": networks,
         "max_pixels": _MOST_PIXELS,
-        "multiple_of": model.card.multiple_of,
-        "smallest": model.card.smallest,
+        "multiple_of": card.multiple_of,
+        "smallest": card.smallest,
     }
 
 

@@ -58,6 +58,7 @@ def batches(
         darken=recipe.darken,
         haze=recipe.haze,
         cycle=recipe.cycle,
+        multiple=recipe.network.card.multiple_of,
         seed=recipe.seed,
         kept=kept,
     )

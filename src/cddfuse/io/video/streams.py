@@ -116,7 +116,8 @@ class FileStream:
         end = Fraction(0)
         with _opened(self.path) as (container, stream):
             stream.thread_type = "AUTO"
-            zero, damaged = stream.start_time, 0
+            zero, damaged, untimed = stream.start_time, 0, 0
+            last: Fraction | None = None
             packets = container.demux(stream)
             while True:
                 try:
@@ -138,9 +139,16 @@ class FileStream:
                         zero = pts
                     time = end if pts is None or zero is None else (pts - zero) * _unit(frame)
                     long = frame.duration * _unit(frame) if frame.duration else 1 / self.facts.rate
-                    end = max(end, time + long)
+                    if last is not None and time <= last:
+                        time, untimed = last + 1 / self.facts.rate, untimed + 1
+                    last, end = time, max(end, time + long)
                     yield Picture(time, partial(pixels.decoded, frame))
             expected = _expected(container, stream)
+        if untimed:  # all of a file that was written without times
+            problems[self.name].append(
+                f"{untimed} of its frames come at the time of another, and were taken as one after "
+                "the other"
+            )
         if damaged:
             problems[self.name].append(f"{damaged} of its frames are damaged")
         # The duration of a file without one of its own for the video may be that of its sound.

@@ -17,7 +17,7 @@ export async function facts() {
   return known;
 }
 
-export async function fuse({ first, second, colour, stretch }, report, signal) {
+export async function fuse({ first, second, network, colour, stretch }, report, signal) {
   const { networks, max_pixels: most } = await facts();
   const one = await pixels.read(first, "the first image", most);
   const other = await pixels.read(second, "the second image", most);
@@ -26,13 +26,14 @@ export async function fuse({ first, second, colour, stretch }, report, signal) {
       `the first image is ${one.width}x${one.height} and the second is ${other.width}x${other.height}: use images of one size.`,
     );
   }
+  const { name, file } = networks.find((each) => each.name === network) ?? networks[0];
   if (!worker) report({ text: "Loading the network, once." });
-  const grey = await ask({ first: pixels.luma(one), second: pixels.luma(other), width: one.width, height: one.height }, signal);
+  const grey = await ask({ file, first: pixels.luma(one), second: pixels.luma(other), width: one.width, height: one.height }, signal);
   if (stretch) pixels.stretch(grey);
   const source = colour === "grey" ? null : pixels.colourSource(one, other);
   const fused = pixels.joined(grey, source, one.width, one.height);
   return {
-    width: one.width, height: one.height, bits: 8, network: networks[0].name,
+    width: one.width, height: one.height, bits: 8, network: name,
     first: await pixels.blob(one), second: await pixels.blob(other), fused: await pixels.blob(fused),
   };
 }

@@ -6,16 +6,16 @@ import { padded, cropped } from "./padding.js";
 runtime.env.wasm.numThreads = 1; // more need headers that plain web servers do not send
 runtime.env.wasm.wasmPaths = new URL("runtime/", self.location.href).href;
 
-const loaded = Promise.all([
-  fetch("network.json").then((answer) => answer.json()),
-  runtime.InferenceSession.create(new URL("network.onnx", self.location.href).href, {
-    executionProviders: ["wasm"],
-  }),
-]);
+const facts = fetch("network.json").then((answer) => answer.json());
+const sessions = {}; // by file
 
-self.onmessage = async ({ data: { number, first, second, width, height } }) => {
+self.onmessage = async ({ data: { number, file, first, second, width, height } }) => {
   try {
-    const [{ multiple_of: multiple, smallest }, session] = await loaded;
+    const { multiple_of: multiple, smallest } = await facts;
+    sessions[file] ??= runtime.InferenceSession.create(new URL(file, self.location.href).href, {
+      executionProviders: ["wasm"],
+    });
+    const session = await sessions[file];
     const sides = { width, height, multiple, smallest };
     const given = {};
     for (const [name, image] of Object.entries({ first, second })) {
