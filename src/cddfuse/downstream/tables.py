@@ -188,7 +188,7 @@ def findings(table: Table) -> list[str]:
         lines.append(
             f"{table.measure}: above {what}: {', '.join(above)}."
             if above
-            else f"{table.measure}: no row is above {what}."
+            else f"{table.measure}: no row is shown to be above {what}."
         )
     if table.reference:
         alone = [
