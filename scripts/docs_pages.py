@@ -47,8 +47,8 @@ def navigation(pages: Path, verbs: Sequence[str]) -> list[dict[str, Any]]:
     placed = {*START, *GUIDES, *MODELS, *REFERENCE}
     others = sorted(path.name for path in pages.glob("*.md") if path.name not in placed)
     results = sorted(
-        (f"results/{path.name}" for path in (pages / "results").glob("*.md")),
-        key=lambda name: (name != "results/index.md", name),
+        (path.relative_to(pages).as_posix() for path in (pages / "results").rglob("*.md")),
+        key=lambda name: (name.count("/"), not name.endswith("/index.md"), name),
     )
     sections = {
         "Start": START,

@@ -31,6 +31,13 @@ REFERENCE = "cddfuse"
 SHOWN = ("cddfuse", "cddfuse_small", "mean", "max")
 """Rows of the README's table, beside the published ones."""
 
+DOWNSTREAM = (
+    "Does a fused image help a detector or a segmenter? On "
+    "[synthetic streets](downstream/index.md), all networks beside both sources; on "
+    "[34 pairs of MSRS](downstream/msrs.md), to show that real files go through. Made by "
+    "`scripts/downstream_results`."
+)
+
 Content = Mapping[str, Any]
 
 
@@ -144,7 +151,7 @@ def write_overview(out: Path, readme: Path, performance: Path) -> list[Path]:
         if "tables" in content
     ]
     sets.sort(key=lambda content: list(CATALOG).index(content["tables"][0]["data"]))
-    _write(out / "index.md", _overview(sets))
+    _write(out / "index.md", _overview(sets, tasks=(out / "downstream" / "index.md").is_file()))
     between(readme, "results", _readme(sets) or "No data set has been run.")
     written = [out / "index.md", readme]
     spent = _content(out / "data" / "cost.json")
@@ -169,7 +176,7 @@ def _content(path: Path) -> Content:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _overview(sets: Sequence[Content]) -> str:
+def _overview(sets: Sequence[Content], *, tasks: bool = False) -> str:
     blocks = [
         "# Results",
         "All networks with weights, the methods without learning and the baselines on the "
@@ -196,6 +203,8 @@ def _overview(sets: Sequence[Content]) -> str:
             if content["missing"]:
                 blocks.append(f"Not run: {plain('; '.join(content['missing']))}.")
             blocks.append(_rows(table, [(_label(row, block), row) for row in table["rows"]]))
+    if tasks:
+        blocks += ["## Downstream tasks", DOWNSTREAM]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -16,6 +16,7 @@ from made_up import made_up
 from cddfuse import write_image
 from cddfuse.benchmark import report
 from cddfuse.benchmark.cells import picture_path
+from cddfuse.benchmark.downstream import read_tables
 from cddfuse.benchmark.pictures import choose, parse_crops, worst_images
 from cddfuse.benchmark.plan import DataSet, Method, Plan
 from cddfuse.benchmark.suite import Failure, Results
@@ -73,6 +74,72 @@ def test_names_of_files_and_methods_stay_text(bad: str) -> None:
     assert found.payload[0]["images"][0] == bad
     assert found.payload[0]["rows"][0] == bad
     assert bad in found.text
+
+
+def downstream(folder: Path, label: str = "mean", note: str = "5 seeds") -> Path:
+    """What a run of `cddfuse downstream` leaves, made up."""
+
+    def estimate(mean: float, half: float) -> dict[str, Any]:
+        around = {"low": mean - half, "high": mean + half}
+        return {
+            "mean": mean,
+            "deviation": half,
+            "seeds": around,
+            "images": {"low": None, "high": None},
+        }
+
+    none = {"low": None, "high": None}
+    bare = {"mean": 0.8113, "deviation": None, "seeds": none, "images": none}
+    rows: list[dict[str, Any]] = [
+        {"label": "ir", "published": False, "classes": {"person": 0.5, "car": None}},
+        {"label": label, "published": False, "classes": {"person": 0.25, "car": 0.5}},
+        {"label": "cddfuse (published)", "published": True, "classes": {}},
+    ]
+    estimates = [(estimate(0.5, 0.01), None), (estimate(0.375, 0.02), estimate(-0.125, 0.03))]
+    for row, (mean, difference) in zip(rows, [*estimates, (bare, None)], strict=True):
+        row |= {"mean": mean, "difference": difference, "flag": "not above" if difference else ""}
+    table = {
+        "measure": "AP@0.5",
+        "caption": "by centernet",
+        "findings": ["no row is above ir"],
+        "reference": "ir",
+        "rows": rows,
+    }
+    content = {
+        "task": "detect",
+        "data": "streets",
+        "classes": ["person", "car"],
+        "notes": [note],
+        "tables": [table],
+    }
+    folder.mkdir()
+    (folder / "downstream.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_tables_of_downstream_tasks_are_in_the_page(tmp_path: Path) -> None:
+    results = made_up({"a": [1, 2, 3], "b": [2, 3, 4]}, LOW)
+    facts = report.about(results, None)
+    folder = downstream(tmp_path / "run", HOSTILE, HOSTILE)
+    views = read_tables([folder])
+    text = report.page(results, facts, Path("nowhere"), shown=0, crops={}, tasks=views)
+    found = Page(text)
+    assert "Detection on streets, AP@0.5" in found.text
+    for cell in ("50.0", "37.5", "-12.5", "35.5 to 39.5 (seeds)", "-15.5 to -9.5 (seeds)", "81.1"):
+        assert cell in found.text
+    assert "difference to ir" in found.text
+    assert found.text.count(HOSTILE) == 2
+    assert len(found.scripts) == 2
+    assert "Downstream tasks" not in page(results).text
+
+
+@pytest.mark.parametrize("text", [None, "no JSON", "[]", '{"notes": []}', '{"notes": 1}'])
+def test_what_is_no_run_of_downstream_is_named(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "downstream.json").write_text(text)
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))) as caught:
+        read_tables([tmp_path])
+    assert caught.value.setting == "downstream"
 
 
 def test_nothing_is_loaded_from_the_network() -> None:

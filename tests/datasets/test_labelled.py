@@ -173,6 +173,19 @@ def empty_test_list(own: Path) -> dict[str, object]:
     return {"split": own}
 
 
+def scene_file(own: Path, lines: Sequence[str]) -> dict[str, Path]:
+    (own / "scenes.txt").write_text("\n".join(["# by eye", *lines]), encoding="utf-8")
+    return {"scene": own / "scenes.txt"}
+
+
+def one_without_scene(own: Path) -> dict[str, Path]:
+    return scene_file(own, [f"{n:03} street" for n in range(20) if n != 3])
+
+
+def line_without_scene(own: Path) -> dict[str, Path]:
+    return scene_file(own, ["000"])
+
+
 @pytest.mark.parametrize(
     ("change", "message", "setting"),
     [
@@ -187,6 +200,8 @@ def empty_test_list(own: Path) -> dict[str, object]:
         (lambda own: {"labels": own / "vi" / "000.png"}, "is no place of labels", "labels"),
         (lambda own: {"scene": "("}, "is no pattern", "scene"),
         (lambda own: {"scene": "x(y)"}, "fits no name", "scene"),
+        (one_without_scene, "lacks the scene of 003 .1 of 20 pairs.", "scene"),
+        (line_without_scene, "line 2 of .* is no name and scene", "scene"),
         (lambda own: {"shares": (1, 0, 0)}, "the shares are 1:0:0", "shares"),
         (lambda own: {"shares": (50, 0, 1), "scene": "(0)"}, "no pairs in the part test", SHARES),
     ],
@@ -196,6 +211,15 @@ def test_slips_are_named(own: Path, change: object, message: str, setting: objec
     with pytest.raises(InputError, match=message) as caught:
         opened(own, **rest)
     assert caught.value.setting == setting
+
+
+def test_scenes_are_those_of_a_file(own: Path) -> None:
+    lines = [f"{n:03} {'yard' if n % 2 else 'street'}" for n in range(20)]
+    found = opened(own, shares=(1, 0, 1), **scene_file(own, lines))
+    assert found.scenes["003"] == "yard"
+    sides = [{found.scenes[n] for n in getattr(found.partition, p)} for p in ("train", "test")]
+    assert sides[0] != sides[1]
+    assert all(len(side) == 1 for side in sides)
 
 
 def test_images_without_labels_are_skipped_or_background(own: Path) -> None:

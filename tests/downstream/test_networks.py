@@ -12,8 +12,9 @@ from cddfuse.datasets.labels import Box
 from cddfuse.downstream import instruments, learning
 from cddfuse.downstream.inputs import Arrays
 from cddfuse.downstream.learning import Training, steps_within, train
-from cddfuse.downstream.networks import NETWORKS, centernet
+from cddfuse.downstream.networks import NETWORKS, WHOLE, centernet
 from cddfuse.downstream.networks.backbone import ResNet, SmallBackbone, pretrained_backbone
+from cddfuse.downstream.networks.segformer import Attention
 from cddfuse.errors import InputError
 
 BOXES = [[Box(0, (8.0, 12.0, 24.0, 44.0)), Box(1, (41.0, 3.0, 61.0, 17.0))], []]
@@ -53,15 +54,41 @@ def test_ignored_boxes_are_no_objects_and_no_background() -> None:
     assert centernet.loss(inside, sizes, wanted) > 1
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *WHOLE])
 def test_networks_have_a_map_of_stride_four_and_every_parameter_learns(name: str) -> None:
     network = instruments.build(name, 4, 3, seed=0)
-    output = network(torch.rand(2, 4, 32, 48))
+    output = network(torch.rand(2, 4, 48, 80))
     maps = output if isinstance(output, tuple) else (output,)
-    assert [m.shape[-2:] for m in maps] == [(8, 12)] * len(maps)
+    assert [m.shape[-2:] for m in maps] == [(12, 20)] * len(maps)
     assert maps[0].shape[1] == 3
     sum(m.square().mean() for m in maps).backward()
     assert not [n for n, weight in network.named_parameters() if weight.grad is None]
+
+
+def test_a_transformer_learns_where_bright_pixels_are() -> None:
+    network = instruments.build("segformer", 3, 2, seed=0)
+    optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(25):
+        image = (
+            torch.rand(2, 1, 8, 12, generator=rng).repeat_interleave(4, 2).repeat_interleave(4, 3)
+        )
+        wanted = (image[:, 0, ::4, ::4] > 0.5).long()
+        output = network(image.expand(-1, 3, -1, -1))
+        torch.nn.functional.cross_entropy(output, wanted).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert (output.argmax(1) == wanted).float().mean() > 0.8
+
+
+def test_reduced_attention_sees_the_edges() -> None:
+    torch.manual_seed(0)
+    attention = Attention(8, 2, reduction=8)
+    tokens = torch.rand(1, 12 * 20, 8)
+    changed = tokens.clone()
+    changed[0, -1] += 1
+    before, after = attention(tokens, 12, 20), attention(changed, 12, 20)
+    assert (before[0, 0] - after[0, 0]).abs().max() > 1e-5
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:

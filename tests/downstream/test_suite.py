@@ -12,11 +12,13 @@ from PIL import Image
 from warm_objects import write
 
 from cddfuse import write_image
+from cddfuse.benchmark.downstream import read_tables
 from cddfuse.datasets.labelled import LabelledSet, LabelRequest, open_labelled
 from cddfuse.downstream import instruments, learning, suite
 from cddfuse.downstream.inputs import Input, parse_inputs
 from cddfuse.downstream.prints import kept_prints
 from cddfuse.downstream.report import write_report
+from cddfuse.downstream.statistics import Scored
 from cddfuse.downstream.suite import Plan, Progress, Results, run_plan
 from cddfuse.downstream.tables import FLAG, as_markdown, tables
 from cddfuse.errors import InputError
@@ -136,7 +138,8 @@ def test_segmentation_runs_and_has_a_report(data: Path, tmp_path: Path) -> None:
         "segment.png",
     ]
     with Image.open(tmp_path / "segment.png") as sheet:
-        assert sheet.width > 1000
+        assert 2 * 320 < sheet.width < 3 * 320  # two images, and below them
+        assert sheet.height > 5 * 240  # labels and four inputs
     content = json.loads((tmp_path / "downstream.json").read_text())
     (table,) = content["tables"]
     assert table["measure"] == "IoU"
@@ -146,6 +149,9 @@ def test_segmentation_runs_and_has_a_report(data: Path, tmp_path: Path) -> None:
     assert content["split"]["sha256"] == results.labelled.partition.digest
     text = (tmp_path / "tables.tex").read_text()
     assert text.count(r"\begin{tabular}{lrrrr}") == 1
+    (view,) = read_tables([tmp_path])
+    assert [row["label"] for row in view["rows"]] == ["vi", "ir", "early", "max"]
+    assert view["caption"].startswith("Segmentation on own: IoU, percent; deeplabv3plus")
 
 
 def test_results_of_any_tool_are_a_row(data: Path, tmp_path: Path) -> None:
@@ -205,6 +211,12 @@ def test_a_row_that_fails_is_listed_and_the_others_are_done(
         ({"instrument": "yolo"}, ["early"], "three channels", "inputs"),
         ({"instrument": "yolo", "steps": None}, ["vi"], "number of steps", "steps"),
         ({"instrument": "yolo", "backbone": Path("x")}, ["vi"], "no backbone", "backbone"),
+        (
+            {"task": "segment", "instrument": "segformer", "backbone": Path("x")},
+            ["vi"],
+            "no backbone",
+            "backbone",
+        ),
         ({"backbone": Path("none.pth")}, ["vi"], "none.pth", None),
     ],
 )
@@ -260,6 +272,10 @@ def test_rows_that_are_not_above_the_better_source_are_flagged(data: Path, tmp_p
     text = as_markdown(results)
     assert "| mean | **60.0** | **60.0** | **60.0** |" in text
     assert "above the better single source, ir: mean." in text
+    for row in results.rows.values():  # of one seed nothing is known about others
+        scored = row["AP@0.5"]
+        row["AP@0.5"] = Scored(scored.values[:1], scored.resampled[:1])
+    assert [row.flag for row in tables(results)[0].rows] == ["", "", FLAG]
 
 
 def test_published_rows_stand_beside_and_are_marked(data: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cddfuse.benchmark import captions
 from cddfuse.benchmark.captions import MARKS, number
 from cddfuse.benchmark.cells import BASELINE
 from cddfuse.benchmark.data_files import as_csv, as_json
+from cddfuse.benchmark.downstream import read_tables
 from cddfuse.benchmark.latex import as_latex
 from cddfuse.benchmark.markdown import as_markdown
 from cddfuse.benchmark.pictures import Crops, pictures, worst_images
@@ -80,6 +81,7 @@ def write_report(
     reference: str | None = None,
     shown: int = 8,
     crops: Crops | None = None,
+    downstream: Sequence[Path] = (),
 ) -> list[Path]:
     """Write all files, each atomically, over those of an earlier run.
 
@@ -89,11 +91,13 @@ def write_report(
         reference: label of the method that the others are tested against; None is the first.
         shown: images of each data set in the page.
         crops: regions to enlarge; those of warm targets where there are none.
+        downstream: folders of runs of `cddfuse downstream`, whose tables are in the page too.
     """
+    tasks = read_tables(downstream)
     reference = reference or default_reference(results)
     facts = about(results, reference)
     texts = {name: make(results, facts) for name, make in FILES.items()}
-    texts[PAGE] = page(results, facts, out, shown=shown, crops=crops or {})
+    texts[PAGE] = page(results, facts, out, shown=shown, crops=crops or {}, tasks=tasks)
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             # File names may hold bytes that are no text.
@@ -101,7 +105,15 @@ def write_report(
     return [out / name for name in texts]
 
 
-def page(results: Results, facts: Mapping[str, Any], out: Path, *, shown: int, crops: Crops) -> str:
+def page(
+    results: Results,
+    facts: Mapping[str, Any],
+    out: Path,
+    *,
+    shown: int,
+    crops: Crops,
+    tasks: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """The page, with style, script, plots and images in it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -117,6 +129,7 @@ def page(results: Results, facts: Mapping[str, Any], out: Path, *, shown: int, c
     folder = files("cddfuse.benchmark") / "page"
     context = {
         "sets": [view for view, _ in sets],
+        "downstream": tasks,
         "tasks": captions.TASKS,
         "about": facts,
         "variants": captions.VARIANTS,

@@ -25,6 +25,11 @@ class ReportFlags:
     crops: Words = ()
     """Regions to enlarge, DATA/IMAGE=LEFT,TOP,WIDTH,HEIGHT; by default those of warm targets."""
 
+    downstream: Annotated[
+        tuple[Path, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
+    ] = ()
+    """Folders of runs of `cddfuse downstream`, whose tables are in the page too."""
+
 
 def benchmark(
     file: Path | None = None,
@@ -78,6 +83,7 @@ def benchmark(
 
     require_extra()
     from cddfuse.benchmark.cells import Settings
+    from cddfuse.benchmark.downstream import read_tables
     from cddfuse.benchmark.markdown import as_markdown
     from cddfuse.benchmark.pictures import parse_crops
     from cddfuse.benchmark.plan import columns, parse
@@ -86,6 +92,8 @@ def benchmark(
     from cddfuse.evaluate.report import require_folder
 
     _require_counts(limit, jobs, turns, report.pictures)
+    downstream = tuple(map(expanded, report.downstream))
+    read_tables(downstream)  # a slip shows before the work
     plan, regions = parse(models, data, fused, file and expanded(file)), parse_crops(report.crops)
     for place in plan.data:
         columns(metrics, profile, place.task)
@@ -116,7 +124,12 @@ def benchmark(
     if not results.records:
         raise InputError(f"nothing could be scored: {results.failures[0].reason}")
     written = write_report(
-        results, output, reference=report.against, shown=report.pictures, crops=regions
+        results,
+        output,
+        reference=report.against,
+        shown=report.pictures,
+        crops=regions,
+        downstream=downstream,
     )
     if json:
         print((output / "benchmark.json").read_text(encoding="utf-8"))

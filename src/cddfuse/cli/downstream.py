@@ -78,7 +78,7 @@ def segment(
         inputs: Rows of the table: vi, ir, early (both as channels), networks (see `cddfuse
             models`; NAME=WEIGHTS for other weights), and NAME=FOLDER for results of any tool. By
             default vi ir early mean max cddfuse.
-        segmenter: deeplabv3plus or unet, both of this package.
+        segmenter: deeplabv3plus, unet or segformer, all of this package.
         device: cpu, cuda, cuda:1 or mps; auto is an accelerator if there is one.
     """
     settings = training, labels, device, resources, shown

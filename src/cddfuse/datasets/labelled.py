@@ -27,6 +27,7 @@ from cddfuse.datasets.partition import (
     copies,
     joined,
     read_partition,
+    read_scenes,
     without_copies,
 )
 from cddfuse.errors import InputError
@@ -77,8 +78,9 @@ class LabelRequest:
     shares: tuple[int, ...] = SHARES
     """Of train, val and test, where the data set has no split."""
 
-    scene: str | None = None
-    """Pattern whose first group in a name says the scene; None is that of the catalog."""
+    scene: str | Path | None = None
+    """Pattern whose first group in a name says the scene, or a file with a name and its scene on
+    each line; None is the pattern of the catalog."""
 
     duplicates: Literal["refuse", "drop"] = "refuse"
     """Copies of one image on two sides of a given split: an error, or dropped from training."""
@@ -305,6 +307,8 @@ def _read(
 
 
 def _scenes(request: LabelRequest, card: Card | None, names: Sequence[str]) -> dict[str, str]:
+    if isinstance(request.scene, Path):
+        return read_scenes(request.scene, names)
     pattern = request.scene if request.scene is not None else card.scene if card else ""
     if not pattern:
         return blocks(names)
@@ -313,7 +317,7 @@ def _scenes(request: LabelRequest, card: Card | None, names: Sequence[str]) -> d
         if compiled.groups < 1:
             raise re.error("no group")
     except re.error as error:
-        text = f"{pattern} is no pattern ({error}): give one with a group, such as (\\d+)_."
+        text = f"{pattern} is no pattern ({error}) and no file: give one, such as (\\d+)_."
         raise InputError(text, "scene") from error
     matched = {name: compiled.match(name.rpartition("/")[2]) for name in names}
     if request.scene is not None and not any(matched.values()):

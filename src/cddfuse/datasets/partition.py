@@ -181,6 +181,40 @@ def blocks(names: Sequence[str]) -> dict[str, str]:
     return {name: ordered[place - place % size] for place, name in enumerate(ordered)}
 
 
+def read_scenes(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """The scene of each pair from a text file: a name and its scene on each line.
+
+    Args:
+        path: the file; lines that begin with # are comments.
+        names: of the pairs, each of which must be in it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read as a list of scenes ({error}).", "scene"
+        ) from error
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        words = line.rsplit(maxsplit=1)
+        if not words or line.startswith("#"):
+            continue
+        if len(words) != 2:
+            text = (
+                f"line {number} of {path} is no name and scene: write both, with a space between."
+            )
+            raise InputError(text, "scene")
+        found[words[0]] = words[1]
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(
+            f"{path} lacks the scene of {missing[0]} ({len(missing)} of {len(names)} pairs): add a "
+            "line for each.",
+            setting="scene",
+        )
+    return {name: found[name] for name in names}
+
+
 def copies(prints: Mapping[str, Fingerprint]) -> list[tuple[str, str]]:
     """Pairs of names whose images are copies of one another, or nearly."""
     names, length = list(prints), 2 * BITS // 8

@@ -248,7 +248,7 @@ def figure(found: Sequence[Correlation], what: str, path: Path) -> None:
         rho = "undefined" if math.isnan(each.rho) else f"{each.rho:+.2f}"
         axes.set_title(f"{each.score} {arrow}  rho {rho}{span}", fontsize=8, loc="left")
         axes.tick_params(labelsize=7)
-        axes.margins(0.15)
+        axes.margins(x=0.3, y=0.15)  # room for labels at the right
         if (place - 1) % across == 0:
             axes.set_ylabel(what, fontsize=7)
     with replacing(path) as temporary:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cddfuse.downstream.networks import NETWORKS
+from cddfuse.downstream.networks import NETWORKS, WHOLE
 from cddfuse.downstream.networks.backbone import SmallBackbone, pretrained_backbone
 from cddfuse.downstream.tasks import Name
 from cddfuse.errors import InputError
@@ -19,7 +19,7 @@ Kind = Literal["own", "yolox", "yolo"]
 
 INSTRUMENTS: Mapping[Name, Mapping[str, Kind]] = {
     "detect": {"centernet": "own", "yolox": "yolox", "yolo": "yolo"},
-    "segment": {"deeplabv3plus": "own", "unet": "own"},
+    "segment": {"deeplabv3plus": "own", "unet": "own", "segformer": "own"},
 }
 """By task: `own` networks of this package, `yolox` of libreyolo, and the program `yolo`."""
 
@@ -34,6 +34,17 @@ def require_known(task: Name, instrument: str) -> Kind:
     return known[instrument]
 
 
+def takes_backbone(instrument: str) -> bool:
+    """Whether a network is built on a backbone that can be given."""
+    return instrument in NETWORKS
+
+
+def code(task: Name, instrument: str) -> str:
+    """The file of the package that an instrument is written in."""
+    own = require_known(task, instrument) == "own"
+    return f"downstream/{'networks/' if own else ''}{instrument}.py"
+
+
 def build(
     instrument: str, channels: int, classes: int, seed: int, backbone: Path | None = None
 ) -> nn.Module:
@@ -44,10 +55,13 @@ def build(
         channels: of its images.
         classes: that it tells apart.
         seed: of the weights.
-        backbone: file of a pretrained ResNet; None is the small backbone, from scratch.
+        backbone: file of a pretrained ResNet, for networks that take one; None is the small one,
+            from scratch.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
+        if instrument in WHOLE:
+            return WHOLE[instrument](channels, classes)
         base = pretrained_backbone(backbone, channels) if backbone else SmallBackbone(channels)
         return NETWORKS[instrument](base, classes)
 

@@ -1,4 +1,4 @@
-"""Sheets of test images: objects and what was found, or class maps, in a column for each input."""
+"""Sheets of test images: objects and what was found, or class maps, in a row for each input."""
 
 import colorsys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cddfuse.downstream.tasks import Detection, Segmentation, Segmented
 from cddfuse.io import contact_sheet, read_image
 from cddfuse.io.images import quantize
 
-_WIDTH = 320  # of a column
+_WIDTH = 320  # of an image
 _SURE = 0.3  # score of the boxes that are drawn
 _OVERLAP = 0.5  # of a box that is right
 _TRUTH, _RIGHT, _WRONG, _IGNORED = (
@@ -26,13 +26,14 @@ _TRUTH, _RIGHT, _WRONG, _IGNORED = (
 
 
 def sheet(results: Results, count: int) -> Image.Image:
-    """The test images with most to see, one a row: labels first, then a column for each input."""
+    """The test images with most to see, one a column: labels first, then a row for each input."""
     names = _chosen(results, count)
     labels = list(results.rows)
     draw = _detections if results.plan.task == "detect" else _segmentations
-    rows = [draw(results, name, labels) for name in names]
+    columns = [draw(results, name, labels) for name in names]
     first = "labels" if results.plan.task == "segment" else "labels on vi"
-    return contact_sheet(rows, headings=[first, *labels], names=names, width=_WIDTH)
+    rows = list(zip(*columns, strict=True))
+    return contact_sheet(rows, headings=names, names=[first, *labels], width=_WIDTH)
 
 
 def _chosen(results: Results, count: int) -> list[str]:

@@ -39,7 +39,21 @@ from cddfuse.runtime import Limits
 
 Protocol = Literal["retrain", "frozen"]
 
-_CODE = ("downstream", "datasets/labels.py", "datasets/labelled.py")
+_CODE = (
+    "datasets/labels.py",
+    "datasets/labelled.py",
+    "downstream/average_precision.py",
+    "downstream/frames.py",
+    "downstream/intersection.py",
+    "downstream/learning.py",
+    "downstream/networks/backbone.py",
+    "downstream/statistics.py",
+    "downstream/suite.py",
+    "downstream/tasks.py",
+)
+"""What predictions and their scores come from, beside the instrument's own file; what is written
+of them does not matter."""
+
 _KILLED = "the process ended while it trained: is there memory enough?"
 _TOLD_EVERY = 5  # steps
 _POLL = 0.5  # seconds
@@ -235,7 +249,7 @@ def _require_sense(plan: Plan, kind: str, inputs: Sequence[Input]) -> None:
             "it out, or retrain.",
             setting=("inputs", "protocol"),
         )
-    if plan.backbone and kind != "own":
+    if plan.backbone and not instruments.takes_backbone(plan.instrument):
         raise InputError(f"{plan.instrument} takes no backbone: leave it out.", "backbone")
     if kind == "yolo" and plan.steps is None:
         raise InputError("yolo needs a number of steps, not a time.", "steps")
@@ -346,7 +360,7 @@ def _facts(results: Results, program: yolo.Yolo | None) -> dict[str, Any]:
         "library": f"libreyolo {yolox.library_version()}" if plan.instrument == "yolox" else "",
         "device": "" if program else find_device(plan.device).type,
         "torch": version("torch"),
-        "code": hash_code(_CODE),
+        "code": hash_code((*_CODE, instruments.code(plan.task, plan.instrument))),
     }
 
 

@@ -42,7 +42,10 @@ class Row:
     @property
     def flag(self) -> str:
         """What has to be said of the row; empty if it is above both sources, or is one."""
-        return FLAG if self.difference is not None and not self.difference.positive else ""
+        if self.difference is None:
+            return ""
+        known = self.difference.seeds.known and self.difference.images.known
+        return "" if known and self.difference.positive else FLAG
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ def findings(table: Table) -> list[str]:
         lines.append(
             f"{table.measure}: above {what}: {', '.join(above)}."
             if above
-            else f"{table.measure}: no row is above {what}."
+            else f"{table.measure}: no row is shown to be above {what}."
         )
     if table.reference:
         alone = [
@@ -306,20 +309,21 @@ def as_json(results: Results, about: Mapping[str, Any]) -> str:
             "sha256": labelled.partition.digest,
             **{part: len(getattr(labelled.partition, part)) for part in ("train", "val", "test")},
         },
-        "tables": [_json_table(table) for table in tables(results)],
+        "tables": [_json_table(results, table) for table in tables(results)],
         "inputs": {label: dict(row.facts) for label, row in results.prepared.items()},
         "seconds": results.seconds,
         "facts": results.facts,
-        "findings": [line for table in tables(results) for line in findings(table)],
         "notes": notes(results),
         "failures": [failure._asdict() for failure in results.failures],
     }
     return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
 
 
-def _json_table(table: Table) -> dict[str, Any]:
+def _json_table(results: Results, table: Table) -> dict[str, Any]:
     return {
         "measure": table.measure,
+        "caption": caption(results, table),
+        "findings": findings(table),
         "reference": table.reference,
         "rows": [
             {

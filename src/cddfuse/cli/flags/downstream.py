@@ -49,8 +49,9 @@ class LabelFlags:
     """Shares of train, validation and test of our own split."""
 
     scene: str | None = None
-    """Pattern whose first group in a name says the scene, such as (\\\\d+)_ ; by default that of
-    the data set, or blocks of consecutive names."""
+    """Pattern whose first group in a name says the scene, such as (\\\\d+)_ , or a text file with a
+    name and its scene on each line; by default the pattern of the data set, or blocks of
+    consecutive names."""
 
     duplicates: Literal["refuse", "drop"] = "refuse"
     """Copies of one image on two sides of a given split: refuse it, or drop them from training."""
@@ -81,7 +82,7 @@ class LabelFlags:
             self.unlabelled,
             self.split and expanded(self.split),
             tuple(map(int, self.shares.split(":"))),
-            self.scene,
+            _file_or_pattern(self.scene),
             self.duplicates,
         )
 
@@ -122,7 +123,7 @@ class TrainingFlags:
 
     backbone: Path | None = None
     """A file of a pretrained ResNet-18 or 34 (names of torchvision), in place of the small backbone
-    from scratch."""
+    from scratch; segformer takes none."""
 
     jobs: int = 0
     """Trainings at a time, each in a process of its own; by default one for each core."""
@@ -145,6 +146,12 @@ class ShownFlags:
 
     quiet: Flag = False
     """Print nothing but errors."""
+
+
+def _file_or_pattern(text: str | None) -> Path | str | None:
+    """A path if there is such a file, which no sensible pattern is the name of."""
+    path = expanded(Path(text)) if text else None
+    return path if path and path.is_file() else text
 
 
 def seconds(text: str) -> float:

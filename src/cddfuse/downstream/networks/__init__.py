@@ -1,4 +1,4 @@
-"""The instruments of this package: one detector, two segmenters, in pure PyTorch."""
+"""The instruments of this package: one detector, three segmenters, in pure PyTorch."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,6 +7,7 @@ from torch import nn
 from cddfuse.downstream.networks.backbone import Backbone
 from cddfuse.downstream.networks.centernet import CenterNet
 from cddfuse.downstream.networks.deeplabv3plus import DeepLabV3Plus
+from cddfuse.downstream.networks.segformer import SegFormer
 from cddfuse.downstream.networks.unet import UNet
 
 NETWORKS: Mapping[str, Callable[[Backbone, int], nn.Module]] = {
@@ -16,4 +17,7 @@ NETWORKS: Mapping[str, Callable[[Backbone, int], nn.Module]] = {
 }
 """From backbone and number of classes to the network."""
 
-__all__ = ["NETWORKS", "Backbone", "CenterNet", "DeepLabV3Plus", "UNet"]
+WHOLE: Mapping[str, Callable[[int, int], nn.Module]] = {"segformer": SegFormer}
+"""Networks without a backbone: from the numbers of channels and classes."""
+
+__all__ = ["NETWORKS", "WHOLE", "Backbone", "CenterNet", "DeepLabV3Plus", "SegFormer", "UNet"]
