@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ def empty_test_list(own: Path) -> dict[str, object]:
     return {"split": own}
 
 
-def scene_file(own: Path, lines: Sequence[str]) -> dict[str, Path]:
+def scene_file(own: Path, lines: Sequence[str]) -> dict[str, Any]:
     (own / "scenes.txt").write_text("\n".join(["# by eye", *lines]), encoding="utf-8")
     return {"scene": own / "scenes.txt"}
 
