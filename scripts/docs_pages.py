@@ -24,7 +24,7 @@ DOCS = ROOT / "docs"
 # Pages by section. Pages of docs/ that are not here follow in GUIDES, so that none is lost.
 START = ("index.md", "concepts.md")
 GUIDES = ("training.md", "evaluation.md", "explain.md", "sheet.md", "runtime.md", "performance.md")
-MODELS = ("zoo.md", "weights.md")
+MODELS = ("zoo.md", "weights.md", "small.md")
 REFERENCE = ("metrics.md", "api.md", "architecture.md", "extend.md", "citation.md")
 
 

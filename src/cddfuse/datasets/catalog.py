@@ -332,6 +332,8 @@ _PATIENTS = tuple(
 TRAINED_ON: Mapping[str, tuple[str, ...]] = {
     "cddfuse/ivf": (*_ROADSCENE, "msrs/sample", "llvip/sample"),
     "cddfuse/mif": _PATIENTS,
+    "cddfuse_small/ivf": (*_ROADSCENE, "msrs/sample", "llvip/sample"),
+    "cddfuse_small/mif": _PATIENTS,
     "didfuse/ivf": _ROADSCENE,
     "u2fusion/ivf": _ROADSCENE,
     "u2fusion/mif": _PATIENTS,

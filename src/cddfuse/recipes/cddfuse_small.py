@@ -67,8 +67,8 @@ class CDDFuseSmallRecipe(Recipe):
     context_depth: int = setting(3, "Network", least=1)
     """Residual blocks at an eighth of the resolution."""
 
-    scene: int = setting(24, "Network", least=1)
-    """Numbers that describe the whole pair to each token."""
+    scene: int = setting(0, "Network")
+    """Numbers that describe the whole pair to each token; 0 is none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,15 +123,16 @@ def differences(fused: Tensor, wanted: Tensor) -> Tensor:
 
 
 _RELEASED = CDDFuseSmallRecipe(
-    sampling="whole",
-    cycle=2,
+    crop=256,
+    sampling="random",
+    cycle=1,
     flips=True,
     min_contrast=0,
-    jitter=0.25,
-    darken=0.3,
-    batch=1,
+    jitter=0.15,
+    darken=0.25,
+    batch=2,
     epochs=(1,),
-    steps=9_200,
+    steps=8_000,
     learning_rate=3e-3,
     warmup=100,
     schedule="cosine",
@@ -145,11 +146,11 @@ PRESETS = {
         _RELEASED,
         teacher_task="mif",
         target_source="first",
-        cycle=1,
+        sampling="whole",
         jitter=0.2,
         darken=0.4,
-        batch=2,
         steps=5_000,
+        scene=24,
     ),
-    "quick": replace(_RELEASED, sampling="random", crop=128, batch=4, steps=0, minutes=10),
+    "quick": replace(_RELEASED, crop=128, batch=4, cycle=2, steps=0, minutes=10),
 }

@@ -169,12 +169,13 @@ async function fuse() {
     resize: at("resize")?.checked ?? false,
   };
   await guarded(async () => {
-    const clip = await areClips(request);
-    require(request, clip ? known.clips.max_file_bytes : known.max_file_bytes);
-    if (clip) request.layout = request.second ? "" : at("layout").value;
-    const work = clip ? engine.fuseClip : engine.fuse;
-    const result = await watched("Fusing", (signal) => work(request, reporter(), signal));
-    made = { request, result, clip };
+    made = await watched("Fusing", async (signal) => {
+      const clip = await areClips(request);
+      require(request, clip ? known.clips.max_file_bytes : known.max_file_bytes);
+      if (clip) request.layout = request.second ? "" : at("layout").value;
+      const work = clip ? engine.fuseClip : engine.fuse;
+      return { request, result: await work(request, reporter(), signal), clip };
+    });
     showResult();
     known = await engine.facts(); // it has learned how long the network takes
     describe();
