@@ -1,6 +1,7 @@
 """The page without a server, in a real browser: the same picture as Python, no other request."""
 
 import functools
+import json
 import threading
 import warnings
 from collections.abc import Iterator
@@ -151,6 +152,16 @@ def test_scores_accessibility_and_hosts(browser: "Browser", site: str) -> None:
         assert page.inner_text("#about") == "With weights from a file."
         assert violations(page) == []
         look(page, "static-phone")
+
+
+def test_all_shipped_weights_are_offered(parts: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        words = ["--static", str(tmp_path / "page"), "--runtime", str(parts), "--quiet"]
+        assert run(["serve", *words]) == 0
+    networks = json.loads((tmp_path / "page/network.json").read_text())["networks"]
+    assert [each["name"] for each in networks] == ["cddfuse_small=ivf", "cddfuse_small=mif"]
+    files = [(tmp_path / "page" / each["file"]).read_bytes() for each in networks]
+    assert len(set(files)) == 2
 
 
 def test_scores_are_those_of_the_library(browser: "Browser", site: str) -> None:
