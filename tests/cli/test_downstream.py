@@ -65,7 +65,7 @@ def test_classes_are_mapped_and_a_split_is_used_again(data: Path, tmp_path: Path
     ("task", "words", "message"),
     [
         ("detect", ["--detector", "nothing"], "there is no detector nothing"),
-        ("segment", ["--segmenter", "segformer"], "use deeplabv3plus, unet (--segmenter)."),
+        ("segment", ["--segmenter", "pspnet"], "use deeplabv3plus, unet, segformer (--segmenter)."),
         ("detect", ["--inputs", "nothing"], "there is no input nothing"),
         ("detect", ["--budget", "soon"], "soon is no time"),
         ("detect", ["--scene", "("], "( is no pattern"),

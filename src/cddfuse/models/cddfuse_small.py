@@ -122,7 +122,7 @@ class CDDFuseSmall(FusionModel):
         parameters=47_736,
         multiple_of=8,
         smallest=8,
-        bytes_per_pixel=104,
+        bytes_per_pixel=88,
         weights={
             "ivf": streets(
                 "cddfuse_small-ivf-1.safetensors",
