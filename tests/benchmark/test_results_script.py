@@ -55,7 +55,7 @@ def test_parts_add_up_and_pages_say_what_is_missing(
     assert call(script, place, monkeypatch, "--only", "tno", "--methods", "laplacian") == 0
     page = (out / "tno.md").read_text()
     assert "| laplacian | 2 |" in page
-    assert "Not run: cddfuse; didfuse" in page
+    assert "Not run: cddfuse; cddfuse_small; didfuse" in page
     assert not (out / "mri_ct.md").exists()
 
     assert call(script, place, monkeypatch, "--methods", "guided") == 0
@@ -74,7 +74,10 @@ def test_parts_add_up_and_pages_say_what_is_missing(
 
     capsys.readouterr()
     assert call(script, place, monkeypatch, "--list", "--only", "tno") == 0
-    assert "tno: 3 of 10 kept, 2 pairs each; to do: cddfuse; didfuse" in capsys.readouterr().out
+    assert (
+        "tno: 3 of 11 kept, 2 pairs each; to do: cddfuse; cddfuse_small; didfuse"
+        in capsys.readouterr().out
+    )
 
     index = (out / "index.md").read_text()
     assert index.index("[TNO](tno.md), 2 pairs") < index.index(

@@ -68,19 +68,25 @@ def by_library(folder: Path, network: str, layout: Any = None, **options: Any) -
     return (folder / "fused.mp4").read_bytes()
 
 
+def grey(content: bytes) -> list[np.ndarray]:
+    with av.open(BytesIO(content)) as container:
+        return [x.to_ndarray(format="gray").astype(float) for x in container.decode(video=0)]
+
+
 @pytest.mark.parametrize(
     ("network", "fields"), [("mean", {}), ("laplacian", {"stretch": "true", "colour": "grey"})]
 )
 def test_fused_is_what_fuse_gives(
     confined: httpx.Client, tmp_path: Path, network: str, fields: dict[str, Any]
 ) -> None:
-    """Byte for byte, which includes that it does not flicker."""
+    """Frame by frame, but for the last bit of threads; that it does not flicker is part of it."""
     (tmp_path / "a.mkv").write_bytes(VISIBLE)
     (tmp_path / "b.mkv").write_bytes(INFRARED)
     answer = fused(confined, VISIBLE, network=network, **fields)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
     options = {"stretch": "stretch" in fields, "colour": fields.get("colour", "ycbcr")}
-    assert answer.content == by_library(tmp_path, network, **options)
+    pairs = zip(grey(answer.content), grey(by_library(tmp_path, network, **options)), strict=True)
+    assert max(np.abs(one - other).mean() for one, other in pairs) < 0.5
     assert "cddfuse-notes" not in answer.headers
     with av.open(BytesIO(answer.content)) as container:
         stream = container.streams.video[0]
