@@ -24,6 +24,7 @@ from cddfuse.history import History  # noqa: E402
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source  # noqa: E402
 from cddfuse.io.video import sealed_reader  # noqa: E402
 from cddfuse.io.video.settings import ClipReading  # noqa: E402
+from cddfuse.io.video.writer import CODECS  # noqa: E402
 from cddfuse.models import create_model  # noqa: E402
 from cddfuse.pipeline import Options, fuse_all  # noqa: E402
 from cddfuse.serve.networks import Networks  # noqa: E402
@@ -38,8 +39,14 @@ VISIBLE, INFRARED = clip(moving(8, colour=True)), clip(moving(8))
 
 @pytest.fixture(scope="module")
 def confined() -> Iterator[httpx.Client]:
-    """The service, with processes that decode."""
-    with served(**LIMITS) as client:
+    """The service, with processes that decode.
+
+    Its H.264, and that of these tests, is written without x264's assembly, with which the lookahead
+    of x264 chooses otherwise for the same frames, in one of seven runs.
+    """
+    h264 = CODECS["h264"]._replace(options={"x264-params": "no-asm=1"})
+    with pytest.MonkeyPatch.context() as patch, served(**LIMITS) as client:
+        patch.setitem(CODECS, "h264", h264)
         yield client
 
 
@@ -68,25 +75,19 @@ def by_library(folder: Path, network: str, layout: Any = None, **options: Any) -
     return (folder / "fused.mp4").read_bytes()
 
 
-def grey(content: bytes) -> list[np.ndarray]:
-    with av.open(BytesIO(content)) as container:
-        return [x.to_ndarray(format="gray").astype(float) for x in container.decode(video=0)]
-
-
 @pytest.mark.parametrize(
     ("network", "fields"), [("mean", {}), ("laplacian", {"stretch": "true", "colour": "grey"})]
 )
 def test_fused_is_what_fuse_gives(
     confined: httpx.Client, tmp_path: Path, network: str, fields: dict[str, Any]
 ) -> None:
-    """Frame by frame, but for the last bit of threads; that it does not flicker is part of it."""
+    """Byte for byte, which includes that it does not flicker."""
     (tmp_path / "a.mkv").write_bytes(VISIBLE)
     (tmp_path / "b.mkv").write_bytes(INFRARED)
     answer = fused(confined, VISIBLE, network=network, **fields)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
     options = {"stretch": "stretch" in fields, "colour": fields.get("colour", "ycbcr")}
-    pairs = zip(grey(answer.content), grey(by_library(tmp_path, network, **options)), strict=True)
-    assert max(np.abs(one - other).mean() for one, other in pairs) < 0.5
+    assert answer.content == by_library(tmp_path, network, **options)
     assert "cddfuse-notes" not in answer.headers
     with av.open(BytesIO(answer.content)) as container:
         stream = container.streams.video[0]

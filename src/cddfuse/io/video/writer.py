@@ -195,7 +195,8 @@ class _Writer:
         self._layer = _layer(sink.codec, len(image) == 1, deep)
         self._bits: Literal[8, 16] = 16 if "16" in self._layer.format else 8
         self._unit, self._last = facts.unit, -1
-        # Equal frames are equal files: no random numbers and no versions in them.
+        # No random numbers and no versions: equal frames are equal files, but for x264, whose
+        # assembly has been seen to choose otherwise from run to run.
         index = {"fflags": "+bitexact"}
         if sink.file.suffix.lower() in _MP4:
             index["movflags"] = "+faststart"
