@@ -60,6 +60,14 @@ def _mixed(wide, kernel, rows, y, x, k, inside, height, width, D: tl.constexpr, 
 
 
 @triton.jit
+def _add(total, x, out, rows, inside, C: tl.constexpr):
+    """Write the sum of total (rows, C) and of the same rows of x into out."""
+    places = rows[:, None] * C + tl.arange(0, C)[None, :]
+    total += tl.load(x + places, inside[:, None], 0.0).to(tl.float32)
+    tl.store(out + places, total.to(out.dtype.element_ty), inside[:, None])
+
+
+@triton.jit
 def gate_project(
     wide,
     kernel,
@@ -91,9 +99,7 @@ def gate_project(
         opened = 0.5 * gate * (1 + tl.erf(gate * 0.7071067811865476)) * value
         across = tl.load(matrix + c[None, :] * K + k[:, None])
         total += tl.dot(opened.to(across.dtype), across, input_precision="ieee")
-    places = rows[:, None] * C + c[None, :]
-    total += tl.load(x + places, inside[:, None], 0.0).to(tl.float32)
-    tl.store(out + places, total.to(out.dtype.element_ty), inside[:, None])
+    _add(total, x, out, rows, inside, C)
 
 
 @triton.jit
@@ -127,9 +133,7 @@ def attend_project(
         value = _mixed(wide, kernel, rows, down, right, k + 2 * C, inside, height, width, 3 * C, 1)
         across = tl.load(matrix + image * C * C + c[None, :] * C + k[:, None])
         total += tl.dot(value.to(across.dtype), across, input_precision="ieee")
-    places = rows[:, None] * C + c[None, :]
-    total += tl.load(x + places, inside[:, None], 0.0).to(tl.float32)
-    tl.store(out + places, total.to(out.dtype.element_ty), inside[:, None])
+    _add(total, x, out, rows, inside, C)
 
 
 @triton.jit
