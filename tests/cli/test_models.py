@@ -360,9 +360,9 @@ def test_shipped_weights_need_no_import_and_go_before_imported_ones(
 
 
 def test_other_methods_than_cddfuse_are_shipped_with_weights() -> None:
-    shipped = {name for name, kind in MODELS.items() if kind.card.weights}
-    others = {"didfuse", "u2fusion", "sdnet", "tardal", "reconet", "emfusion"}
-    assert shipped == {"cddfuse", "cddfuse_small", *others}
+    shipped = [name for name, kind in MODELS.items() if kind.card.weights]
+    others = ["didfuse", "u2fusion", "sdnet", "tardal", "reconet", "emfusion"]
+    assert shipped == ["cddfuse", "cddfuse_small", *others]
 
 
 @pytest.mark.parametrize(
