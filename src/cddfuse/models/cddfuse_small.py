@@ -3,9 +3,9 @@
 A student of this package, not of a paper: plain 3x3 convolutions at half resolution decide for
 every pixel how much of each source to take, and what to add. What CDDFuse gets from attention over
 the whole image, the student gets from *tokens*: mean and standard deviation of its features over
-the whole image, and the covariances that describe the scene, decide how each block's channels are
-scaled and shifted. It is trained by
-distillation (`recipes/cddfuse_small.py`), from any network of the zoo.
+the whole image decide how each block's channels are scaled and shifted, together with covariances
+that describe the scene if the option `scene` asks for them. It is trained by distillation
+(`recipes/cddfuse_small.py`), from any network of the zoo.
 """
 
 import torch
