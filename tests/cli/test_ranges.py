@@ -106,6 +106,20 @@ def test_a_range_that_misses_all_values_is_said(
     assert first == f"value range: second={text}{makes}"
 
 
+def test_a_folder_without_any_result_keeps_no_range(tmp_path: Path, capsys: Say) -> None:
+    """The pair failed, and the range may have been why."""
+    sources = folders(tmp_path, "1")
+    other = tmp_path / "vi" / "1.png"
+    other.write_bytes(other.read_bytes()[:-30])
+    assert fuse(*sources, "-o", tmp_path / "out", "--range", "second=1:2") == 1
+    assert not (tmp_path / "out" / "fuse.json").exists()
+    folders(tmp_path, "1")
+    assert fuse(*sources, "-o", tmp_path / "out", "--range", "minmax") == 0
+    other.write_bytes(other.read_bytes()[:-30])
+    assert fuse(*sources, "-o", tmp_path / "out", "--range", "minmax", "--overwrite") == 1
+    assert (tmp_path / "out" / "fuse.json").exists()  # of the result that is still there
+
+
 def test_damaged_record_of_the_range(tmp_path: Path, capsys: Say) -> None:
     sources = folders(tmp_path, "1")
     (tmp_path / "out").mkdir()

@@ -150,6 +150,15 @@ def test_camera_of_opencv() -> None:
     assert released == [1]
 
 
+def test_a_camera_that_is_not_there_is_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cv2")
+    if Path("/dev/video97").exists():
+        pytest.skip("there is a camera 97 here")
+    with pytest.raises(InputError, match="there is no camera 97 at this machine"):
+        frames_of("camera:97")
+    assert capfd.readouterr().err == ""
+
+
 def test_addresses(tmp_path: Path) -> None:
     source = open_source(Path("rtsp://host:554/a"), Path("rtsp://host/b"), Reading())
     assert isinstance(source, Live)

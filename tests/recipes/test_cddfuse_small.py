@@ -142,3 +142,19 @@ def test_a_scene_is_seen_by_means_and_covariances_over_the_image() -> None:
         covariance = torch.cov(pixels, correction=0)
         upper = covariance[tuple(torch.triu_indices(3, 3))]
         torch.testing.assert_close(seen, torch.cat([pixels.mean(1), upper]))
+
+
+def test_black_in_both_images_can_be_kept_black() -> None:
+    first, second = (image + 1 / 255 for image in images(1, 1, 16, 16))
+    first[..., :8, :], second[..., 3:, :] = 0, 0
+    first[..., 5, 5], second[..., 6, 6] = 1 / 255, 0.4 / 255
+    share = (first + second > 0).float()  # of each pixel, what it keeps
+    share[..., 6, 6] = 0.4
+    fused = []
+    for keeps in (False, True):
+        torch.manual_seed(0)
+        model = CDDFuseSmall(keep_black=keeps).train()  # what is above 1 is not cut off
+        torch.nn.init.constant_(model.project.bias, 1)  # above black everywhere
+        fused.append(model(first, second).detach())
+    assert (fused[0] > 0.1).all()
+    torch.testing.assert_close(fused[1], fused[0] * share)

@@ -143,8 +143,9 @@ def fuse(
     if model and source.length == 1 and not (clip or medical or os.path.isdir(first)):
         return _fuse_one(model, source, sink, options, console, json, hint)
     whole = sink.path("") == sink.path("0")  # one file for all
+    stored = None
     if source.ranges and not (medical and whole):
-        record.store(output, source.ranges, asked=range, whole=whole)
+        stored = record.store(output, source.ranges, asked=range, whole=whole)
     if model:
         scale.note(model, source, writing, options)
     with progress(console) as bar:
@@ -173,6 +174,8 @@ def fuse(
             advice = "; numbered frames in a folder can be resumed" if whole else ""
             console.print(f"stopped: {left}; the same command {again}{advice}")
             return 130
+    if stored and not (summary.done or summary.kept):
+        stored.unlink(missing_ok=True)
     _report(summary, source, output, console, noun)
     if json:
         print(_as_json(summary, source, sink))

@@ -51,8 +51,13 @@ def ranges_for(output: Path, asked: Asked, *, overwrite: bool) -> Ranges:
     return given
 
 
-def store(output: Path, ranges: Ranges, *, asked: Sequence[str] = (), whole: bool = False) -> None:
+def store(
+    output: Path, ranges: Ranges, *, asked: Sequence[str] = (), whole: bool = False
+) -> Path | None:
     """Write the ranges of a run, if its images are not used as they are.
+
+    Returns the file if there was none before: without any result, it would bind later runs to this
+    range for nothing.
 
     Args:
         output: the folder of the results, or the file that they are parts of.
@@ -61,11 +66,12 @@ def store(output: Path, ranges: Ranges, *, asked: Sequence[str] = (), whole: boo
         whole: whether it is a file.
     """
     if not any(rule.given for rule in ranges):
-        return
+        return None
     path = output.with_name(f"{output.name}.{NAME}") if whole else output / NAME
+    known = path.exists()
     with suppress(InputError):
         if _stored(path) == ranges:
-            return
+            return None
     content: dict[str, Any] = {"range": ranges.texts}
     if asked:
         content["asked"] = list(asked)
@@ -76,6 +82,7 @@ def store(output: Path, ranges: Ranges, *, asked: Sequence[str] = (), whole: boo
         content["curves"] = [rule.agc.curve for rule in ranges]
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return None if known else path
 
 
 def _given(asked: Asked, stored: Ranges | None = None, before: Ranges | None = None) -> Ranges:

@@ -70,6 +70,9 @@ class CDDFuseSmallRecipe(Recipe):
     scene: int = setting(0, "Network")
     """Numbers that describe the whole pair to each token; 0 is none."""
 
+    keep_black: bool = setting(False, "Network")
+    """What is black in both images is black in the result."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.teacher not in MODELS:
@@ -149,8 +152,8 @@ PRESETS = {
         sampling="whole",
         jitter=0.2,
         darken=0.4,
-        steps=5_000,
         scene=24,
+        keep_black=True,
     ),
     "quick": replace(_RELEASED, crop=128, batch=4, cycle=2, steps=0, minutes=10),
 }

@@ -225,7 +225,12 @@ def _decoded(container: Any) -> Frames:
 def _camera(address: str, index: int) -> Frames:
     import cv2
 
-    camera = cv2.VideoCapture(index)
+    log = cv2.utils.logging  # where no camera is, OpenCV warns of each way it tried
+    level = log.setLogLevel(log.LOG_LEVEL_ERROR)
+    try:
+        camera = cv2.VideoCapture(index)
+    finally:
+        log.setLogLevel(level)
     if not camera.isOpened():
         raise InputError(f"there is no camera {index} at this machine: check its number.", "camera")
     return _captured(camera, address)
