@@ -84,6 +84,24 @@ def test_pixels_at_rest_are_averaged_and_moving_ones_are_not() -> None:
     assert body.abs().max() < 1 / 255
 
 
+@pytest.mark.parametrize(("levels", "kept", "left"), [(6, 0.87, 0.24), (10, 0.95, 0.1)])
+def test_a_faint_target_that_moves_is_kept(levels: int, kept: float, left: float) -> None:
+    """A pixel a frame, under noise: its contrast, and what remains where it was, as shares."""
+    random, history = torch.Generator().manual_seed(1), History()
+
+    def noisy() -> Tensor:
+        return (100 + torch.randn(1, 1, 60, 80, generator=random)) / 255
+
+    for place in range(20, 40):
+        first, second = noisy(), noisy()
+        second[..., 24:36, place : place + 6] += levels / 255
+        with history.frame():
+            history.begin(first, second)
+            contrast = (255 * history.settled(first, second, second) - 100) / levels
+    assert contrast[..., 24:36, 39:45].mean() > kept
+    assert abs(contrast[..., 24:36, 36:39].mean()) < left
+
+
 def test_stretch_moves_slowly() -> None:
     history = History()
     even = ImagePair(scene(0), torch.full((1, 32, 32), 0.4))

@@ -24,7 +24,7 @@ _STEP = 0.01  # of a range, by which its ends move at most from frame to frame
 # A pixel is at rest while both sources stay this close to what they were; noise of cameras does.
 _REST = 6 / 255
 _AROUND = 7  # pixels whose rest counts for the one in the middle
-_WEIGHT = 0.2  # of a new frame where everything is at rest
+_WEIGHT = 0.12  # of a new frame where everything is at rest
 
 State = tuple[Tensor, Tensor, Tensor]
 """Both sources and the result, smoothed where they are at rest."""
