@@ -62,6 +62,14 @@ def ask(address: str, files: dict[str, bytes], until: float, load: Load) -> None
                 load.failed.append(f"{answer.status_code} {answer.text[:100]}")
 
 
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port: int = place.getsockname()[1]
+        return port
+
+
 def wait(address: str, process: subprocess.Popen[bytes]) -> None:
     """Until the service is ready."""
     while process.poll() is None:
@@ -120,9 +128,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "cddfuse", "serve", "--port", str(port), "--quiet"]
     process = subprocess.Popen([*command, "--models", arguments.model])
     try:
