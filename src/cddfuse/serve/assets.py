@@ -10,7 +10,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".webp": "image/webp",
 }
-SHARED = ("index.html", "style.css", "page.js", "clips.js", "compare.js", "icon.svg")
+SHARED = ("index.html", "style.css", "page.js", "clips.js", "film.js", "compare.js", "icon.svg")
 """Of the page with a server, and of the one without."""
 
 EXAMPLES = tuple(

@@ -37,9 +37,7 @@ export function setUp() {
   });
 }
 
-export function show(fused, source, imageWidth) {
-  at("under").src = fused;
-  at("over").src = source;
+export function show(imageWidth) {
   width = imageWidth;
   zoom(0);
 }

@@ -3,6 +3,7 @@
 import * as clips from "./clips.js";
 import * as compare from "./compare.js";
 import * as engine from "./engine.js";
+import * as film from "./film.js";
 
 const at = (id) => document.getElementById(id);
 const SIDES = ["first", "second"];
@@ -24,6 +25,7 @@ async function start() {
   at("privacy").textContent = engine.privacy;
   at("format").append(...Object.entries(engine.formats).map(([value, text]) => new Option(text, value)));
   compare.setUp();
+  film.setUp();
   for (const side of SIDES) setUpSource(side);
   setUpDrop();
   at("swap").addEventListener("click", swap);
@@ -257,31 +259,37 @@ function showResult() {
   const length = clip ? `, ${result.frames} frames` : "";
   at("facts").textContent = `${result.network}, ${result.width} x ${result.height} pixels${length}`;
   at("notes").replaceChildren(...(result.notes ?? []).map((note) => element("li", note)));
-  for (const id of ["picture", "formats", "scores", "features"]) at(id).hidden = clip;
-  at("clip").hidden = !clip;
-  if (clip) at("clip").src = url("clip", result.fused);
+  for (const id of ["under", "source", "formats", "scores", "features"]) at(id).hidden = clip;
+  for (const id of ["clip", "source-clip", "film"]) at(id).hidden = !clip;
+  if (clip) film.load(url("fused", result.fused));
   else showImage();
+  showPair();
   at("title").focus({ preventScroll: true });
   at("result").scrollIntoView({ block: "start" });
 }
 
 function showImage() {
   const { result } = made;
-  at("clip").removeAttribute("src");
+  film.unload();
+  at("under").src = url("fused", result.fused);
   for (const id of ["scores", "features"]) at(id).querySelector(".content").replaceChildren();
   const network = known.networks.find(({ name }) => name === result.network);
   at("features").hidden = !network?.features;
-  showPair();
   for (const [id, draw] of [["scores", drawScores], ["features", drawFeatures]]) fill(id, draw);
 }
 
 function showPair() {
-  if (!made || made.clip) return;
+  if (!made) return;
+  const { request, result, clip } = made;
   const side = at("against").value;
-  at("over").alt = `The ${CALLED[side]}`;
-  at("left").textContent = CALLED[side];
-  const { fused, width } = made.result;
-  compare.show(url("fused", fused), url("source", made.result[side]), width);
+  at("left").textContent = clip ? CALLED[side].replace("image", "clip") : CALLED[side];
+  if (clip) {
+    film.compare(url("source", request[side] ?? request.first), side, request.layout);
+  } else {
+    at("source").alt = `The ${CALLED[side]}`;
+    at("source").src = url("source", result[side]);
+  }
+  compare.show(result.width);
 }
 
 async function download() {
