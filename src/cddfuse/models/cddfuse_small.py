@@ -77,7 +77,7 @@ class Block(nn.Module):
         """(B, C, H, W) to the same."""
         change = F.relu(self.mix(features), inplace=True)
         scale, shift = self.token(change, scene)
-        return torch.addcmul(features, change, scale) + shift
+        return torch.addcmul(features, change, scale).add_(shift)
 
 
 class Context(nn.Module):
@@ -166,7 +166,7 @@ class CDDFuseSmall(FusionModel):
         sources = sources.contiguous(memory_format=torch.channels_last)
         features = F.relu(self.lift(sources), inplace=True)
         context, scene = self.context(features)
-        features = features + context
+        features = context.add_(features)
         for block in self.blocks:
             features = block(features, scene)
         share, detail = F.pixel_shuffle(self.project(features), _UNSHUFFLE).chunk(2, 1)
