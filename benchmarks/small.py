@@ -1,4 +1,4 @@
-"""CPU time of the small network in each runtime, in fp32 and int8.
+"""Time of the small network in each runtime, in fp32 and int8.
 
     python -m benchmarks.small [--weights ivf] [--pair first.png second.png] [--threads 1]
 
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cddfuse import runtime
 from cddfuse.colour import luma
 from cddfuse.export import export
 from cddfuse.export.writers import quiet_exporters
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--turns", type=int, default=9)
     given = parser.parse_args()
+    runtime.prepare_process()  # as the command does
     torch.set_num_threads(given.threads)
     quiet_exporters()
     torch.manual_seed(0)
@@ -46,11 +48,14 @@ def main() -> None:
         runners = dict(_runners(model, pair, Path(folder)))
         seconds = _in_turns(runners, given.turns)
         reference = runners["PyTorch, fp32"]()
-        print("| runtime | CPU ms | dB to fp32 |\n| --- | --- | --- |")
+        print("| runtime | ms | CPU ms | dB to fp32 |\n| --- | --- | --- | --- |")
         for name, run in runners.items():
             error = float(np.square(run() - reference).mean())
             ratio = "" if error < 1e-10 else f"{-10 * np.log10(error):.1f}"
-            print(f"| {name} | {1000 * statistics.median(seconds[name]):.0f} | {ratio} |")
+            wall, cpu = (
+                1000 * statistics.median(each) for each in zip(*seconds[name], strict=True)
+            )
+            print(f"| {name} | {wall:.0f} | {cpu:.0f} | {ratio} |")
 
 
 def _runners(model: FusionModel, pair: ImagePair, folder: Path) -> Iterator[tuple[str, Runner]]:
@@ -97,14 +102,16 @@ def _quantized(path: Path, first: torch.Tensor, second: torch.Tensor) -> Path:
     return eight
 
 
-def _in_turns(runners: dict[str, Runner], turns: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
+def _in_turns(runners: dict[str, Runner], turns: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and CPU seconds of each turn."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in runners}
     for turn in range(turns + 1):
         for name, run in runners.items():
-            begun = time.process_time()
+            begun = time.perf_counter(), time.process_time()
             run()
             if turn:  # the first one warms up
-                seconds[name].append(time.process_time() - begun)
+                spent = time.perf_counter() - begun[0], time.process_time() - begun[1]
+                seconds[name].append(spent)
     return seconds
 
 
