@@ -224,7 +224,8 @@ def real_pairs(folder: Path, names: Sequence[str]) -> Results:
     results.plan = Plan((Method("a", model="mean"),), (data,))
     for name in names:
         image = torch.rand(1, 60, 80, generator=rng)
-        write_image(picture_path(folder, "mine", "a", name), image)
+        key = results.records["mine", "a"].key
+        write_image(picture_path(folder, "mine", "a", name, key), image)
     return results
 
 

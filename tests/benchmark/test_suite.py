@@ -1,8 +1,10 @@
 """Runs on small images with methods that have no weights, or those that are shipped."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from cddfuse.errors import InputError
 from cddfuse.evaluate import evaluate
 from cddfuse.evaluate.sources import GreyImages
 from cddfuse.io import pair_folders
-from cddfuse.models import create_model
+from cddfuse.models import MODELS, create_model
+from cddfuse.models.classical import GuidedFilter
 
 SOME = Settings(("EN", "SSIM"))
 
@@ -153,15 +156,60 @@ def test_undefined_values_survive_on_disk(tmp_path: Path) -> None:
     assert str(read.tables) == str(tables)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_one_bad_pair_does_not_stop_a_cell_nor_one_cell_the_others(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (data / "ir" / "2.png").write_bytes(b"no image")
-    results, _ = ran(plan(data, "laplacian", "rfnnest"), tmp_path / "out")
+    if jobs == 1:
+        monkeypatch.setattr(GuidedFilter, "forward", lambda *images: 1 / 0)
+    results, _ = ran(plan(data, "guided", "laplacian"), tmp_path / "out", jobs=jobs)
     assert results.records["mine", "laplacian"].images == ["1", "3"]
     reasons = {(x.method, x.reason.partition(":")[0]) for x in results.failures}
     assert ("laplacian", "2") in reasons
-    assert any(x.method == "rfnnest" and "weights" in x.reason for x in results.failures)
+    bugs = [x.reason for x in results.failures if "ZeroDivisionError in test_suite.py" in x.reason]
+    assert len(bugs) == (jobs == 1)
+    again = run_plan(plan(data, "laplacian"), SOME, tmp_path / "out")
+    assert again.computed == 0  # a damaged pair stays damaged
+
+
+def test_failures_of_the_machine_are_not_kept(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*images: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GuidedFilter, "forward", broken)
+        results, _ = ran(plan(data, "guided"), tmp_path / "out")
+        assert len(results.failures) == 3
+    results, _ = ran(plan(data, "guided"), tmp_path / "out")
+    assert (results.failures, results.computed) == ([], 1)
+    assert results.records["mine", "guided"].images == ["1", "2", "3"]
+
+
+def test_a_method_that_cannot_run_anywhere_is_refused_before_the_work(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"rfnnest cannot be run: .*weights"):
+        ran(plan(data, "laplacian", "rfnnest"), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("cells/*"))
+
+
+def test_pictures_are_those_of_the_scores(data: Path, tmp_path: Path) -> None:
+    """Two runs under one label, and pictures that somebody removed."""
+    made = {side: plan(data, fused=(f"tool={data / side}",)) for side in ("vi", "ir")}
+    paths = {}
+    for side in ("vi", "ir", "vi"):
+        results, _ = ran(made[side], tmp_path / "out")
+        key = results.records["mine", "tool"].key
+        paths[side] = cells.picture_path(tmp_path / "out", "mine", "tool", "1", key)
+    assert results.computed == 0
+    assert paths["vi"].read_bytes() != paths["ir"].read_bytes()
+    paths["vi"].unlink()
+    results, _ = ran(made["vi"], tmp_path / "out")
+    assert results.computed == 1
+    assert paths["vi"].is_file()
 
 
 def results_folder(data: Path, names: tuple[str, ...]) -> Path:
@@ -177,7 +225,7 @@ def test_results_of_a_tool_are_scored_twice(data: Path, tmp_path: Path) -> None:
     record = results.records["mine", "tool"]
     assert set(record.tables) == {"stretched", "plain"}
     assert record.facts["as_saved"]
-    assert len(list((tmp_path / "out" / "images" / "mine" / "tool").iterdir())) == 3
+    assert len(list((tmp_path / "out" / "images" / "mine").glob("tool */*.png"))) == 3
 
 
 def test_results_that_lack_pairs_are_refused(data: Path, tmp_path: Path) -> None:
@@ -200,6 +248,13 @@ def test_images_of_the_training_data_are_refused_under_any_name(
     with pytest.raises(InputError, match=r"1 of 3 pairs of mine \(2\) are in the training data"):
         ran(plan(data, "sdnet"), tmp_path / "out")
     ran(plan(data, "laplacian"), tmp_path / "out")
+    shipped = (
+        files("cddfuse") / "models" / "pretrained" / MODELS["sdnet"].card.weights["ivf"].location
+    )
+    copy = tmp_path / "mine.safetensors"
+    copy.write_bytes(shipped.read_bytes())
+    with pytest.raises(InputError, match="are in the training data of sdnet"):
+        ran(plan(data, f"sdnet={copy}"), tmp_path / "out")
 
 
 def test_names_of_the_training_data_are_refused_in_its_data_set(data: Path, tmp_path: Path) -> None:

@@ -88,6 +88,31 @@ def test_a_sentence_for_each_method() -> None:
     ]
 
 
+def test_after_two_best_none_is_second() -> None:
+    text = as_markdown(made_up({"a": [1, 2, 3], "b": [1, 2, 3], "c": [1, 1, 1]}, LOW))
+    assert markdown_row(text, "a")[1] == "**2.000**"
+    assert markdown_row(text, "c")[1] == "1.000"
+
+
+def test_small_means_have_three_digits() -> None:
+    low = {row: [0.0, 0.0, 0.0] for row in LOW}
+    text = as_markdown(made_up({"a": [0.001, 0.002, 0.003], "b": [1e-5] * 3}, low))
+    assert markdown_row(text, "a")[1] == "**0.00200**"
+    assert markdown_row(text, "b")[1] == "0.00001"
+
+
+def test_latex_survives_brackets_and_says_what_to_know() -> None:
+    results = made_up({"[12] a": [1, 2, 3], "b": [2, math.nan, 4]}, LOW)
+    results.failures.append(Failure("mine", "b", "2: 50 % of it is missing"))
+    text = as_latex(results)
+    assert not re.search(r"\\\\\s*\[", text)
+    assert "{[}12] a & 3" in text
+    assert r"\label{tab:mine-stretched}" in text
+    assert "3 pairs are too few" in text
+    assert r"Failed: mine, b: 2: 50 \% of it is missing" in text
+    assert "($n$=2)" in text
+
+
 def test_equal_methods_share_a_place_and_one_method_has_none() -> None:
     text = as_markdown(made_up({"a": [1, 2, 3], "b": [1, 2, 3]}, LOW))
     assert markdown_row(text, "a")[1] == markdown_row(text, "b")[1] == "**2.000**"
@@ -137,7 +162,7 @@ def test_published_rows_of_a_file_stand_beside() -> None:
     results = made_up({"a": [1, 2, 3]}, LOW)
     results.plan = replace(results.plan, published={"mine": {"theirs": [1, 2, 3, 4, 5, 6, 7, 8]}})
     text = as_markdown(results)
-    assert markdown_row(text, "theirs, published") == ["-", "1.000", "8.000", "-"]
+    assert markdown_row(text, "theirs, published") == ["-", "1.00", "8.00", "-"]
     assert text.count("| theirs, published |") == 1
 
 

@@ -43,10 +43,12 @@ def test_a_failed_cell_is_listed_and_the_rest_is_done(
     data: str, tmp_path: Path, capsys: Say
 ) -> None:
     out = tmp_path / "out"
-    words = ["--models", "laplacian", "rfnnest", "--data", data, "--metrics", "EN"]
+    (tmp_path / "data" / "ir" / "2.png").write_bytes(b"no image")
+    words = ["--models", "laplacian", "--data", data, "--metrics", "EN"]
     assert run(["benchmark", *words, "-o", str(out), "--pictures", "0"]) == 1
-    assert "failed: mine, rfnnest: " in capsys.readouterr().err
-    assert "rfnnest" in (out / "report.html").read_text()
+    assert "failed: mine, laplacian: 2: " in capsys.readouterr().err
+    for name in ("report.html", "tables.tex"):
+        assert "mine, laplacian: 2: " in (out / name).read_text()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,11 @@ def test_a_failed_cell_is_listed_and_the_rest_is_done(
         (["--metrics", "nothing"], "there is no metric nothing"),
         (["--profile", "nothing"], "there is no profile nothing"),
         (["--against", "nothing"], "there is no method nothing here"),
+        (["--models", "rfnnest"], "rfnnest cannot be run"),
         (["--crops", "nothing"], "nothing is no region"),
+        (["--crops", "other/1=0,0,5,5"], "other/1 is of no data set here: use mine"),
+        (["--crops", "mine/3=0,0,5,5"], "mine/3 is of no pair that is scored: name one, such as 1"),
+        (["--crops", "mine/1=30,0,5,5"], "30,0,5,5 of mine/1 is not within its 32x24 pixels"),
         (["--limit", "0"], "limit is 0"),
         (["--jobs", "0"], "jobs is 0"),
     ],
@@ -68,6 +74,27 @@ def test_slips_are_named_before_any_work(
     assert run(["benchmark", "--data", data, "-o", str(out), *words]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: [{model: mean, label: a, options: [1]}]", "options of mean must be a table"),
+        ("data: {x: null}", "data set x is None: write its folder"),
+        ("data: {x: [a, b]}", "data set x is ['a', 'b']: write its folder, two folders with"),
+        ("data: {1: nowhere}", "nowhere"),
+        ("published: {other: {a: [1, 2, 3, 4, 5, 6, 7, 8]}}", "names other, which is no data set"),
+        ("published: {mine: {a: [1, 2, 3, 4, 5, 6, 7, .nan]}}", "the eight scores"),
+        ("models: [\xe9]", "is no YAML"),
+    ],
+)
+def test_slips_of_a_plan_are_one_sentence(
+    text: str, message: str, data: str, tmp_path: Path, capsys: Say
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_bytes(text.encode("latin-1"))
+    assert run(["benchmark", str(plan), "--data", data, "-o", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_file_in_place_of_the_folder_is_named(data: str, tmp_path: Path, capsys: Say) -> None:
@@ -89,13 +116,28 @@ def test_data_sets_are_listed(capsys: Say) -> None:
 
 def test_a_folder_is_checked(data: str, tmp_path: Path, capsys: Say) -> None:
     folder = str(tmp_path / "data")
-    assert run(["data", "check", folder, "--name", "tno"]) == 0
-    assert "TNO: 2 pairs" in capsys.readouterr().out
+    assert run(["data", "check", folder, "--name", "fmb"]) == 0
+    assert "FMB: 2 pairs" in capsys.readouterr().out
     assert run(["data", "check", folder]) == 2
     assert "(--name)" in capsys.readouterr().err
+    assert run(["data", "check", str(tmp_path / "nowhere"), "--name", "fmb"]) == 2
+    assert capsys.readouterr().err.strip().endswith("nowhere: give that of FMB.")
+    cut = tmp_path / "data" / "vi" / "2.png"
+    cut.write_bytes(cut.read_bytes()[:-300])
+    assert run(["data", "check", folder, "--name", "fmb"]) == 1
+    assert "2 cannot be read" in capsys.readouterr().out
     (tmp_path / "data" / "ir" / "1.png").unlink()
-    assert run(["data", "check", folder, "--name", "tno", "--json"]) == 1
+    assert run(["data", "check", folder, "--name", "fmb", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["pairs"] == 1
+
+
+def test_pairs_that_a_split_lacks_are_named(data: str, tmp_path: Path, capsys: Say) -> None:
+    folder = tmp_path / "data"
+    for side in ("vi", "ir"):
+        (folder / side / "1.png").rename(folder / side / "01.png")
+        (folder / side / "2.png").rename(folder / side / "02.png")
+    assert run(["data", "check", str(folder), "--name", "tno"]) == 1
+    assert "split test lacks 23 of its pairs: 03, 04, 05, 06, 07, ..." in capsys.readouterr().out
 
 
 def test_commands_of_the_page_are_understood() -> None:

@@ -24,16 +24,23 @@ VARIANTS = {
 NO_COLUMNS: Mapping[str, Sequence[str]] = {}
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = 3) -> str:
     """A mean as tables print it."""
-    return "-" if math.isnan(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+    text = f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.1f}"
+    return "-" if math.isnan(value) else text
 
 
-def cell_text(cell: Cell | None, bold: str, underlined: str) -> str:
+def cell_text(cell: Cell | None, bold: str, underlined: str, digits: int = 3) -> str:
     """A mean as a table prints it, best and second marked by these formats; "-" without one."""
     if cell is None or math.isnan(cell.summary.mean):
         return "-"
-    return {1: bold, 2: underlined}.get(cell.place, "{}").format(number(cell.summary.mean))
+    return {1: bold, 2: underlined}.get(cell.place, "{}").format(number(cell.summary.mean, digits))
+
+
+def row_digits(row: Row, table: Table) -> dict[str, int]:
+    """Decimals of the cells of a row: those of the column, or the two that others published."""
+    published = row.kind == "published"
+    return {c.name: 2 if published else table.digits(c) for c in table.columns}
 
 
 def caption(table: Table) -> str:

@@ -87,6 +87,9 @@ class Record:
     failed: dict[str, str]
     notes: list[str]
 
+    passing: bool = False
+    """Whether what failed may succeed the next time; then it is not kept."""
+
     def write(self, path: Path) -> None:
         """Keep it as JSON; undefined values are null."""
         text = json.dumps(plain(asdict(self)), allow_nan=False)
@@ -236,9 +239,21 @@ def _hash_code(own: tuple[str, ...]) -> str:
     return hash_code(_SHARED_CODE, own)
 
 
-def picture_path(out: Path, data: str, method: str, image: str) -> Path:
-    """Where the fused image of a pair is kept for the report, in 8 bits without the stretch."""
-    return out / "images" / _file_name(data) / _file_name(method) / f"{_file_name(image)}.png"
+def picture_path(out: Path, data: str, method: str, image: str, key: str) -> Path:
+    """Where the fused image of a pair is kept for the report, in 8 bits without the stretch.
+
+    Under the key of its cell, so that a report never shows images of other weights or settings.
+    """
+    folder = f"{_file_name(method)} {key[:8]}"
+    return out / "images" / _file_name(data) / folder / f"{_file_name(image)}.png"
+
+
+def has_pictures(record: "Record", out: Path) -> bool:
+    """Whether all fused images of a cell are there; baselines have none."""
+    return record.method == BASELINE.label or all(
+        picture_path(out, record.data, record.method, name, record.key).is_file()
+        for name in record.images
+    )
 
 
 def _file_name(text: str) -> str:
@@ -257,10 +272,11 @@ def run_cell(
 ) -> Record:
     """Fuse, or read results, and score."""
     chosen = [metric for metric, _ in columns(settings.metrics, settings.profile, data.task)]
+    key = key_of(facts, method, data)
 
     def keep(images: Images) -> None:
         assert images.fused is not None
-        path = picture_path(out, data.name, method.label, images.pair.name)
+        path = picture_path(out, data.name, method.label, images.pair.name, key)
         write_image(path, images.fused, overwrite=True)
 
     baseline = method.label == BASELINE.label
@@ -283,10 +299,21 @@ def run_cell(
     return Record(
         method.label,
         data.name,
-        key_of(facts, method, data),
+        key,
         facts | {"trained": trained_for(method, data), "as_saved": isinstance(scored, Path)},
         scores.images,
         tables,
         {name: str(error) for name, error in scores.failed.items()},
         [*scores.notes, *(f"{skipped.reason}: {skipped.path}" for skipped in scores.skipped)],
+        any(map(_of_the_machine, scores.failed.values())),
     )
+
+
+def _of_the_machine(error: BaseException | None) -> bool:
+    """Whether a failure may not come again, such as a full disk, unlike that of a damaged image."""
+    while error is not None:
+        system = isinstance(error, OSError) and error.errno is not None
+        if system or isinstance(error, MemoryError) or "memory" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

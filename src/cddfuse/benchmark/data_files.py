@@ -51,7 +51,13 @@ def as_json(results: Results, about: Mapping[str, Any]) -> str:
         "tables": [_json_table(table, reference) for table in found],
         "costs": {label: asdict(cost) for label, cost in results.costs.items()},
         "cells": [
-            {"data": data, "method": label, "key": record.key, **record.facts}
+            {
+                **{k: v for k, v in record.facts.items() if k != "data"},
+                "data": data,
+                "data_sha256": record.facts.get("data"),
+                "method": label,
+                "key": record.key,
+            }
             for (data, label), record in results.records.items()
         ],
         "notes": notes(results, found),

@@ -3,11 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from cddfuse.benchmark.captions import (
+    COST_HEADINGS,
     MARKS,
     NO_COLUMNS,
+    TASKS,
     caption,
     cell_text,
+    cost_cells,
     legend,
+    notes,
+    row_digits,
     row_label,
 )
 from cddfuse.benchmark.suite import Results
@@ -22,6 +27,8 @@ def _tex(text: str) -> str:
         f"\\{letter}" if letter in "&%$#_{}" else _SPECIAL.get(letter, letter)
         for letter in " ".join(text.split())
     )
+    if plain.startswith("["):  # after the end of a row, it would be the argument of that
+        plain = f"{{[}}{plain[1:]}"
     return (
         plain.replace("↑", r"$\uparrow$")
         .replace("↓", r"$\downarrow$")
@@ -31,8 +38,41 @@ def _tex(text: str) -> str:
 
 
 def as_latex(results: Results) -> str:
-    """A table for each data set, with the profile in the caption."""
-    return "\n\n".join([PREAMBLE, *map(table_latex, tables(results))]) + "\n"
+    """A table for each data set, with the profile in the caption; costs, and what to know."""
+    found = tables(results)
+    blocks = [PREAMBLE]
+    for task, heading in TASKS.items():
+        mine = [table for table in found if table.data.task == task]
+        if mine:
+            blocks += [f"% {heading}", *map(table_latex, mine)]
+    if results.costs:
+        blocks.append(_costs(results))
+    failed = [f"{each.data}, {each.method}: {each.reason}" for each in results.failures]
+    said = [*notes(results, found), *(f"Failed: {reason}" for reason in failed)]
+    blocks += [rf"\noindent {{\footnotesize {_tex(text)}\par}}" for text in said]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _costs(results: Results) -> str:
+    rows = [["", *COST_HEADINGS]]
+    rows += [[label, *cost_cells(cost)] for label, cost in results.costs.items()]
+    lines = [f"    {' & '.join(map(_tex, row))} \\\\" for row in rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            r"  \caption{What fusing a pair of 640x480 takes.}",
+            r"  \label{tab:cost}",
+            rf"  \begin{{tabular}}{{l{'r' * len(COST_HEADINGS)}}}",
+            r"    \toprule",
+            lines[0],
+            r"    \midrule",
+            *lines[1:],
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+    )
 
 
 def table_latex(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) -> str:
@@ -42,7 +82,8 @@ def table_latex(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) ->
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{_tex(caption(table))}. {_tex(' '.join(legend([table])))}}}",
+        rf"  \caption{{{' '.join([f'{_tex(caption(table))}.', *map(_sign, legend([table]))])}}}",
+        rf"  \label{{tab:{_anchor(table.data.name)}-{table.variant}}}",
         rf"  \begin{{tabular}}{{l{'l' * len(between)}{'r' * (len(table.columns) + 1)}}}",
         r"    \toprule",
         rf"    {' & '.join(map(_tex, heads))} \\",
@@ -52,7 +93,10 @@ def table_latex(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) ->
         if row.kind != last:
             lines.append(r"    \midrule")
             last = row.kind
-        cells = [_cell(row.cells.get(c.name), len(table.images)) for c in table.columns]
+        digits = row_digits(row, table)
+        cells = [
+            _cell(row.cells.get(c.name), len(table.images), digits[c.name]) for c in table.columns
+        ]
         words = [row_label(row, table), *more.get(row.label, [""] * len(between))]
         words.append(str(row.images or "-"))
         lines.append(f"    {' & '.join([*map(_tex, words), *cells])} \\\\")
@@ -60,10 +104,19 @@ def table_latex(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) ->
     return "\n".join(lines)
 
 
-def _cell(cell: Cell | None, total: int) -> str:
-    text = cell_text(cell, r"\textbf{{{}}}", r"\underline{{{}}}")
+def _sign(line: str) -> str:
+    """A line of the legend, with the signs of LaTeX."""
+    return _tex(line.replace("-: ", "--: ", 1) if line.startswith("-: ") else line)
+
+
+def _anchor(name: str) -> str:
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+
+
+def _cell(cell: Cell | None, total: int, digits: int) -> str:
+    text = cell_text(cell, r"\textbf{{{}}}", r"\underline{{{}}}", digits)
     if cell is None or text == "-":
         return "--"
     letters = "".join(MARKS[name] for name in cell.beaten_by)
     text += rf"$^{{\mathrm{{{letters}}}}}$" if letters else ""
-    return text + (f" ({total - cell.summary.undefined})" if cell.summary.undefined else "")
+    return text + (f" ($n$={total - cell.summary.undefined})" if cell.summary.undefined else "")

@@ -13,6 +13,7 @@ from cddfuse.benchmark.captions import (
     cost_cells,
     legend,
     notes,
+    row_digits,
     row_label,
 )
 from cddfuse.benchmark.statistics import ALPHA, Paired
@@ -47,7 +48,10 @@ def table_markdown(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS)
     heads = ["", *more.get("", ()), "pairs", *(f"{c.name} {c.arrow}" for c in table.columns)]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     for row in [*table.rows, *table.published]:
-        cells = [_cell(row.cells.get(c.name), len(table.images)) for c in table.columns]
+        digits = row_digits(row, table)
+        cells = [
+            _cell(row.cells.get(c.name), len(table.images), digits[c.name]) for c in table.columns
+        ]
         count = str(row.images or "-") if row.complete else f"{row.images} of {len(table.images)}"
         between = more.get(row.label, [""] * len(more.get("", ())))
         lines.append([plain(row_label(row, table)), *map(plain, between), count, *cells])
@@ -83,8 +87,8 @@ def _difference(test: Paired, column: Column) -> str:
     return f"{text} {'better' if higher == (column.metric.better == 'higher') else 'worse'}"
 
 
-def _cell(cell: Cell | None, total: int) -> str:
-    text = cell_text(cell, "**{}**", "<u>{}</u>")
+def _cell(cell: Cell | None, total: int, digits: int) -> str:
+    text = cell_text(cell, "**{}**", "<u>{}</u>", digits)
     if cell is None or text == "-":
         return text
     letters = "".join(MARKS[name] for name in cell.beaten_by)

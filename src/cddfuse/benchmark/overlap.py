@@ -1,5 +1,6 @@
 """Refuse to score a network on images that it was trained or selected on."""
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,17 @@ def training_splits(method: Method, data: DataSet) -> tuple[str, ...] | None:
         and not MODELS[method.model].card.parameters
     ):
         return ()
-    return TRAINED_ON.get(f"{method.model}/{weights_for(method, data)[0]}")
+    return TRAINED_ON.get(f"{method.model}/{_shipped(method, data)}")
+
+
+def _shipped(method: Method, data: DataSet) -> str | None:
+    """The name of the weights, also where the file of shipped ones is named."""
+    weights = weights_for(method, data)[0]
+    card = MODELS[method.model].card if method.model and method.model in MODELS else None
+    if weights is None or card is None or weights in card.weights or not Path(weights).is_file():
+        return weights
+    digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    return next((name for name, known in card.weights.items() if known.sha256 == digest), weights)
 
 
 def require_unseen(method: Method, data: DataSet, settings: Settings, out: Path, key: str) -> None:

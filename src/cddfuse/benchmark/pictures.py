@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from cddfuse.benchmark.cells import Settings, open_pairs, picture_path
+from cddfuse.benchmark.cells import Settings, open_pairs, pair_names, picture_path
+from cddfuse.benchmark.plan import Plan
 from cddfuse.benchmark.tables import Table
 from cddfuse.errors import InputError
 from cddfuse.evaluate import BASELINES
 from cddfuse.evaluate.protocol import rows
 from cddfuse.evaluate.sources import GreyImages
-from cddfuse.io import read_image
+from cddfuse.io import image_size, read_image
 from cddfuse.io.images import quantize
 from cddfuse.metrics.tc import SMALL, Box, targets
 from cddfuse.pair import ImagePair
@@ -58,6 +59,33 @@ def parse_crops(words: Sequence[str]) -> dict[tuple[str, str], list[Box]]:
             )
         found.setdefault((data, image), []).append(Box(left, top, left + width, top + height))
     return found
+
+
+def require_regions(plan: Plan, settings: Settings, crops: Crops) -> None:
+    """Refuse regions of data sets or images that are not in the plan, and those outside."""
+    known = {data.name: data for data in plan.data}
+    for (data, image), boxes in crops.items():
+        if data not in known:
+            raise InputError(
+                f"the region of {data}/{image} is of no data set here: use {', '.join(known)}.",
+                setting="crops",
+            )
+        files = {pair.name: pair for pair in pair_names(known[data], settings)}
+        if image not in files:
+            raise InputError(
+                f"the region of {data}/{image} is of no pair that is scored: name one, such as "
+                f"{next(iter(files), 'none')}.",
+                setting="crops",
+            )
+        height, width = image_size(files[image].first)
+        for box in boxes:
+            if box.right > width or box.bottom > height:
+                raise InputError(
+                    f"the region {box.left},{box.top},{box.right - box.left},"
+                    f"{box.bottom - box.top} of {data}/{image} is not within its {width}x{height} "
+                    "pixels: choose another.",
+                    setting="crops",
+                )
 
 
 def worst_images(table: Table) -> dict[str, list[int]]:
@@ -141,7 +169,7 @@ def _picture(table: Table, pair: ImagePair, out: Path, regions: Sequence[Box]) -
     baselines = rows(pair.first, pair.first, pair.second)
     images = {"first": baselines["first"], "second": baselines["second"]}
     for label in table.methods:
-        path = picture_path(out, table.data.name, label, pair.name)
+        path = picture_path(out, table.data.name, label, pair.name, table.records[label].key)
         if path.is_file():
             images[label] = read_image(path)
     images |= {name: baselines[name] for name in BASELINES if name not in images}

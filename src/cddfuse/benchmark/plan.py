@@ -1,5 +1,6 @@
 """What a benchmark runs: methods and data sets, from words or from a YAML file."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,13 +121,21 @@ def parse(
     results = [*_pairs(content, "fused", base), *(_split(word, "fused") for word in fused)]
     methods += [Method(name, results=expanded(Path(path))) for name, path in results]
     methods = [method for method in methods if not _is_baseline(method)]
-    sets = [_data_set(name, entry, base) for name, entry in dict(content.get("data") or {}).items()]
+    named = dict(content.get("data") or {})
+    sets = [_data_set(str(name), entry, base) for name, entry in named.items()]
     sets += [_data_set(*_split(word, "data"), Path()) for word in data]
     if not sets:
         raise InputError("there are no data sets: name one, such as tno=PATH.", setting="data")
     _require_unique([method.label for method in methods], "methods", "models")
     _require_unique([place.name for place in sets], "data sets", "data")
-    return Plan(tuple(methods), tuple(sets), _published(content.get("published") or {}, file))
+    published = _published(content.get("published") or {}, file)
+    if unknown := set(published) - {place.name for place in sets}:
+        raise InputError(
+            f"published in {file} names {min(unknown)}, which is no data set here: rename it, or "
+            "leave it out.",
+            setting="published",
+        )
+    return Plan(tuple(methods), tuple(sets), published)
 
 
 def _is_baseline(method: Method) -> bool:
@@ -143,10 +152,11 @@ def _is_baseline(method: Method) -> bool:
 
 def _yaml(file: Path) -> Any:
     with trouble(f"read {file}"):
-        text = file.read_text(encoding="utf-8")
+        content = file.read_bytes()
     try:
+        text = content.decode()
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is no YAML: {' '.join(str(error).split())}.") from error
 
 
@@ -181,7 +191,9 @@ def _published(content: Any, file: Path | None) -> Published:
         if not isinstance(rows, dict):
             raise expected
         for label, values in rows.items():
-            numbers = isinstance(values, list) and all(isinstance(x, int | float) for x in values)
+            numbers = isinstance(values, list) and all(
+                isinstance(x, int | float) and math.isfinite(x) for x in values
+            )
             if not numbers or len(values) != len(PAPER_EIGHT):
                 raise expected
             found.setdefault(str(data), {})[str(label)] = [float(x) for x in values]
@@ -219,6 +231,8 @@ def _method(entry: Any, base: Path) -> Method:
         raise InputError(
             f"{entry} is no model: give a name, or a table with model, weights, label, options."
         )
+    if not isinstance(entry.get("options") or {}, dict):
+        raise InputError(f"options of {entry['model']} must be a table from names to values.")
     name, weights = str(entry["model"]), _beside(str(entry.get("weights") or ""), base)
     label = str(entry.get("label") or _label(name, weights))
     return Method(label, name, weights or None, dict(entry.get("options") or {}))
@@ -248,7 +262,12 @@ def _data_set(name: str, entry: Any, base: Path) -> DataSet:
         return DataSet(
             name, first, base / expanded(Path(str(second))) if second else None, task, card
         )
-    first_text, _, second_text = str(entry).partition(",")
+    if not isinstance(entry, str) or not entry:
+        raise InputError(
+            f"data set {name} is {entry}: write its folder, two folders with a comma between them, "
+            "or a table with first and second."
+        )
+    first_text, _, second_text = entry.partition(",")
     first = base / expanded(Path(first_text))
     if second_text:
         return DataSet(name, first, base / expanded(Path(second_text)), task, card)

@@ -191,7 +191,7 @@ def _sets(
     crops: Crops,
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     views = []
-    for data in results.plan.data:
+    for data in sorted(results.plan.data, key=lambda data: list(captions.TASKS).index(data.task)):
         mine = [table for table in found if table.data is data]
         if mine:
             images = pictures(mine[0], results.settings, out, shown, crops)
@@ -224,7 +224,7 @@ def _variant(table: Table, results: Results, reference: str | None) -> dict[str,
         "columns": [_head(column) for column in table.columns],
         "rows": [_row(row, table) for row in [*table.rows, *table.published]],
         "tests": [
-            (label, [_test(of[column.name], column) for column in table.columns])
+            (label, [_test(of[column.name], column, len(table.images)) for column in table.columns])
             for label, of in tests.items()
         ],
         "test_count": count,
@@ -253,43 +253,50 @@ def _head(column: Column) -> dict[str, str]:
 
 
 def _row(row: Row, table: Table) -> dict[str, Any]:
+    digits = captions.row_digits(row, table)
     return {
         "label": row.label,
         "extra": captions.row_label(row, table).removeprefix(row.label).removeprefix(", "),
         "kind": row.kind,
         "pairs": str(row.images or "-") if row.complete else f"{row.images} of {len(table.images)}",
-        "cells": [_cell(row.cells.get(column.name), table) for column in table.columns],
+        "cells": [
+            _cell(row.cells.get(column.name), table, digits[column.name])
+            for column in table.columns
+        ],
     }
 
 
-def _cell(cell: Cell | None, table: Table) -> dict[str, Any]:
+def _cell(cell: Cell | None, table: Table, digits: int) -> dict[str, Any]:
     if cell is None or math.isnan(cell.summary.mean):
         return {"text": "-", "sort": "", "place": 0, "beaten": "", "by": "", "range": "", "n": ""}
     summary = cell.summary
     known = not math.isnan(summary.low)
     return {
-        "text": number(summary.mean),
+        "text": number(summary.mean, digits),
         "sort": repr(summary.mean),
         "place": cell.place,
         "beaten": "".join(MARKS[name] for name in cell.beaten_by),
         "by": ", ".join(cell.beaten_by),
-        "range": f"{number(summary.low)} to {number(summary.high)}" if known else "",
+        "range": f"{number(summary.low, digits)} to {number(summary.high, digits)}"
+        if known
+        else "",
         "n": f"n = {len(table.images) - summary.undefined}" if summary.undefined else "",
     }
 
 
-def _test(test: Paired, column: Column) -> dict[str, str]:
+def _test(test: Paired, column: Column, total: int) -> dict[str, str]:
+    """Where a test is over fewer pairs than the table, it says so."""
+    few = f", n = {test.images}" if test.images < total else ""
     if test.identical:
         return {"text": "identical", "p": "", "kind": "alike"}
     if not test.images:
         return {"text": "-", "p": "", "kind": "alike"}
     sign = test.difference if column.metric.better == "higher" else -test.difference
     clear = test.adjusted < ALPHA
+    p = f"p = {test.adjusted:.3f}" if test.adjusted >= 0.001 else "p < 0.001"
     return {
         "text": f"{test.difference:+.3f}",
-        "p": "p " + ("< 0.001" if test.adjusted < 0.001 else f"= {test.adjusted:.3f}")
-        if test.adjusted == test.adjusted
-        else "not tested",
+        "p": ("not tested" if math.isnan(test.adjusted) else p) + few,
         "kind": ("better" if sign > 0 else "worse") if clear else "alike",
     }
 

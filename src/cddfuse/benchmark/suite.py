@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +18,7 @@ from cddfuse.benchmark.cells import (
     Record,
     Settings,
     describe,
+    has_pictures,
     key_of,
     load,
     pair_names,
@@ -111,7 +113,7 @@ def run_plan(
     todo = []
     for cell in cells:
         record = Record.read(cell.path)
-        if record is None:
+        if record is None or not has_pictures(record, out):
             todo.append(cell)
         else:
             _take(results, cell, record)
@@ -157,7 +159,8 @@ def _require_known(plan: Plan) -> None:
 
 def _prepared(plan: Plan, settings: Settings, out: Path, results: Results) -> list[_Cell]:
     """All cells with their keys; those that cannot be run are failures."""
-    cells = []
+    cells: list[_Cell] = []
+    refused: dict[str, list[InputError]] = {}
     for data in plan.data:
         names = pair_names(data, settings)
         if not names:
@@ -172,11 +175,16 @@ def _prepared(plan: Plan, settings: Settings, out: Path, results: Results) -> li
                     network = load(method, data, settings.device)
                 except InputError as error:
                     results.failures.append(Failure(data.name, method.label, str(error)))
+                    refused.setdefault(method.label, []).append(error)
                     continue
             facts = describe(method, data, settings, folder, network)
             require_unseen(method, data, settings, out, facts["data"])
             path = out / "cells" / f"{key_of(facts, method, data)}.json"
             cells.append(_Cell(method, data, facts, len(names), path))
+    for label, errors in refused.items():
+        if len(errors) == len(plan.data):  # a slip, not a data set that it is not for
+            reason = str(errors[0])
+            raise InputError(f"{label} cannot be run: {reason}", errors[0].setting or "models")
     return cells
 
 
@@ -193,8 +201,18 @@ def _run(cell: _Cell, settings: Settings, out: Path, after: Callable[[str], None
     else:
         scored = load(cell.method, cell.data, settings.device)
     record = run_cell(cell.method, cell.data, settings, out, cell.facts, scored, after)
-    record.write(cell.path)
+    if not record.passing:
+        record.write(cell.path)
     return record
+
+
+def _reason(error: Exception) -> str:
+    """What is said of a cell that failed; of a bug, where it is, for the others go on."""
+    if isinstance(error, InputError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"{type(error).__name__} in {where} ({error}): this is a bug, please report it."
 
 
 def _in_turn(
@@ -209,8 +227,8 @@ def _in_turn(
         label = f"{cell.data.name}, {cell.method.label}"
         try:
             record = _run(cell, settings, out, lambda name, label=label: step(label))  # type: ignore[misc]
-        except InputError as error:
-            results.failures.append(Failure(cell.data.name, cell.method.label, str(error)))
+        except Exception as error:
+            results.failures.append(Failure(cell.data.name, cell.method.label, _reason(error)))
         else:
             _take(results, cell, record)
 
@@ -255,8 +273,9 @@ def _pooled(
                 except BrokenProcessPool:
                     broken.append(cell)
                     continue
-                except InputError as error:
-                    results.failures.append(Failure(cell.data.name, cell.method.label, str(error)))
+                except Exception as error:
+                    failure = Failure(cell.data.name, cell.method.label, str(error))
+                    results.failures.append(failure)
                 step(f"{cell.data.name}, {cell.method.label}", cell.pairs)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -273,8 +292,8 @@ def _prepare(threads: int) -> None:
 def _alone(cell: _Cell, settings: Settings, out: Path) -> Record:
     try:
         return _run(cell, settings, out, lambda name: None)
-    except InputError as error:  # its setting is not needed, and errors must survive pickling
-        raise InputError(str(error)) from None
+    except Exception as error:  # as text, for errors must survive pickling
+        raise InputError(_reason(error)) from None
 
 
 def _measure(

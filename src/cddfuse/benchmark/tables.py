@@ -161,8 +161,9 @@ class Table:
         place = 0
         if label in self.methods:
             ranked = self._places[column.name, self._foreign(label)]
-            # Of two methods, nothing is second that is not also last.
-            shown = 2 if sum(map(len, ranked)) > 2 else 1
+            # Of two methods, nothing is second that is not also last; after two best, none is.
+            several = sum(map(len, ranked)) > 2 and len(ranked[0]) == 1
+            shown = 2 if several else 1
             place = next((i + 1 for i, names in enumerate(ranked[:shown]) if label in names), 0)
         return Cell(summary, place, self._beaten(label, column))
 
@@ -173,6 +174,12 @@ class Table:
             label: {name: statistics.summary(column, self.scenes) for name, column in of.items()}
             for label, of in self.values.items()
         }
+
+    def digits(self, column: Column) -> int:
+        """Decimals that tell the means of a column apart: three digits of the largest, or more."""
+        means = [abs(of[column.name].mean) for of in self.summaries.values()]
+        largest = max((x for x in means if math.isfinite(x) and x > 0), default=1.0)
+        return max(3, min(8, 2 - math.floor(math.log10(largest))))
 
     @cached_property
     def _places(self) -> dict[tuple[str, bool], list[list[str]]]:

@@ -85,10 +85,11 @@ def benchmark(
     from cddfuse.benchmark.cells import Settings
     from cddfuse.benchmark.downstream import read_tables
     from cddfuse.benchmark.markdown import as_markdown
-    from cddfuse.benchmark.pictures import parse_crops
+    from cddfuse.benchmark.pictures import parse_crops, require_regions
     from cddfuse.benchmark.plan import columns, parse
     from cddfuse.benchmark.report import write_report
     from cddfuse.benchmark.suite import Progress, run_plan
+    from cddfuse.evaluate import BASELINES
     from cddfuse.evaluate.report import require_folder
 
     _require_counts(limit, jobs, turns, report.pictures)
@@ -97,13 +98,14 @@ def benchmark(
     plan, regions = parse(models, data, fused, file and expanded(file)), parse_crops(report.crops)
     for place in plan.data:
         columns(metrics, profile, place.task)
-    labels = [method.label for method in plan.methods]
+    labels = [*(method.label for method in plan.methods), *BASELINES]
     if report.against is not None and report.against not in labels:
-        known = ", ".join(labels) or "none"
+        known = ", ".join(labels)
         raise InputError(f"there is no method {report.against} here: known are {known}.", "against")
     settings = Settings(
         tuple(metrics), profile, limit, resize, recursive, device, resources.limits()
     )
+    require_regions(plan, settings, regions)
     output, console = expanded(output), stderr(quiet)
     require_folder(output)
     with progress(console) as bar:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag
+from cddfuse.cli.common import Flag, progress, stderr
 from cddfuse.datasets.catalog import CATALOG, find_card
 from cddfuse.errors import InputError
 from cddfuse.io import expanded
@@ -86,7 +86,13 @@ def compare(
     card = find_card(name) if name else recognise(path)
     if card is None:
         raise InputError(f"there is no data set {name}: known are {', '.join(CATALOG)}.", "name")
-    found = check(path, card, split)
+    with progress(stderr(quiet=False)) as bar:
+        shown = bar.add_task(f"check {path}", total=None, rate="")
+
+        def after(done: int, total: int) -> None:
+            bar.update(shown, completed=done, total=total)
+
+        found = check(path, card, split, after=after)
     whole = [name for name, (here, of) in found.splits.items() if here == of == len(found.names)]
     if json:
         content = {

@@ -1,12 +1,13 @@
 """Check a folder against the card of a data set: pairs, counts, sizes, and which pairs they are."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cddfuse.datasets.catalog import CATALOG, Card, locate
 from cddfuse.errors import InputError
-from cddfuse.io import image_size, pair_folders
+from cddfuse.io import pair_folders, read_image
 
 
 @dataclass
@@ -38,20 +39,37 @@ def recognise(path: Path) -> Card:
     )
 
 
-def check(path: Path, card: Card, split: str | None = None) -> Found:
-    """Find the pairs of a data set and compare them with its card."""
+def check(
+    path: Path,
+    card: Card,
+    split: str | None = None,
+    *,
+    after: Callable[[int, int], None] = lambda done, total: None,
+) -> Found:
+    """Find the pairs of a data set, read them, and compare them with its card.
+
+    Args:
+        path: the folder.
+        card: of the data set.
+        split: the one to look for; by default the first that is there.
+        after: called after each pair with how many have been read, and how many there are.
+    """
     if split is not None and split not in card.splits:
         raise InputError(
             f"{card.title} has no split {split}: known are {', '.join(card.splits)}.",
             setting="split",
         )
-    first, second = locate(card, path, split)
+    try:
+        first, second = locate(card, path, split)
+    except InputError as error:  # the path is an argument here, not a setting
+        raise InputError(str(error)) from error
     pairing = pair_folders(first, second)
     found = Found(card, first, second, [pair.name for pair in pairing.pairs], Counter())
     found.problems += [f"{left.path}: {left.reason}" for left in pairing.left_out]
-    for pair in pairing.pairs:
+    for number, pair in enumerate(pairing.pairs, 1):
+        after(number, len(pairing.pairs))
         try:
-            (height, width), other = image_size(pair.first), image_size(pair.second)
+            (height, width), other = (read_image(file).shape[-2:] for file in pair[1:3])
         except Exception as error:  # decoders raise exceptions of many kinds
             found.problems.append(f"{pair.name} cannot be read ({error}).")
             continue
@@ -66,4 +84,15 @@ def check(path: Path, card: Card, split: str | None = None) -> Found:
             found.splits[name] = sum(pair in here for pair in listed), part.pairs
         elif part.pairs == len(here):
             found.splits[name] = part.pairs, part.pairs
+    found.problems += _lacking(found, here, split)
     return found
+
+
+def _lacking(found: Found, here: set[str], wanted: str | None) -> Iterator[str]:
+    """What the split that was asked for lacks, or any that is there in part if none is whole."""
+    whole = any(count == of for count, of in found.splits.values())
+    for name, (count, of) in found.splits.items():
+        if count < of and (name == wanted or (count and not whole and not wanted)):
+            missing = [pair for pair in found.card.splits[name].fingerprints() if pair not in here]
+            shown = ", ".join([*missing[:5], *(["..."] if len(missing) > 5 else [])])
+            yield f"split {name} lacks {len(missing)} of its pairs: {shown}."

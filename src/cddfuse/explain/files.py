@@ -2,18 +2,20 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cddfuse.errors import InputError
+from cddfuse.evaluate.provenance import hash_files
 from cddfuse.explain import Explanation, Settings, explain, report, require_decomposing
 from cddfuse.explain.histogram import draw_histogram
 from cddfuse.explain.pictures import maps, sheet
 from cddfuse.io.files import replacing, replacing_folder
+from cddfuse.io.image_files import ImagePairs
 from cddfuse.io.images import write_image
 from cddfuse.io.sheet import require_matplotlib
 from cddfuse.io.source import Loaded, Source
@@ -48,7 +50,8 @@ def explain_all(
     settings = settings or Settings()
     require_decomposing(model)
     require_matplotlib()
-    folders = PairFolders(output, report.origin(model, settings), overwrite)
+    files = {name: paths for name, *paths in source.pairs} if isinstance(source, ImagePairs) else {}
+    folders = PairFolders(output, report.origin(model, settings), overwrite, files)
 
     def work(loaded: Loaded) -> Explanation:
         return explain(model, loaded.pair, settings)
@@ -65,6 +68,9 @@ class PairFolders:
     """What all explanations here were made by: see `report.origin`."""
 
     overwrite: bool = False
+
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """Sources by name of the pair, where they are files."""
 
     def path(self, name: str) -> Path:
         """The folder of a pair."""
@@ -94,7 +100,17 @@ class PairFolders:
                 "another folder, or overwrite it.",
                 setting=("output", "overwrite"),
             )
+        if found.get("sources_sha256", "") != self.sources(name):
+            raise InputError(
+                f"{folder} is of other images than {name} is now: choose another folder, or "
+                "overwrite it.",
+                setting=("output", "overwrite"),
+            )
         return True
+
+    def sources(self, name: str) -> str:
+        """A hash of the content of a pair's files; empty where there are none."""
+        return hash_files(self.files[name]) if name in self.files else ""
 
     @staticmethod
     def _require_ours(folder: Path, found: Mapping[str, Any]) -> None:
@@ -112,12 +128,21 @@ class PairFolders:
         if self.has(name):
             return False
         with replacing_folder(self.path(name)) as folder:
-            write_explanation(folder, found, self.origin)
+            write_explanation(folder, found, self.origin, self.sources(name))
         return True
 
 
-def write_explanation(folder: Path, found: Explanation, origin: Mapping[str, Any]) -> None:
-    """Fill a folder: sheet, single maps, their values, histogram over channels, numbers."""
+def write_explanation(
+    folder: Path, found: Explanation, origin: Mapping[str, Any], sources: str = ""
+) -> None:
+    """Fill a folder: sheet, single maps, their values, histogram over channels, numbers.
+
+    Args:
+        folder: an empty one.
+        found: what to write.
+        origin: see `report.origin`.
+        sources: a hash of the images, by which it is known when they change.
+    """
     sheet(found, str(origin["model"])).save(folder / "sheet.png")
     images = maps(found)
     for name, image in images.items():
@@ -128,7 +153,12 @@ def write_explanation(folder: Path, found: Explanation, origin: Mapping[str, Any
         for suffix in _FIGURES:
             draw_histogram(folder / f"{HISTOGRAM}{suffix}", inside, whole, "channels")
     files = sorted([RECORD, *(path.name for path in folder.iterdir())])
-    content = {"origin": dict(origin), **report.facts(found), "files": files}
+    content = {
+        "origin": dict(origin),
+        "sources_sha256": sources,
+        **report.facts(found),
+        "files": files,
+    }
     (folder / RECORD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
