@@ -47,8 +47,8 @@ def test_a_failed_cell_is_listed_and_the_rest_is_done(
     words = ["--models", "laplacian", "--data", data, "--metrics", "EN"]
     assert run(["benchmark", *words, "-o", str(out), "--pictures", "0"]) == 1
     assert "failed: mine, laplacian: 2: " in capsys.readouterr().err
-    for name in ("report.html", "tables.tex"):
-        assert "mine, laplacian: 2: " in (out / name).read_text()
+    assert "Failed: mine, laplacian: 2: " in (out / "tables.tex").read_text()
+    assert "2.png" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

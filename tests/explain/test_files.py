@@ -64,6 +64,17 @@ def test_explanations_of_other_settings_are_not_mixed(folders: Path, capsys: Say
     assert "made by another network" in capsys.readouterr().err
 
 
+def test_an_explanation_of_an_image_that_has_changed_is_not_kept(
+    folders: Path, capsys: Say
+) -> None:
+    assert explained(folders) == 0
+    write_image(folders / "ir" / "2.png", torch.rand(1, 24, 32), overwrite=True)
+    assert explained(folders) == 1
+    said = capsys.readouterr().err
+    assert "of other images than 2 is now" in said
+    assert explained(folders, "--overwrite") == 0
+
+
 def test_files_of_somebody_else_stay(folders: Path, capsys: Say) -> None:
     out = folders / "out"
     assert explained(folders) == 0

@@ -153,12 +153,8 @@ def write_explanation(
         for suffix in _FIGURES:
             draw_histogram(folder / f"{HISTOGRAM}{suffix}", inside, whole, "channels")
     files = sorted([RECORD, *(path.name for path in folder.iterdir())])
-    content = {
-        "origin": dict(origin),
-        "sources_sha256": sources,
-        **report.facts(found),
-        "files": files,
-    }
+    known = {"origin": dict(origin), "sources_sha256": sources}
+    content = {**known, **report.facts(found), "files": files}
     (folder / RECORD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
