@@ -134,10 +134,11 @@ class CDDFuseSmall(FusionModel):
                 scene=0,
             ),
             "mif": harvard(
-                "cddfuse_small-mif-1.safetensors",
-                "9582a9c3fa2010e2f3c2050e736eac601e4e7ef0066aa4f7e77dce0c61511118",
-                "distilled from cddfuse, mif 8, in 5,000 steps: docs/small.md",
+                "cddfuse_small-mif-2.safetensors",
+                "9771f8fd2fdb442aa34c90c4041347af94c07f5b901117bda718f23912414fb6",
+                "distilled from cddfuse, mif 8, in 8,000 steps: docs/small.md",
                 scene=24,
+                keep_black=True,
             ),
         },
     )
