@@ -134,6 +134,18 @@ def test_clips_cut_short(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif", "out"]
 
 
+def test_a_page_without_its_pixels_fails_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for page in PAGES:  # each after its directory
+            file.write(page, photometric="minisblack", metadata=None)
+    path.write_bytes(path.read_bytes()[: -PAGES[0].nbytes // 2])
+    found = source(clip(tmp_path / "b.tif"), path, ranges=Ranges.parse(["full"]))
+    summary = fuse_all(create_model("mean"), found, open_sink(found, Writing(tmp_path / "out")))
+    assert (len(summary.done), list(summary.failed)) == (4, ["0005"])
+    assert "pixels end too early" in str(summary.failed["0005"])
+
+
 def test_hostile_clips(tmp_path: Path) -> None:
     path = clip(tmp_path / "a.tif", noise(3, 8, 9), rowsperstrip=3)
     data = path.read_bytes()

@@ -135,6 +135,16 @@ def read(data: Data, layout: Layout, start: int) -> Directory | None:
     return Directory(layout, start, fields, places, following)
 
 
+def is_whole(data: Data, layout: Layout, start: int) -> bool:
+    """Whether the data reaches to the end of the directory at an offset."""
+    at = start + layout.length.size
+    if at > len(data):
+        return False
+    count = layout.length.unpack_from(data, start)[0]
+    end = at + count * (layout.head.size + layout.offset.size)
+    return end + layout.offset.size <= len(data)  # where the offset of the next one is
+
+
 def _field(data: Data, layout: Layout, place: int) -> Field | None:
     _, kind, count = layout.head.unpack_from(data, place)
     size = _SIZES.get(kind, 0) * count

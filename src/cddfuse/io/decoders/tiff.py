@@ -134,10 +134,12 @@ def with_fields(data: bytes, fields: dict[int, directories.Field | directories.F
 
 
 def _chain(data: Data, layout: directories.Layout, start: int) -> Iterator[_Page]:
-    """The pages of a file up to the first that is malformed."""
+    """The pages of a file up to the first that is malformed. Raises if the file ends before."""
     seen: set[int] = set()
     while start not in seen and len(seen) < _MOST_PAGES:
         seen.add(start)
+        if start >= 8 and not directories.is_whole(data, layout, start):
+            raise ValueError("its directory is cut short")
         directory = directories.read(data, layout, start)
         page = _page(directory) if directory else None
         if directory is None or page is None:
@@ -176,16 +178,13 @@ def _main(data: Data, pages: list[_Page]) -> tuple[_Page, int]:
         starts = pages[0].directory.integers(_SUBDIRECTORIES)[:16]
         parts = [page for start in starts for page in _chain(data, layout, start)]
         found = [page for page in parts if not _is_reduced(page)][:1] or pages
-    return found[0], 1 + sum(_is_decodable(data, page) for page in found[1:])
+    # Pages count even where the file ends before their pixels: else they would be lost in silence.
+    return found[0], 1 + sum(page.compression in _COMPRESSIONS for page in found[1:])
 
 
 def _is_reduced(page: _Page) -> bool:
     new = page.directory.integer(_NEW_SUBTYPE, 0)
     return bool(new & _REDUCED) or page.directory.integer(_OLD_SUBTYPE, 0) == 2
-
-
-def _is_decodable(data: Data, page: _Page) -> bool:
-    return _is_inside(data, page) and page.compression in _COMPRESSIONS
 
 
 def _is_inside(data: Data, page: _Page) -> bool:
