@@ -81,6 +81,19 @@ def test_clips_of_two_files_are_fused_page_by_page(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tifffile.imread(folder / "0003.tif"), PAGES[2])
 
 
+def test_pages_never_replace_a_source(tmp_path: Path) -> None:
+    """Pages are named 0001, 0002 and on, and so may be the clips."""
+    celsius = ThermalReading(celsius=True)
+    first = clip(tmp_path / "0001.tif", PAGES[:3] / np.float32(999))
+    second = clip(tmp_path / "0002_celsius.tif", PAGES[:3] / np.float32(999))
+    before = first.read_bytes(), second.read_bytes()
+    for one, other, reading in ((first, second, {}), (second, second, {"thermal": celsius})):
+        writing = Writing(tmp_path, form="tif", overwrite=True)
+        with pytest.raises(InputError, match=r"000[12]\.tif is a source: choose another folder"):
+            open_sink(source(one, other, **reading), writing)
+    assert (first.read_bytes(), second.read_bytes()) == before
+
+
 def test_a_clip_has_one_range(tmp_path: Path) -> None:
     warming = (29000 + 500 * np.arange(5)[:, None, None] + noise(5, 37, 50) // 8).astype(np.uint16)
     found = source(clip(tmp_path / "a.tif", noise(5, 37, 50)), clip(tmp_path / "b.tif", warming))

@@ -251,7 +251,7 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
         strip=writing.strip,
         celsius=getattr(source, "celsius", False),  # of images and pages
     )
-    sink.prepare(source.pairs if isinstance(source, ImagePairs) else [])
+    sink.prepare(getattr(source, "pairs", []))  # of images and pages
     return sink
 
 

@@ -18,6 +18,7 @@ from cddfuse.io.decode import Decoded, Readable, decode_content, named, opened
 from cddfuse.io.decoders import tiff
 from cddfuse.io.directories import Data, Directory
 from cddfuse.io.files import replacing
+from cddfuse.io.folders import PairedPaths
 from cddfuse.io.image_files import beside
 from cddfuse.io.images import paired, quantize
 from cddfuse.io.listing import Skipped
@@ -119,12 +120,17 @@ class ClipPairs:
         """Number of pages."""
         return self.first.length
 
+    @property
+    def pairs(self) -> list[PairedPaths]:
+        """The files of each page, with the name of its result."""
+        digits = max(4, len(str(self.length)))
+        paths = self.first.path, self.second.path
+        return [PairedPaths(f"{page:0{digits}}", *paths) for page in range(1, self.length + 1)]
+
     def __iter__(self) -> Iterator[Entry[Loaded]]:
         """The pages in order."""
-        digits = max(4, len(str(self.length)))
-        for number in range(self.length):
-            origin = f"page {number + 1} of {self.first.path} and {self.second.path}"
-            name = f"{number + 1:0{digits}}"
+        for number, (name, first, second) in enumerate(self.pairs):
+            origin = f"page {number + 1} of {first} and {second}"
             yield Entry(name, origin, partial(self._read, number, name))
 
     def _read(self, number: int, name: str) -> Loaded:
