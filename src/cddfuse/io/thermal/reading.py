@@ -1,5 +1,7 @@
 """How thermal images are read, and the pairs that single radiometric files are."""
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +36,19 @@ def pairs_in(
     if not own:
         return None
     names = {image.path: "/".join(image.names) for image in found}
-    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
+    counts = Counter(names[path] for path in own)
     pairs = [
-        PairedPaths(name if name not in twice else f"{name}{path.suffix}", path, path)
+        PairedPaths(name if counts[name] == 1 else f"{name}{path.suffix}", path, path)
         for path, name in names.items()
         if path in own
     ]
+    results: set[str] = set()
+    if any(os.path.realpath(each) == os.path.realpath(folder) for each in leave_out):
+        # Fused in place: what has the name of a result is one, as in any folder of results.
+        results = {name + end for name, *_ in pairs for end in ("", "_celsius")}
     others = [
-        Skipped(path, "no partner, and no visible photo in it") for path in names if path not in own
+        Skipped(path, "no partner, and no visible photo in it")
+        for path, name in names.items()
+        if path not in own and name not in results
     ]
     return Pairing(pairs, [], [*others, *skipped], [])
