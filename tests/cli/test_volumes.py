@@ -220,6 +220,49 @@ def test_dicom_files_of_others_are_not_mixed(tmp_path: Path, pair: list[Path]) -
     assert (tmp_path / "fused" / "0000.dcm").read_bytes() == before
 
 
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("flags", [["--format", "dcm"], ["--format", "dcm", "--overwrite"], []])
+def test_folders_of_sources_are_no_folders_of_results(
+    tmp_path: Path, study: list[Path], capsys: Say, named: bool, flags: list[str]
+) -> None:
+    """Slices may be named as results are, or have no suffix: neither is replaced or mixed."""
+    for number, path in enumerate(sorted(study[1].iterdir())):
+        path.rename(path.with_name(f"{number:04d}.dcm" if named else f"IM{number}"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(study[1])
+    for output in (study[1], tmp_path / "link", tmp_path):
+        assert mean(*study, "-o", output, "--onto", "second", *flags) == 2
+        assert f"{output} holds a source: choose another" in capsys.readouterr().err
+    assert mean(tmp_path, "-o", tmp_path, "--onto", "second", *flags) == 2
+    assert {path: path.read_bytes() for path in before} == before
+    assert mean(*study, "-o", study[1] / "fused.nii", "--grey") == 0
+    assert mean(*study, "-o", study[1] / "fused", "--format", "dcm") == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("named", ["0000.dcm", "0000"])
+def test_dicom_files_of_others_are_never_replaced(
+    tmp_path: Path, pair: list[Path], named: str
+) -> None:
+    folder = tmp_path / "fused"
+    other = write_series(folder, VALUES[:, :, :1], FINE)[0].rename(folder / named)
+    before = other.read_bytes()
+    assert mean(*pair, "-o", folder, "--format", "dcm", "--overwrite") == 2
+    assert other.read_bytes() == before
+    assert list(folder.iterdir()) == [other]
+
+
+def test_slanted_pixels_are_no_dicom(tmp_path: Path, capsys: Say) -> None:
+    tilted = FINE.copy()
+    tilted[:3, 2] += [0, 0.6, 0]
+    for name in ("ct", "mr"):
+        write_series(tmp_path / name, VALUES, tilted, "CT")
+    command = [tmp_path / "ct", tmp_path / "mr", "-o", tmp_path / "out", "--format", "dcm"]
+    assert mean(*command, "--axis", "sagittal") == 2
+    assert "slanted pixels" in capsys.readouterr().err
+    assert mean(*command, "--axis", "axial") == 0
+
+
 def test_anonymous_result_names_nobody(tmp_path: Path, study: list[Path]) -> None:
     folder = tmp_path / "fused"
     assert mean(*study, "-o", folder, "--format", "dcm", "--anonymous") == 0

@@ -123,7 +123,7 @@ def read_series(series: Series, place: Path) -> Volume:
     name = f"{series.label} of {place}"
     with no_values_shown() as malformed:
         try:
-            volume = _read(series, name, malformed)
+            volume = replace(_read(series, name, malformed), files=(place, *series.files))
         except InputError:
             raise
         except MemoryError:

@@ -50,6 +50,7 @@ def read_nifti(path: Path) -> Volume:
         full=(0.0, 255.0) if kind == np.uint8 and plain else None,
         placed=any(codes),
         space=codes[0] or codes[1],
+        files=(path,),
     )
 
 

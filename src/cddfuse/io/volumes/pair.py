@@ -79,6 +79,16 @@ class VolumePair:
         """(4, 4): from (column, row, number of the slice, 1) to millimetres, RAS."""
         return self.grid.affine @ self.plane.placement(self.grid.values.shape)
 
+    @property
+    def folders(self) -> set[Path]:
+        """Those of DICOM sources, in which results would be taken for slices later."""
+        files = {
+            file for volume in self.volumes if volume.header is not None for file in volume.files
+        }
+        real = {Path(os.path.realpath(file)) for file in files}  # files may be links
+        parents = {file.absolute().parent for file in files} | {file.parent for file in real}
+        return parents | {file for file in real if os.path.isdir(file)}
+
     def name(self, number: int) -> str:
         """What the result of a slice is filed under."""
         return f"{number:04d}"

@@ -231,6 +231,8 @@ def _in_folder(
     bits: Bits,
     overwrite: bool,
 ) -> SliceFiles | SecondaryCaptures:
+    if os.path.isdir(output) and any(os.path.samefile(output, each) for each in source.folders):
+        raise InputError(f"{output} holds a source: choose another folder.", "output")
     path = _named(output, suffix, form)
     if form == "dcm":
         if bits == 16:
@@ -247,7 +249,8 @@ def _named(folder: Path, suffix: str, form: str) -> Callable[[str], Path]:
 
 
 def _require_free(path: Path, source: VolumePair, overwrite: bool) -> None:
-    if any(path.resolve() == Path(volume.name).resolve() for volume in source.volumes):
+    sources = {os.path.realpath(file) for volume in source.volumes for file in volume.files}
+    if os.path.realpath(path) in sources:
         raise InputError(f"{path} is a source: choose another name for the result.", "output")
     if os.path.isfile(path) and not overwrite:
         raise exists_already(path)

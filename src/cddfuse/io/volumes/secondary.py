@@ -15,12 +15,14 @@ from cddfuse.io.files import replacing
 from cddfuse.io.images import quantize
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.source import PlainSink
+from cddfuse.io.volumes.finding import is_dicom
 from cddfuse.io.volumes.options import VolumeWriting
 from cddfuse.io.volumes.pair import VolumePair
 from cddfuse.io.volumes.quiet import no_values_shown
 
 RESEARCH = "Research use, not for diagnosis"
 _MANUFACTURER = "cddfuse"
+_SQUARE = 1e-3  # largest cosine between rows and columns
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 _EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate"),
@@ -54,11 +56,19 @@ class SecondaryCaptures(PlainSink):
         overwrite: bool,
     ) -> "SecondaryCaptures":
         """Refuse a folder with other DICOM files, and take up the series of an unfinished one."""
+        columns, rows = (source.affine[:3, place] for place in (0, 1))
+        if abs(columns @ rows) > _SQUARE * np.linalg.norm(columns) * np.linalg.norm(rows):
+            raise InputError(
+                f"slices along this axis of {source.grid.name} have slanted pixels (tilted "
+                "gantry), which DICOM cannot hold: choose another axis, or NIfTI.",
+                "axis",
+            )
         common = _common(source, writing)
         paths = [path(source.name(number)) for number in source.numbers]
         folder = paths[0].parent
-        existing = sorted(folder.glob("*.dcm")) if os.path.isdir(folder) else []
-        if set(existing) - set(paths) or (existing and not overwrite and _adopt(existing, common)):
+        existing = _dicom_files(folder)
+        others = set(existing) - set(paths) or not all(map(_is_result, existing))
+        if others or (existing and not overwrite and _adopt(existing, common)):
             raise InputError(
                 f"{folder} holds other DICOM files, or results with other settings: choose another "
                 "folder, or remove them.",
@@ -149,6 +159,24 @@ def _description(source: VolumePair, writing: VolumeWriting) -> str:
         f"{RESEARCH}. Fusion of {kinds} by cddfuse; value range {values}; colours {colours}; axis "
         f"{source.plane.axis}, slices {numbers.start}:{numbers.stop}:{numbers.step}"
     )
+
+
+def _dicom_files(folder: Path) -> list[Path]:
+    """Those of a folder, by their name or content, that are not hidden."""
+    files = sorted(folder.glob("[!.]*")) if os.path.isdir(folder) else []
+    return [file for file in files if file.suffix.lower() == ".dcm" or is_dicom(file)]
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is of this program, and not one of a patient that cannot be made again."""
+    import pydicom
+
+    with no_values_shown():
+        try:
+            header = pydicom.dcmread(path, specific_tags=["Manufacturer"], stop_before_pixels=True)
+            return bool(header.get("Manufacturer") == _MANUFACTURER)
+        except Exception:  # another program's file, or a damaged one
+            return False
 
 
 def _adopt(existing: list[Path], common: Any) -> bool:

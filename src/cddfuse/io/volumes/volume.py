@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,9 @@ class Volume:
 
     instances: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """SOP class and instance of each slice."""
+
+    files: tuple[Path, ...] = field(default=(), repr=False)
+    """What it was read from. Never shown: names of files are often those of patients."""
 
     notes: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
