@@ -22,6 +22,7 @@ from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.io.thermal.reading import ThermalReading, pair_in, pairs_in
 from cddfuse.io.video.settings import SUFFIXES as VIDEO_SUFFIXES
 from cddfuse.io.video.settings import ClipReading, ClipWriting, names_clip
+from cddfuse.io.volumes.finding import SUFFIXES as DICOM_SUFFIXES
 from cddfuse.io.volumes.finding import holds_dicom
 from cddfuse.io.volumes.options import VolumeReading, VolumeWriting
 from cddfuse.registration import Transform
@@ -321,5 +322,5 @@ FORMATS: Mapping[str, Format] = {
     "image": Format(SUFFIXES, _two_images, _image_files),
     "folder": Format((), _image_folders, _image_files),
     "video": Format(VIDEO_SUFFIXES, _clips, _video_file),
-    "volume": Format((".nii", ".nii.gz", ".dcm", ".dicom", ".ima"), _two_volumes, _volume_results),
+    "volume": Format((".nii", ".nii.gz", *DICOM_SUFFIXES), _two_volumes, _volume_results),
 }

@@ -22,7 +22,7 @@ from dicom_series import (
     write_series,
 )
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID
+from pydicom.uid import UID, BasicTextSRStorage
 
 from cddfuse.errors import InputError
 from cddfuse.io.volumes.dicom import find_series, read_series
@@ -248,6 +248,44 @@ def test_damaged_files_are_counted(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not DICOM")
     (tmp_path / "cut").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\0")
     assert find_series(tmp_path).damaged == 1
+
+
+def test_what_is_named_as_dicom_and_is_not_is_counted(tmp_path: Path) -> None:
+    slices = write_series(tmp_path, VALUES, GRID)
+    slices[5].write_bytes(slices[5].read_bytes()[:100])
+    slices[4].unlink()
+    slices[4].symlink_to(tmp_path / "nowhere")
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "IM9.IMA").write_text("<html>" + 50 * "not found ")
+    for name in ("1.2.840.113", "notes.txt", "DICOMDIR", "README", "a.png", ".hidden"):
+        (tmp_path / name).write_text("")
+    found = find_series(tmp_path)
+    assert ([series.length for series in found.series], found.damaged) == ([4], 5)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.dcm").touch()
+    with pytest.raises(InputError, match="holds no DICOM images"):
+        find_series(tmp_path / "other")
+
+
+def test_a_slice_cut_anywhere_is_said(tmp_path: Path) -> None:
+    path = write_series(tmp_path, VALUES, GRID)[5]
+    data = path.read_bytes()
+    for end in range(0, len(data), 31):
+        path.write_bytes(data[:end])
+        if not find_series(tmp_path).damaged:
+            with pytest.raises(InputError, match=r"cut short|does not say where"):
+                read(tmp_path)
+
+
+def test_reports_are_no_damaged_slices(tmp_path: Path) -> None:
+    path = write_series(tmp_path, VALUES, GRID)[5]
+    report = pydicom.dcmread(path)
+    report.SOPClassUID = UID("1.3.12.2.1107.5.9.1")  # private, as Siemens has it
+    del report.Rows, report.Columns, report.PixelData
+    report.save_as(tmp_path / "report")
+    report.SOPClassUID = BasicTextSRStorage
+    report.save_as(tmp_path / "another")
+    assert find_series(tmp_path).damaged == 0
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ class Found:
 
     series: list[Series]
     damaged: int
-    """DICOM files that could not be read."""
+    """DICOM files that could not be read, and others that are named as such."""
 
 
 def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
@@ -91,9 +91,9 @@ def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
     with extra():
         import pydicom
     found: dict[str, Series] = {}
-    damaged = 0
+    files, damaged = dicom_files(path, leave_out)
     with no_values_shown():
-        for file in dicom_files(path, leave_out):
+        for file in files:
             try:
                 header = pydicom.dcmread(
                     file, stop_before_pixels=True, force=True, specific_tags=list(_GEOMETRY)
@@ -102,7 +102,7 @@ def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
                 pixels = int(header.get("Rows", 0) or 0) and int(header.get("Columns", 0) or 0)
                 alone = Series([file], [header])
                 _ = alone.number, alone.modality, alone.length  # decoded here, or never
-                empty = "SOPClassUID" not in header and not _is_directory(header)
+                empty = _lacks_pixels(header)
             except Exception:  # of a damaged file; what pydicom raises quotes values
                 damaged += 1
                 continue
@@ -191,9 +191,13 @@ def _inherited(whole: Any, malformed: Counter[str]) -> Any:
     return header
 
 
-def _is_directory(header: Any) -> bool:
-    """Whether a file is a DICOMDIR, a list of others."""
-    return str(header.file_meta.get("MediaStorageSOPClassUID", "")) == "1.2.840.10008.1.3.10"
+def _lacks_pixels(header: Any) -> bool:
+    """Whether a file without a size was cut short; reports and lists (DICOMDIR) have none."""
+    from pydicom.uid import UID
+
+    kind = header.get("SOPClassUID", None) or header.file_meta.get("MediaStorageSOPClassUID", "")
+    name = UID(str(kind)).name
+    return "Image Storage" in name or ("SOPInstanceUID" not in header and "Directory" not in name)
 
 
 def _order(series: Series) -> tuple[int, str]:

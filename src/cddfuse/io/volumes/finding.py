@@ -6,11 +6,19 @@ from pathlib import Path
 
 from cddfuse.io.decode import SUFFIXES as IMAGES
 
+SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Usual ones of DICOM files, in lower case."""
+
+_OTHERS = ("dicomdir", "readme", "license", "licence", "version", "makefile")
+"""Names without a suffix of files that are no images."""
+
 _SNIFFED = 64  # files that are opened to tell what a folder holds
 
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its first bytes; old ones lack the preamble."""
+    if not os.path.isfile(path):  # opening a pipe waits
+        return False
     try:
         with path.open("rb") as file:
             start = file.read(132)
@@ -36,14 +44,27 @@ def holds_dicom(path: Path) -> bool:
     return dicom > images
 
 
-def dicom_files(path: Path, leave_out: Sequence[Path] = ()) -> Iterator[Path]:
-    """The DICOM files of a folder and its subfolders, or of one file.
+def dicom_files(path: Path, leave_out: Sequence[Path] = ()) -> tuple[list[Path], int]:
+    """The DICOM files of a folder and its subfolders, or of one file, and the number of lost ones.
+
+    Lost are files that are named as DICOM files are and do not begin as such: empty ones, pages of
+    errors that were saved as slices, links to nowhere. Passing over one would cut a volume short.
 
     Args:
         path: where to look.
         leave_out: folders that are ignored, such as that of the results.
     """
-    return filter(is_dicom, _files(path, leave_out) if os.path.isdir(path) else [path])
+    files = list(_files(path, leave_out)) if os.path.isdir(path) else [path]
+    found = [file for file in files if is_dicom(file)]
+    usual = {*SUFFIXES, "", *map(_suffix, found)}
+    lost = set(files).difference(found) if found else ()
+    return found, sum(_suffix(file) in usual and file.name.lower() not in _OTHERS for file in lost)
+
+
+def _suffix(path: Path) -> str:
+    """In lower case; empty for names that are numbers with dots, such as UIDs."""
+    suffix = path.suffix.lower()
+    return "" if suffix[1:].isdecimal() else suffix
 
 
 def _files(folder: Path, leave_out: Sequence[Path]) -> Iterator[Path]:
