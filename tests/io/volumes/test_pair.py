@@ -292,6 +292,23 @@ def test_files_without_a_place(tmp_path: Path) -> None:
         opened(nifti(tmp_path, (values, None), (values[1:], placed)))
 
 
+@pytest.mark.parametrize(("unit", "scale"), [("micron", 1000), ("meter", 0.001), ("unknown", 1)])
+@pytest.mark.parametrize("codes", [(1, 0), (0, 1)])
+def test_units_of_nifti(tmp_path: Path, unit: str, scale: float, codes: tuple[int, int]) -> None:
+    values = scene(SHAPE, FINE).astype(np.int16)
+    paths = nifti(tmp_path, (values, FINE), (values, FINE))
+    affine = np.diag([scale, scale, scale, 1]) @ FINE
+    changed: Any = nibabel.Nifti1Image(values, affine)  # type: ignore[no-untyped-call]
+    changed.set_sform(affine, codes[0])
+    changed.set_qform(affine, codes[1])
+    changed.header.set_xyzt_units(unit, "sec")
+    nibabel.save(changed, paths[0])
+    pair = opened(paths)
+    assert pair.same
+    np.testing.assert_allclose(pair.affine, opened([paths[1], paths[1]]).affine, atol=1e-4)
+    assert any("metres, as its header says" in note for note in pair.notes) == (scale != 1)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -12,6 +12,7 @@ from cddfuse.io.files import replacing
 from cddfuse.io.volumes.volume import Affine, Volume, extra, places, require_memory
 
 SUFFIXES = (".nii", ".nii.gz")
+_UNITS = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}  # others are millimetres
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 
@@ -39,6 +40,8 @@ def read_nifti(path: Path) -> Volume:
         values = values.copy(order="K")
     values[~np.isfinite(values)] = np.nan
     affine = np.asarray(image.affine, np.float64)
+    unit, scale = _UNITS.get(int(image.header["xyzt_units"]) & 7, ("", 1.0))
+    affine[:3] *= scale
     if not places(affine):
         raise InputError(f"{path} has no usable affine: its voxels lie nowhere. Mend its header.")
     codes = int(image.header["sform_code"]), int(image.header["qform_code"])
@@ -51,6 +54,7 @@ def read_nifti(path: Path) -> Volume:
         placed=any(codes),
         space=codes[0] or codes[1],
         files=(path,),
+        notes=(f"{path} is in {unit}, as its header says",) if unit else (),
     )
 
 
