@@ -249,6 +249,25 @@ def test_two_series_of_one_folder(tmp_path: Path) -> None:
     assert [volume.modality for volume in chosen.volumes] == ["CT", "MR"]
 
 
+@pytest.mark.parametrize(("number", "called"), [(3, "3"), (None, "none")])
+def test_series_of_one_number_are_told_apart(tmp_path: Path, number: Any, called: str) -> None:
+    def edit(dataset: pydicom.Dataset, place: int) -> None:
+        dataset.SeriesNumber = number
+
+    for name, step in {"a": 0, "b": 100, "c": 300}.items():
+        write_series(tmp_path / name, scene(SHAPE, FINE) + step, FINE, "MR", edit=edit)
+    listed = rf"{called}\.1 \(MR, 8 slices\), {called}\.2 \(MR, .*{called}\.3 \(MR, .*choose"
+    with pytest.raises(InputError, match=listed):
+        opened([tmp_path])
+    with pytest.raises(InputError, match=listed):
+        opened([tmp_path, tmp_path / "a"], series=(f"first={called}",))
+    chosen = opened([tmp_path], series=(f"first={called}.3", f"second={called}.2"))
+    one, other = (volume.values for volume in chosen.volumes)
+    np.testing.assert_allclose(one - other, 200)
+    chosen = opened([tmp_path, tmp_path / "a"], series=(f"first={called}.2",))
+    np.testing.assert_allclose(chosen.volumes[0].values - chosen.volumes[1].values, 100)
+
+
 def test_two_patients_are_refused_unless_the_result_has_none(tmp_path: Path) -> None:
     def edit(dataset: pydicom.Dataset, place: int) -> None:
         dataset.PatientID = "OTHER-99"

@@ -53,8 +53,9 @@ class Series:
 
     @property
     def number(self) -> str:
-        """Its number in the study, or ?."""
-        return str(self.headers[0].get("SeriesNumber", None) or "?")
+        """Its number in the study, or none."""
+        number = self.headers[0].get("SeriesNumber", None)
+        return "none" if number in (None, "") else str(number)
 
     @property
     def modality(self) -> str:

@@ -23,7 +23,10 @@ class VolumeReading:
     """START:STOP:STEP or one number, counted from 0 as the grid stores them; empty is all."""
 
     series: Sequence[str] = ()
-    """Series numbers, for folders with several: `2`, or after `first=` or `second=`."""
+    """Series numbers, for folders with several: `2`, or after `first=` or `second=`.
+
+    Of those with the same number, `2.1` and `2.2`; without one, `none`.
+    """
 
     window: Sequence[str] = ()
     """CT windows: LEVEL:WIDTH or a name of `mapping.WINDOWS`; `first=` and `second=` as above."""

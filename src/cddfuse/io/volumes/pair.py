@@ -1,6 +1,7 @@
 """Two volumes as a source of pairs: slices of one grid, mapped to [0, 1]."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -229,10 +230,11 @@ def _read(path: Path, number: str, leave_out: Sequence[Path]) -> Volume:
             raise InputError(f"{path} has no series {number}: NIfTI files hold one.", "series")
         return nifti.read_nifti(path)
     found = dicom.find_series(path, leave_out)
-    series = [each for each in found.series if not number or each.number == number]
-    if len(series) != 1:
-        raise _choice(path, found.series, "choose one")
-    return _complete(dicom.read_series(series[0], path), found)
+    known = _numbered(found.series)
+    chosen = known.get(number) if number or len(known) > 1 else found.series[0]
+    if chosen is None:
+        raise _choice(path, known, "choose one")
+    return _complete(dicom.read_series(chosen, path), found)
 
 
 def _of_study(
@@ -240,19 +242,27 @@ def _of_study(
 ) -> tuple[Volume, Volume]:
     """Two series of one folder; function comes first, MR last."""
     found = dicom.find_series(folder, leave_out)
+    known = _numbered(found.series)
     if wanted.keys() >= {"first", "second"}:
-        chosen = [
-            each
-            for side in ("first", "second")
-            for each in found.series
-            if each.number == wanted[side]
-        ]
+        chosen = [known[wanted[side]] for side in ("first", "second") if wanted[side] in known]
     else:
         chosen = sorted(found.series, key=_place)
     if len(chosen) != 2 or chosen[0] is chosen[1]:
-        raise _choice(folder, found.series, "choose two, as in first=2 second=5")
+        raise _choice(folder, known, "choose two, as in first=2 second=5")
     one, other = (_complete(dicom.read_series(series, folder), found) for series in chosen)
     return one, other
+
+
+def _numbered(found: Sequence[dicom.Series]) -> dict[str, dicom.Series]:
+    """Series by number. Those that share one are 3.1, 3.2 and on, in the order of their files."""
+    counts = Counter(series.number for series in found)
+    ranks: Counter[str] = Counter()
+    known = {}
+    for series in found:
+        ranks[series.number] += 1
+        rank = f".{ranks[series.number]}" if counts[series.number] > 1 else ""
+        known[series.number + rank] = series
+    return known
 
 
 def _place(series: dicom.Series) -> int:
@@ -267,12 +277,14 @@ def _complete(volume: Volume, found: dicom.Found) -> Volume:
     return replace(volume, incomplete=(f"{files} left out",))
 
 
-def _choice(path: Path, series: list[dicom.Series], advice: str) -> InputError:
-    known = ", ".join(
-        f"{each.number} ({each.modality or '?'}, {each.length} slices)" for each in series[:12]
-    )
-    more = ", and others" if len(series) > 12 else ""
-    return InputError(f"{path} holds the series {known}{more}: {advice}.", "series")
+def _choice(path: Path, known: dict[str, dicom.Series], advice: str) -> InputError:
+    texts = [
+        f"{number} ({series.modality or '?'}, {series.length} slices)"
+        for number, series in known.items()
+    ]
+    more = ", and others" if len(texts) > 12 else ""
+    listed = ", ".join(texts[:12])
+    return InputError(f"{path} holds the series {listed}{more}: {advice}.", "series")
 
 
 def _comparison(
