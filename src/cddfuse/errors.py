@@ -38,6 +38,11 @@ def trouble(doing: str, foreign: type[Exception] = OSError) -> Iterator[None]:
         raise InputError(f"cannot {doing} ({error}): check the files and the disk.") from error
 
 
+def folder_in_the_way(path: Path) -> InputError:
+    """The error for a file that has the name of a folder, which nothing overwrites."""
+    return InputError(f"{path} is a folder: give the name of a file.", "output")
+
+
 def exists_already(path: Path) -> InputError:
     """The error for a result that would replace a file."""
     return InputError(f"{path} exists already: choose another name, or overwrite it.", "overwrite")

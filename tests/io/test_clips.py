@@ -1,5 +1,6 @@
 """Clips as sources: times, pixels, ranges, and what is wrong with files."""
 
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -191,6 +192,62 @@ def test_clip_that_was_cut_short_is_noticed(tmp_path: Path) -> None:
     (said,) = failures(cut, whole)
     assert "it ends after" in said
     assert "of the 2.40 s it should have" in said
+
+
+def damaged(path: Path, frame: int) -> Path:
+    """The file with 400 bytes that are wrong, from before a frame on."""
+    import av
+
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0)]
+    data = bytearray(path.read_bytes())
+    place = (places[frame] or 0) - 8
+    data[place : place + 400] = np.random.default_rng(0).bytes(400)
+    path.write_bytes(data)
+    return path
+
+
+def test_frames_that_are_lost_within_a_clip_are_noticed(tmp_path: Path) -> None:
+    images = noise(60, (48, 64))
+    whole = write_clip(tmp_path / "whole.mkv", images, rate=10, codec="libx264", form="yuv420p")
+    wrong = tmp_path / "wrong.mkv"
+    shutil.copy(whole, wrong)
+    assert failures(whole, whole) == []
+    (said,) = failures(damaged(wrong, 20), whole)
+    assert "it has no frames for" in said
+    index = write_clip(tmp_path / "cut.avi", images, rate=10)
+    index.write_bytes(index.read_bytes()[: index.stat().st_size * 2 // 3])
+    (said,) = failures(index, whole)
+    assert "of the 6.00 s it should have" in said
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_pauses_of_variable_frame_rates_are_no_damage(tmp_path: Path, suffix: str) -> None:
+    """In MP4 they are durations of frames; in MKV the other frames are uneven too."""
+    steps = np.random.default_rng(0).choice([1, 2, 3, 5, 8, 40], 40)
+    file = write_clip(
+        tmp_path / f"a{suffix}",
+        [flat(n) for n in range(40)],
+        times=[int(time) for time in steps.cumsum()],
+    )
+    assert failures(file, file) == []
+    slow = write_clip(tmp_path / f"slow{suffix}", [flat(n) for n in range(6)], rate=Fraction(1, 3))
+    assert failures(slow, slow) == []
+
+
+def test_a_stream_that_was_cut_is_noticed_if_the_other_goes_on(tmp_path: Path) -> None:
+    """Transport streams name no duration."""
+    images = [flat(n) for n in range(50)]
+    whole = write_clip(tmp_path / "a.ts", images, codec="mpeg2video", form="yuv420p")
+    short = write_clip(tmp_path / "b.ts", images[:20], codec="mpeg2video", form="yuv420p")
+    assert failures(short, whole) == []
+    (note,) = open_source(short, whole, Reading()).notes
+    assert note == f"left out: 1.2 s of {whole}, after the end of {short}"
+    assert not open_source(short, whole, Reading(clip=ClipReading(Fraction(1)))).notes
+    short.write_bytes(short.read_bytes()[:-100])
+    said = failures(short, whole)
+    assert f"it ends amid a packet, 1.2 s before {whole} does" in said[0]
+    assert not any("amid a packet" in each for each in failures(short, short))
 
 
 def test_frames_that_are_damaged_are_counted(tmp_path: Path) -> None:

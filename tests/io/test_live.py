@@ -116,6 +116,32 @@ def test_range_moves_by_one_percent_a_frame() -> None:
     assert given.next(cold, hot).second.given == (28000, 30000)
 
 
+def test_gain_control_of_cameras() -> None:
+    """A plateau curve of each frame, smoothed, also where counts become degrees."""
+    cold = deep(
+        np.r_[np.linspace(29000, 29100, 3900), np.linspace(29100, 31000, 100)].reshape(40, 100)
+    )
+    warm = deep(60000 - cold.pixels)
+    asked = Ranges.parse(["minmax"], agc="plateau", kelvin_per_count=0.01)
+    moving = MovingRanges(asked)
+    rule = moving.next(cold, cold).second
+    assert rule.given == pytest.approx((16.85, 36.85), abs=0.1)
+    assert (rule.kelvin_per_count, rule.agc.kind) == (0.01, "plateau")
+    curve = np.array(rule.agc.curve)
+    assert curve[4] > 2 * np.linspace(0, 1, len(curve))[4]
+    after = np.array(moving.next(warm, warm).second.agc.curve)
+    assert 0 < np.abs(after - curve).max() < 0.1
+
+    def camera(address: str) -> Frames:
+        return iter([partial(deep, cold.pixels)] * 2)
+
+    plain, gained = (
+        next(iter(Live(("a", "b"), camera, ranges))).read().pair.second
+        for ranges in (Ranges.parse(["minmax"]), asked)
+    )
+    assert gained.mean() > 1.5 * plain.mean()
+
+
 def test_a_camera_that_fails_is_named() -> None:
     def broken(address: str) -> Frames:
         def frames() -> Frames:

@@ -75,6 +75,10 @@ def test_clips_of_two_files_are_fused_page_by_page(tmp_path: Path) -> None:
         open_sink(found, Writing(out))
     with pytest.raises(InputError, match=r"a\.tif is a source"):
         open_sink(found, Writing(tmp_path / "a.tif", overwrite=True))
+    (tmp_path / "named.tif").mkdir()
+    with pytest.raises(InputError, match=r"named\.tif is a folder") as caught:
+        open_sink(found, Writing(tmp_path / "named.tif", overwrite=True))
+    assert caught.value.setting == "output"
     folder = tmp_path / "out"
     fuse_all(create_model("second"), found, open_sink(found, Writing(folder, form="tif")))
     assert sorted(path.name for path in folder.iterdir())[0] == "0001.tif"

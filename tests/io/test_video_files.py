@@ -16,7 +16,8 @@ from video_clips import flat, packets, read_clip, write_clip  # noqa: E402
 from cddfuse.errors import InputError  # noqa: E402
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source  # noqa: E402
 from cddfuse.io.metadata import Metadata  # noqa: E402
-from cddfuse.io.video.settings import ClipWriting, CodecName  # noqa: E402
+from cddfuse.io.video.live import frames_of  # noqa: E402
+from cddfuse.io.video.settings import ClipReading, ClipWriting, CodecName  # noqa: E402
 from cddfuse.io.video.writer import VideoFile  # noqa: E402
 from cddfuse.models import create_model  # noqa: E402
 from cddfuse.pipeline import Summary, fuse_all  # noqa: E402
@@ -35,6 +36,12 @@ def write(
     for number, image in enumerate(images):
         assert sink.write(f"{number}", image, Metadata())
     sink.close()
+
+
+def heard(path: Path) -> list[tuple[float, bytes]]:
+    """The packets of the sound, with their times in seconds."""
+    with av.open(str(path)) as container:
+        return [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(audio=0) if p.size]
 
 
 def fuse(first: Path, second: Path, output: Path, **settings: Any) -> Summary:
@@ -98,6 +105,39 @@ def test_sound_is_copied(tmp_path: Path) -> None:
     assert "do not hold its sound (aac)" in note
 
 
+def test_tags_that_are_no_text_do_not_matter(tmp_path: Path) -> None:
+    path = write_clip(
+        tmp_path / "vi.mkv",
+        [flat(n) for n in range(25)],
+        prepare=lambda stream: stream.container.metadata.update(title="Caf#"),
+        tones=1,
+    )
+    sound = packets(path)
+    path.write_bytes(path.read_bytes().replace(b"Caf#", b"Caf\xe9"))
+    fuse(path, path, tmp_path / "out.mkv")
+    assert packets(tmp_path / "out.mkv") == sound
+    frames = list(frames_of(str(path)))
+    assert frames[0]().pixels.shape == (32, 48)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("offset", [Fraction(1, 2), Fraction(-1, 2)])
+def test_sound_of_the_second_clip_moves_by_the_offset(
+    tmp_path: Path, offset: Fraction, suffix: str
+) -> None:
+    vi = write_clip(tmp_path / f"vi{suffix}", [flat(n) for n in range(50)])
+    ir = write_clip(tmp_path / f"ir{suffix}", [flat(n) for n in range(75)], tones=3)
+    source = open_source(vi, ir, Reading(clip=ClipReading(offset)))
+    out = tmp_path / f"out{suffix}"
+    fuse_all(create_model("first"), source, open_sink(source, Writing(out)))
+    times = dict(reversed([(data, time) for time, data in heard(ir)]))
+    moved = [time - times[data] for time, data in heard(out)]
+    assert np.allclose(moved, float(-offset), atol=0.002)
+    assert heard(out)[0][0] >= 0
+    assert [time for time, _ in read_clip(out)] == [Fraction(n, 25) for n in range(50)]
+    assert len(moved) >= (18 if offset > 0 else 23)
+
+
 def test_odd_sides_are_extended_by_one_pixel(tmp_path: Path) -> None:
     write(tmp_path / "out.mp4", [torch.full((1, 33, 47), 0.5)] * 2)
     ((_, image), _) = read_clip(tmp_path / "out.mp4")
@@ -129,6 +169,20 @@ def test_images_of_folders_become_a_clip(tmp_path: Path) -> None:
     assert [round(image.mean() / 255 * 20) for _, image in shown] == list(range(12))
 
 
+def test_an_image_that_fails_shifts_no_other(tmp_path: Path) -> None:
+    from cddfuse import write_image
+
+    for side in ("vi", "ir"):
+        for n in range(5):
+            write_image(tmp_path / side / f"{n}.png", torch.full((1, 32, 48), n / 5))
+    (tmp_path / "ir" / "2.png").write_bytes(b"none")
+    summary = fuse(tmp_path / "vi", tmp_path / "ir", tmp_path / "out.mkv", rate=Fraction(10))
+    assert list(summary.failed) == ["2"]
+    assert [time for time, _ in read_clip(tmp_path / "out.mkv")] == [
+        Fraction(n, 10) for n in (0, 1, 3, 4)
+    ]
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     vi = write_clip(tmp_path / "vi.mp4", [flat(1)] * 3)
     cases: list[tuple[str, ClipWriting, str | None, str]] = [
@@ -137,7 +191,14 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         ("a.mp4", ClipWriting("ffv1"), "codec", "do not hold ffv1"),
         ("old.mp4", ClipWriting(), "overwrite", "exists already"),
         ("a.png", ClipWriting(), "output", "is the name of one image"),
+        ("folder.mp4", ClipWriting(), "output", "is a folder"),
+        ("a.mp4", ClipWriting("hevc", 60), "crf", "hevc has no rate factor 60: use 0 to 51"),
+        ("a.webm", ClipWriting(None, 64), "crf", "vp9 has no rate factor 64: use 0 to 63"),
+        ("a.mkv", ClipWriting("ffv1", 3), "crf", "ffv1 is lossless"),
+        ("frames", ClipWriting("h264"), "codec", "is no video file: leave out its codec"),
+        ("frames", ClipWriting(None, 9), "crf", "is no video file: leave out its crf"),
     ]
+    (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "old.mp4").write_text("mine")
     source = open_source(vi, vi, Reading())
     for name, settings, setting, said in cases:

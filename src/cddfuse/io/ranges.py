@@ -285,8 +285,14 @@ def _resolve_gain(rule: Rule, images: Sequence[Readable]) -> Rule:
     """The rule with the curve of its gain control, from the same images."""
     if rule.agc.resolved or rule.given is None:
         return rule
+    deep = [image for image in _spread(images) if _is_deep(image)]
+    return replace(rule, agc=Agc(rule.agc.kind, curve(rule, _decoded(rule, deep))))
+
+
+def curve(rule: Rule, images: Iterable[Decoded]) -> tuple[float, ...]:
+    """What plateau equalisation makes of images that are `measured`; empty where nothing was."""
     counts: NDArray[np.int64] = np.zeros(0, np.int64)
-    for image in _decoded(rule, [image for image in _spread(images) if _is_deep(image)]):
+    for image in images:
         try:
             range = rule.of(image)
         except InputError:  # which shows when the image is fused
@@ -295,8 +301,7 @@ def _resolve_gain(rule: Rule, images: Sequence[Readable]) -> Rule:
         if range is not None and values.size:
             found = gain.histogram(torch.from_numpy(range.scaled(values)))
             counts = found + counts if counts.size else found
-    curve = gain.plateau(counts) if counts.size else ()
-    return replace(rule, agc=Agc(rule.agc.kind, curve))
+    return gain.plateau(counts) if counts.size else ()
 
 
 def _decoded(rule: Rule, images: Sequence[Readable]) -> Iterator[Decoded]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cddfuse.errors import InputError, exists_already
+from cddfuse.errors import InputError, exists_already, folder_in_the_way
 from cddfuse.io.decode import Decoded, Readable, decode_content, named, opened
 from cddfuse.io.decoders import tiff
 from cddfuse.io.directories import Data, Directory
@@ -222,6 +222,8 @@ def tiff_file(
     for path in filter(None, (output, celsius)):
         if path.resolve() in {source.first.path.resolve(), source.second.path.resolve()}:
             raise InputError(f"{path} is a source: choose another name.", "output")
+        if os.path.isdir(path):
+            raise folder_in_the_way(path)
         if os.path.exists(path) and not overwrite:
             raise exists_already(path)
     return ClipFile(output, source.length, bits, celsius)

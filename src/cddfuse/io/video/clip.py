@@ -75,6 +75,9 @@ class Clip:
         clip = cls(first, second, reading, notes, resize, resolved)
         clip = replace(clip, transform=transform, any_size=any_size or transform is not None)
         clip._check_sizes()
+        if second and clip._rest > clip._most():
+            rest = f"{float(clip._rest):.1f} s"
+            notes.append(f"left out: {rest} of {second.name}, after the end of {first.name}")
         return replace(clip, coloured=_coloured(*samples))
 
     @property
@@ -105,8 +108,13 @@ class Clip:
     @property
     def files(self) -> list[Path]:
         """What must not be overwritten."""
-        sides = (self.first, self.second)
-        return [side.path for side in sides if isinstance(side, FileStream)]
+        return [path for path, _ in self.offsets]
+
+    @property
+    def offsets(self) -> list[tuple[Path, Fraction]]:
+        """Its files, with the seconds from the first frame of each to that of the first clip."""
+        sides = ((self.first, Fraction(0)), (self.second, self.reading.offset))
+        return [(side.path, offset) for side, offset in sides if isinstance(side, FileStream)]
 
     @property
     def folders(self) -> list[Path]:
@@ -132,6 +140,15 @@ class Clip:
             problems[self.name].append(
                 f"{apart} of {number + 1} frames have no partner within {float(self._most()):.2f} s"
             )
+        if (
+            self.second
+            and isinstance(self.first, FileStream)
+            and self._rest > self._most()
+            and self.first.looks_cut
+        ):
+            problems[self.first.name].append(
+                f"it ends amid a packet, {float(self._rest):.1f} s before {self.second.name} does"
+            )
         for name, sentences in problems.items():
             yield Entry(name, name, partial(_fail, f"{name}: {', '.join(sentences)}."))
 
@@ -152,6 +169,12 @@ class Clip:
     def _most(self) -> Fraction:
         """Seconds that two frames of a pair may be apart."""
         return max(_STALE, 2 / self.second.facts.rate) if self.second else _STALE
+
+    @property
+    def _rest(self) -> Fraction:
+        """Seconds for which the second clip goes on after the first, by what the files say."""
+        one, other = self.first.facts.duration, self.second and self.second.facts.duration
+        return other - self.reading.offset - one if one and other else Fraction(0)
 
     def _read(self, name: str, time: Fraction, one: Read, other: Read) -> Loaded:
         names = (self.first.name, self.second.name if self.second else "its other half")

@@ -19,16 +19,17 @@ import torch
 
 from cddfuse import colour
 from cddfuse.errors import InputError
-from cddfuse.history import slow
+from cddfuse.history import FRAMES, slow
+from cddfuse.io.agc import Agc
 from cddfuse.io.decode import Decoded
 from cddfuse.io.images import paired
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
-from cddfuse.io.ranges import Range, Ranges, Rule
+from cddfuse.io.ranges import Range, Ranges, Rule, curve
 from cddfuse.io.source import Entry, Kind, Loaded
 from cddfuse.io.transforms import located
 from cddfuse.io.video import pixels
-from cddfuse.io.video.streams import pyav, reason
+from cddfuse.io.video.streams import open_container, pyav, reason
 from cddfuse.registration import Transform
 
 _KEPT = 16  # frames of a side
@@ -164,11 +165,15 @@ class Live:
 
 
 class MovingRanges:
-    """Ranges that are found in each frame, and whose ends move by 1 % at most between two."""
+    """Ranges that are found in each frame, and whose ends move by 1 % at most between two.
+
+    The curve of gain control is that of each frame, smoothed over as many frames as networks are.
+    """
 
     def __init__(self, rules: Ranges) -> None:
         self._rules = rules
         self._past: list[Range | None] = [None, None]
+        self._curves: list[tuple[float, ...]] = [(), ()]
 
     def next(self, *images: Decoded) -> Ranges:
         """The ranges of the next pair."""
@@ -176,14 +181,27 @@ class MovingRanges:
 
     def _side(self, place: int, image: Decoded) -> Rule:
         rule = self._rules[place]
-        found, past = rule.of(image), self._past[place]
-        if rule.resolved or found is None:
+        image = rule.measured(image)
+        return self._with_curve(place, self._with_range(place, rule, image), image)
+
+    def _with_range(self, place: int, rule: Rule, image: Decoded) -> Rule:
+        if rule.resolved or (found := rule.of(image)) is None:
             return rule
+        past = self._past[place]
         if past is not None:
             ends = (torch.tensor(end, dtype=torch.float64) for end in _alternate(past, found))
             found = Range(*(end.item() for end in slow(*ends)))
         self._past[place] = found
-        return Rule("range", given=found)
+        return replace(rule, kind="range", given=found)
+
+    def _with_curve(self, place: int, rule: Rule, image: Decoded) -> Rule:
+        if rule.agc.resolved or rule.given is None or not image.deep:
+            return rule
+        found, past = curve(rule, [image]), self._curves[place]
+        if found and past:
+            found = tuple(old + (new - old) / FRAMES for old, new in zip(past, found, strict=True))
+        self._curves[place] = found = found or past
+        return replace(rule, agc=Agc(rule.agc.kind, found))
 
 
 def _same(value: Value) -> Value:
@@ -206,7 +224,7 @@ def _network(address: str) -> Frames:
     av = pyav()
     options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
     try:
-        container = av.open(address, options=options, timeout=_PATIENCE)
+        container = open_container(address, options=options, timeout=_PATIENCE)
     except (av.FFmpegError, OSError) as error:
         raise InputError(
             f"cannot connect to {address} ({reason(error)}): check the address and the network."

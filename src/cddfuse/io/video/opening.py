@@ -11,14 +11,13 @@ from cddfuse.io.ranges import Ranges
 from cddfuse.io.source import Loaded, Source
 from cddfuse.io.video.clip import Clip
 from cddfuse.io.video.live import Live, frames_of
-from cddfuse.io.video.settings import ClipReading, ClipWriting, address
+from cddfuse.io.video.settings import MOVING, ClipReading, ClipWriting, address
 from cddfuse.io.video.streams import FileStream, ImageStream, Stream
 from cddfuse.io.video.writer import VideoFile, find_sound
 from cddfuse.pair import ImagePair
 from cddfuse.registration import Transform
 
 _DEEPEST = 500  # frames that are decoded to find one to align
-_MOVING = {".gif", ".apng", ".webp"}
 
 
 def open_clip(
@@ -78,8 +77,10 @@ def clip_file(
     )
     sink.prepare(clip.files if clip else [])
     if clip:
-        sink.sound, note = find_sound(clip.files, output)
+        sink.sound, note = find_sound(clip.offsets, output)
         sink.notes = [note] if note else []
+    elif not sink.live:  # entries are listed, not read
+        sink.places = {entry.name: place for place, entry in enumerate(source)}
     return sink
 
 
@@ -88,6 +89,6 @@ def _stream(path: Path, reading: ClipReading) -> Stream:
         raise InputError(f"there is no file or folder {path}: check the name.")
     if os.path.isdir(path):
         return ImageStream.of(path, reading.rate)
-    if path.suffix.lower() in set(IMAGES) - _MOVING:
+    if path.suffix.lower() in set(IMAGES) - MOVING:
         raise InputError(f"{path} is one image: give a clip, or a folder of images.")
     return FileStream.of(path)

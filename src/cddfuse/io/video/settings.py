@@ -18,6 +18,9 @@ SUFFIXES = (
 )
 """What the names of video files end with, in lower case."""
 
+MOVING = {".gif", ".apng", ".webp"}
+"""Suffixes of images that may hold frames, which are read beside a clip."""
+
 ADDRESSES = ("rtsp", "rtsps", "rtmp", "srt", "udp", "tcp", "http", "https", "camera")
 """Schemes of live sources: network cameras, and `camera:0` for one at this machine."""
 

@@ -1,5 +1,6 @@
 """One side of a clip: a video file or an image sequence as pictures with times."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _SAMPLES = 64  # frames that a value range is found in
 _LONGEST = 86_400  # seconds that a clip of a stranger may last
+_GAP = Fraction(1, 2)  # seconds without a frame that may be
+_PACKETS = {".ts": 188, ".m2ts": 192, ".mts": 192}  # bytes of those of transport streams
 _SECOND = 10**6  # units of FFmpeg for the duration of a file
 _CLOCK = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]{1,18})?)")
 
@@ -117,8 +120,9 @@ class FileStream:
         end = Fraction(0)
         with opened(self.path, self.sealed) as (container, stream):
             stream.thread_type = "AUTO"
-            zero, damaged, untimed, count = stream.start_time, 0, 0, 0
+            zero, damaged, untimed, count, sent = stream.start_time, 0, 0, 0, 0
             last: Fraction | None = None
+            gaps = _Gaps(1 / self.facts.rate)
             packets = container.demux(stream)
             while True:
                 try:
@@ -128,6 +132,7 @@ class FileStream:
                     break
                 if packet is None:
                     break
+                sent += packet.size > 0 and not packet.is_discard
                 try:
                     frames = packet.decode()
                 except FFmpegError:
@@ -143,11 +148,14 @@ class FileStream:
                     long = frame.duration * _unit(frame) if frame.duration else 1 / self.facts.rate
                     if last is not None and time <= last:
                         time, untimed = last + 1 / self.facts.rate, untimed + 1
+                    gaps.add(time, long)
                     last, end = time, max(end, time + long)
                     if self.sealed:
                         self._require(frame, time, count)
                     yield Picture(time, partial(pixels.decoded, frame))
             expected = _expected(container, stream)
+            # Edit lists leave out some of those that are named, and some that are sent are hidden.
+            named = min(stream.frames, sent)
         if untimed:  # all of a file that was written without times
             problems[self.name].append(
                 f"{untimed} of its frames come at the time of another, and were taken as one after "
@@ -155,6 +163,10 @@ class FileStream:
             )
         if damaged:
             problems[self.name].append(f"{damaged} of its frames are damaged")
+        elif count < named - max(3, named // 10):
+            problems[self.name].append(f"{named - count} of its {named} frames are missing")
+        elif gaps.unexplained:
+            problems[self.name].append(gaps.sentence)
         # The duration of a file without one of its own for the video may be that of its sound.
         if expected and end < expected - max(Fraction(1, 4), expected / 50, 3 / self.facts.rate):
             problems[self.name].append(
@@ -173,6 +185,12 @@ class FileStream:
                 f"{self.name} changes its size from {self.facts.width}x{self.facts.height} to "
                 f"{width}x{height} at frame {count}: cut it there."
             )
+
+    @property
+    def looks_cut(self) -> bool:
+        """Whether a transport stream, which names no duration, ends amid a packet."""
+        length = _PACKETS.get(self.path.suffix.lower(), 1)
+        return self.sealed is None and os.path.getsize(self.path) % length > 0
 
     def samples(self) -> Sequence[Readable]:
         """Frames at evenly spaced times."""
@@ -195,6 +213,56 @@ class FileStream:
             if last is None:
                 raise InputError(f"{self.path} has no frame at {float(time):.2f} s.")
             return pixels.decoded(last)
+
+
+@dataclass
+class _Gaps:
+    """Times without frames that a file does not name, in a clip whose frames are even elsewhere.
+
+    Decoders pass over what is damaged in silence. A clip of variable frame rate is uneven, or says
+    how long each frame is shown.
+    """
+
+    usual: Fraction
+    """Seconds from frame to frame."""
+
+    steps: int = 0
+    uneven: int = 0
+    """Steps that differ from the usual one by more than half of it, but are no gaps."""
+
+    gaps: int = 0
+    seconds: Fraction = Fraction(0)
+    """Of all gaps."""
+
+    after: Fraction = Fraction(0)
+    """The end of the last frame before the first gap."""
+
+    _last: tuple[Fraction, Fraction] | None = None
+
+    def add(self, time: Fraction, long: Fraction) -> None:
+        """Take up a frame that is shown at a time, for as long as the file says."""
+        if self._last is not None:
+            step, end = time - self._last[0], sum(self._last, Fraction(0))
+            self.steps += 1
+            if time - end > max(_GAP, 5 * self.usual):
+                self.after = self.after if self.gaps else end
+                self.gaps += 1
+                self.seconds += time - end
+            elif abs(step - self.usual) > self.usual / 2:
+                self.uneven += 1
+        self._last = time, long
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether there are gaps that the times of the other frames do not explain."""
+        return 0 < self.gaps <= self.steps // 4 and self.uneven <= self.steps // 10
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong."""
+        places = "" if self.gaps == 1 else f" in {self.gaps} places, first"
+        seconds = f"{float(self.seconds):.2f} s"
+        return f"it has no frames for {seconds}{places} after {float(self.after):.2f} s"
 
 
 @dataclass(frozen=True)
@@ -241,7 +309,7 @@ def opened(
     """The file of a path, or what a stranger sent, with its video."""
     av = pyav()
     try:
-        container = sealed.opened(av) if sealed else av.open(str(path), metadata_errors="replace")
+        container = sealed.opened(av) if sealed else open_container(str(path))
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -277,6 +345,12 @@ def pyav() -> Any:
     return av
 
 
+def open_container(place: str, **more: Any) -> "InputContainer":
+    """A file or an address, opened by PyAV. Tags that are not UTF-8 do not matter."""
+    container: InputContainer = pyav().open(place, metadata_errors="replace", **more)
+    return container
+
+
 def reason(error: Exception) -> str:
     """What FFmpeg says, without the path that the sentence has already."""
     return str(getattr(error, "strerror", None) or error)
@@ -307,6 +381,8 @@ def _upright_size(frame: "VideoFrame") -> tuple[int, int]:
 
 def _expected(container: "InputContainer", stream: "VideoStream") -> Fraction | None:
     """Seconds that the video should have by what the file says."""
+    if container.format.name == "avi" and stream.frames and stream.time_base:
+        return Fraction(stream.frames * stream.time_base)  # the duration is corrected for a cut
     if clock := _CLOCK.fullmatch(stream.metadata.get("DURATION", "").strip("\0")):
         hours, minutes, rest = map(Fraction, clock.groups())
         return 3600 * hours + 60 * minutes + rest - _start(stream)

@@ -1,7 +1,7 @@
 """A video file as a sink: frames in order and the sound of the first clip, written atomically."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
-from cddfuse.errors import InputError, exists_already
+from cddfuse.errors import InputError, exists_already, folder_in_the_way
 from cddfuse.io.files import replacing
 from cddfuse.io.image_files import require_writable
 from cddfuse.io.images import quantize
@@ -20,7 +20,7 @@ from cddfuse.io.source import Kind
 from cddfuse.io.video import pixels
 from cddfuse.io.video.pixels import FULL, LIMITED, Layer
 from cddfuse.io.video.settings import FRAME_RATE, ClipWriting, CodecName
-from cddfuse.io.video.streams import Facts, pyav, reason
+from cddfuse.io.video.streams import Facts, open_container, pyav, reason
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -41,21 +41,25 @@ class Codec(NamedTuple):
     crf: int | None
     """By default; None for lossless ones."""
 
+    most: int
+    """Of the rate factor."""
+
     tag: str | None = None
     """Code in MP4 files that players expect."""
 
 
 CODECS: dict[CodecName, Codec] = {
-    "h264": Codec("libx264", (*_MP4, ".mkv"), {}, 18),
-    "hevc": Codec("libx265", (*_MP4, ".mkv"), {"x265-params": "log-level=none"}, 20, "hvc1"),
-    "av1": Codec("libsvtav1", (".mp4", ".mkv", ".webm"), {"preset": "8"}, 24),
+    "h264": Codec("libx264", (*_MP4, ".mkv"), {}, 18, 51),
+    "hevc": Codec("libx265", (*_MP4, ".mkv"), {"x265-params": "log-level=none"}, 20, 51, "hvc1"),
+    "av1": Codec("libsvtav1", (".mp4", ".mkv", ".webm"), {"preset": "8"}, 24, 63),
     "vp9": Codec(
         "libvpx-vp9",
         (".webm", ".mkv", ".mp4"),
         {"b:v": "0", "row-mt": "1", "deadline": "good", "cpu-used": "4"},
         24,
+        63,
     ),
-    "ffv1": Codec("ffv1", (".mkv",), {"level": "3", "slicecrc": "1"}, None),
+    "ffv1": Codec("ffv1", (".mkv",), {"level": "3", "slicecrc": "1"}, None, 0),
 }
 
 
@@ -64,7 +68,10 @@ class Sound(NamedTuple):
 
     path: Path
     start: Fraction
-    """Seconds from the zero of that file to the first frame."""
+    """Seconds from the zero of that file to the first frame of the result."""
+
+    early: bool = False
+    """Whether what is heard before that belongs to frames that are not in the result."""
 
 
 @dataclass
@@ -87,6 +94,9 @@ class VideoFile:
 
     overwrite: bool = False
     notes: Sequence[str] = ()
+    places: Mapping[str, int] = field(default_factory=dict)
+    """Of images among all of a source, by name, so that one that fails shifts no other in time."""
+
     live: bool = False
     """Whether there is no end but that of the user: what was recorded is kept then."""
 
@@ -118,8 +128,11 @@ class VideoFile:
                 f"{suffix} files do not hold {self.codec}: use another codec, or one of {known}.",
                 "codec",
             )
+        self._require_rate_factor()
         if self.bits == 16 and self.codec != "ffv1":
             raise InputError(f"{self.codec} is written with 8 bits: use ffv1 for 16.", "codec")
+        if os.path.isdir(self.file):
+            raise folder_in_the_way(self.file)
         if os.path.isfile(self.file) and not self.overwrite:
             raise exists_already(self.file)
         require_writable(self.file.parent)
@@ -136,7 +149,8 @@ class VideoFile:
         """Append a fused frame (C, H, W) in [0, 1]."""
         time = metadata.time
         if time is None:
-            time = self._count / (self.settings.rate or FRAME_RATE)
+            place = self.places.get(name, self._count)
+            time = place / (self.settings.rate or FRAME_RATE)
         self._count += 1
         with self._encoding():
             if self._open is None:
@@ -158,6 +172,16 @@ class VideoFile:
             self._open.drop()
             error = InterruptedError()
             self._stack.__exit__(type(error), error, None)
+
+    def _require_rate_factor(self) -> None:
+        """Refuse one that the codec does not have."""
+        crf, codec = self.settings.crf, CODECS[self.codec]
+        if crf is not None and codec.crf is None:
+            raise InputError(f"{self.codec} is lossless: leave the rate factor out.", "crf")
+        if crf is not None and not 0 <= crf <= codec.most:
+            raise InputError(
+                f"{self.codec} has no rate factor {crf}: use 0 to {codec.most}.", "crf"
+            )
 
     @contextmanager
     def _encoding(self) -> Iterator[None]:
@@ -253,11 +277,11 @@ class _Copied:
     """The packets of a sound, copied in step with the frames."""
 
     def __init__(self, target: "OutputContainer", sound: Sound) -> None:
-        self._source: InputContainer = pyav().open(str(sound.path))
+        self._source: InputContainer = open_container(str(sound.path))
         stream: AudioStream = self._source.streams.audio[0]
         self._target = target
         self._stream = target.add_stream_from_template(stream)
-        self._start = sound.start
+        self._start, self._early = sound.start, sound.early
         self._packets: Iterator[Packet[Any]] = self._source.demux(stream)
         self._next: Packet[Any] | None = None
 
@@ -266,12 +290,14 @@ class _Copied:
         while packet := self._next or next(self._packets, None):
             self._next = packet
             if packet.dts is not None and packet.pts is not None:
-                if time is not None and packet.pts * packet.time_base - self._start > time:
+                heard = packet.pts * packet.time_base - self._start
+                if time is not None and heard > time:
                     return
-                shift = round(self._start / packet.time_base)
-                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                packet.stream = self._stream
-                self._target.mux(packet)
+                if heard >= 0 or not self._early:
+                    shift = round(self._start / packet.time_base)
+                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                    packet.stream = self._stream
+                    self._target.mux(packet)
             self._next = None
 
     def close(self) -> None:
@@ -301,18 +327,22 @@ def _form(file: Path) -> str:
     return {".m4v": "mp4", ".mkv": "matroska"}.get(suffix, suffix[1:])
 
 
-def find_sound(paths: list[Path], target: Path) -> tuple[Sound | None, str]:
-    """The sound of the first of some files that has any, or a sentence why it is not copied."""
-    av = pyav()
-    for path in paths:
-        with av.open(str(path)) as container:
+def find_sound(offsets: Sequence[tuple[Path, Fraction]], target: Path) -> tuple[Sound | None, str]:
+    """The sound of the first of some files that has any, or a sentence why it is not copied.
+
+    Args:
+        offsets: the files, with the seconds from the first frame of each to that of the result.
+        target: the file that would hold it.
+    """
+    for path, offset in offsets:
+        with open_container(str(path)) as container:
             if not container.streams.audio:
                 continue
             video = container.streams.video[0]
             start = Fraction((video.start_time or 0) * (video.time_base or 0))
             name = container.streams.audio[0].codec_context.name
         if _holds(target, path):
-            return Sound(path, start), ""
+            return Sound(path, start + offset, early=offset > 0), ""
         return None, f"{target.suffix} files do not hold its sound ({name}), which is left out"
     return None, ""
 
@@ -321,7 +351,7 @@ def _holds(target: Path, path: Path) -> bool:
     """Whether a container of that suffix takes the sound of a file."""
     av = pyav()
     form = _form(target)
-    with av.open(str(path)) as source:
+    with open_container(str(path)) as source:
         try:
             with av.open(BytesIO(), "w", format=form) as trial:
                 trial.add_stream_from_template(source.streams.audio[0])
