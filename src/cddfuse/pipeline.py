@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -80,6 +80,7 @@ def fuse_all(
     options: Options | None = None,
     *,
     after: Callable[[str], None] = lambda name: None,
+    summary: Summary | None = None,
 ) -> Summary:
     """Fuse all pairs of a source into a sink. Results that exist are kept, so a run resumes.
 
@@ -89,6 +90,7 @@ def fuse_all(
         sink: see `cddfuse.io.formats.open_sink`. It is closed at the end.
         options: how to fuse.
         after: called with the name of each entry that is done, kept or failed.
+        summary: is filled and returned, so that it is there also where this is stopped.
     """
     options = options or Options()
     check = _Check(source.length) if options.check else None
@@ -112,7 +114,7 @@ def fuse_all(
         return sink.write(name, *result)
 
     try:
-        summary = process(source, work, finish, "fuse", keep=sink.has, after=after)
+        summary = process(source, work, finish, "fuse", keep=sink.has, after=after, summary=summary)
     except BaseException:
         sink.abandon()
         raise
@@ -149,6 +151,7 @@ def process(
     after: Callable[[str], None] = lambda name: None,
     readers: int = 2,
     finishers: int = 1,
+    summary: Summary | None = None,
 ) -> Summary:
     """Read, work on and finish the entries of a source, in three overlapping steps.
 
@@ -161,19 +164,30 @@ def process(
         after: called with each name, in order, when its entry is out of the way.
         readers: threads that read, where the source allows it.
         finishers: threads that finish.
+        summary: is filled and returned, see `fuse_all`.
     """
-    summary, started = Summary(), time.monotonic()
+    summary, started = Summary() if summary is None else summary, time.monotonic()
     waiting: deque[tuple[str, Future[bool]]] = deque()
 
-    def settle() -> None:
-        name, finished = waiting.popleft()
+    def note(name: str, finished: Future[bool]) -> None:
         try:
             (summary.done if finished.result() else summary.kept).append(name)
         except InputError as error:
             summary.failed[name] = error
-        after(name)
 
-    with ThreadPoolExecutor(finishers) as pool:
+    def note_rest() -> None:
+        """Of a run that was stopped; other errors are being raised already."""
+        for each in waiting:
+            with suppress(Exception):
+                note(*each)
+
+    def settle() -> None:
+        note(*waiting[0])  # where it stays if this is interrupted
+        after(waiting.popleft()[0])
+
+    with ExitStack() as stack:
+        stack.callback(note_rest)
+        pool = stack.enter_context(ThreadPoolExecutor(finishers))
         try:
             for entry, reading in _read_ahead(source, keep, readers):
                 finished: Future[bool] = Future()

@@ -2,6 +2,8 @@
 
 import json as json_format
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -146,6 +148,8 @@ def fuse(
     stored = None
     if source.ranges and not (medical and whole):
         stored = record.store(output, source.ranges, asked=range, whole=whole)
+    new = None if scale.shard else stored  # shards share it
+    summary = Summary()
     if model:
         scale.note(model, source, writing, options)
     with progress(console) as bar:
@@ -159,12 +163,14 @@ def fuse(
                 hint.after_pair()
 
         limits = replace(options.limits or Limits(), progress=hint.after_part)
+        options = replace(options, limits=limits)
         try:
-            summary = (
-                fuse_all(model, source, sink, replace(options, limits=limits), after=after)
-                if model
-                else scale.fuse(network, source, sink, writing, options, after, console.print)
-            )
+            with _forgetting(new if model else None, summary, whole=whole):
+                summary = (
+                    fuse_all(model, source, sink, options, after=after, summary=summary)
+                    if model
+                    else scale.fuse(network, source, sink, writing, options, after, console.print)
+                )
         except KeyboardInterrupt:
             if source.kind == "live":
                 console.print(f"stopped: what was recorded is in {output}")
@@ -174,12 +180,29 @@ def fuse(
             advice = "; numbered frames in a folder can be resumed" if whole else ""
             console.print(f"stopped: {left}; the same command {again}{advice}")
             return 130
-    if stored and not (summary.done or summary.kept):
-        stored.unlink(missing_ok=True)
+    if new and not (summary.done or summary.kept):
+        new.unlink(missing_ok=True)
     _report(summary, source, output, console, noun)
     if json:
         print(_as_json(summary, source, sink))
     return 1 if summary.failed or source.skipped else 0
+
+
+@contextmanager
+def _forgetting(stored: Path | None, summary: Summary, *, whole: bool) -> Iterator[None]:
+    """Remove the record of a run that ends early without a result: it binds later ones for nothing.
+
+    Args:
+        stored: the record, if there was none before.
+        summary: of the run.
+        whole: whether all results are one file, which is not there then.
+    """
+    try:
+        yield
+    except BaseException:
+        if stored and (whole or not (summary.done or summary.kept)):
+            stored.unlink(missing_ok=True)
+        raise
 
 
 def _fuse_one(
