@@ -382,3 +382,20 @@ def test_missing_library_names_the_extra(pair: list[Path], monkeypatch: Any) -> 
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(InputError, match=r"need nibabel: pip install 'cddfuse\[medical\]'"):
         open_volumes(pair[0], pair[1], VolumeReading(), Ranges())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--celsius"], "leave them out (--celsius)"),
+        (["--agc", "plateau"], "leave out the gain control of cameras (--agc)"),
+        (["--kelvin-per-count", "0.01"], "leave their kelvin out (--kelvin-per-count)"),
+        (["--offset", "1"], "leave the offset out (--offset)"),
+        (["--codec", "h264"], "leave out its codec (--codec)"),
+    ],
+)
+def test_settings_of_cameras_are_refused(
+    tmp_path: Path, pair: list[Path], capsys: Say, flags: list[str], said: str
+) -> None:
+    assert mean(*pair, "-o", tmp_path / "o.nii.gz", *flags) == 2
+    assert said in capsys.readouterr().err

@@ -106,8 +106,9 @@ def align(
 
 def _itself(path: Path) -> Path:
     """A file that holds both images."""
-    if path.is_file() and pair_in(path) is None:
-        raise InputError(f"{path} is one image: give the second one too.")
+    if path.is_file() and (names_clip(path) or pair_in(path) is None):
+        noun = "clip" if names_clip(path) else "image"
+        raise InputError(f"{path} is one {noun}: give the second one too.")
     return path
 
 

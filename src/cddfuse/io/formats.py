@@ -20,8 +20,8 @@ from cddfuse.io.ranges import Ranges, resolve
 from cddfuse.io.shards import Shard
 from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.io.thermal.reading import ThermalReading, pair_in, pairs_in
+from cddfuse.io.video.settings import MOVING, ClipReading, ClipWriting, names_clip
 from cddfuse.io.video.settings import SUFFIXES as VIDEO_SUFFIXES
-from cddfuse.io.video.settings import ClipReading, ClipWriting, names_clip
 from cddfuse.io.volumes.finding import SUFFIXES as DICOM_SUFFIXES
 from cddfuse.io.volumes.finding import holds_dicom
 from cddfuse.io.volumes.options import VolumeReading, VolumeWriting
@@ -118,6 +118,13 @@ def _kind(first: Path, second: Path | None) -> str:
 
 def _check(name: str, first: Path, reading: Reading) -> None:
     """Refuse settings that do not go with a format, or with each other."""
+    _check_values(name, first, reading)
+    if name != "video" and reading.clip.offset:
+        raise InputError(
+            f"{first} is no clip, whose frames have times: leave the offset out.", "offset"
+        )
+    if name != "video" and reading.clip.layout:
+        raise InputError(f"{first} is no clip that holds both sides: leave it out.", "layout")
     if name != "volume" and reading.volumes != VolumeReading():
         raise InputError(f"{first} is no medical volume: leave out the settings of volumes.")
     if reading.shard and name != "folder":
@@ -142,8 +149,33 @@ def _check(name: str, first: Path, reading: Reading) -> None:
         )
 
 
+def _check_values(name: str, first: Path, reading: Reading) -> None:
+    """Refuse what is done with thermal values of images only."""
+    noun = {"video": "clip", "volume": "volume"}.get(name)
+    if noun and reading.thermal.celsius:
+        raise InputError(
+            f"{first} is a {noun}, beside whose results no temperatures are written: leave them "
+            "out.",
+            "celsius",
+        )
+    gains = [rule.agc.kind for rule in reading.ranges]
+    if name == "volume" and gains != ["none", "none"]:
+        raise InputError(f"{first} is a volume: leave out the gain control of cameras.", "agc")
+    if name == "volume" and reading.ranges.second.kelvin_per_count is not None:
+        raise InputError(
+            f"{first} is a volume, which holds no thermal counts: leave their kelvin out.",
+            "kelvin_per_count",
+        )
+
+
 def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
     """Where the results of a source go: what the suffix of the output says, or files of images."""
+    name = "volume" if source.kind == "volume" else _named(writing.output) or "image"
+    for setting in ("codec", "crf"):
+        if name != "video" and getattr(writing.clip, setting) is not None:
+            raise InputError(
+                f"{writing.output} is no video file: leave out its {setting}.", setting
+            )
     for folder in _folders(source, writing.output):
         remove_abandoned(folder)
     if source.kind == "volume":
@@ -152,7 +184,7 @@ def open_sink(source: Source[Loaded], writing: Writing) -> Sink:
         raise InputError("images cannot become volumes: give volumes, or choose another format.")
     if writing.volumes != VolumeWriting():
         raise InputError("colour maps are for medical volumes: leave out the map.", "colour_map")
-    return FORMATS[_named(writing.output) or "image"].sink(source, writing)
+    return FORMATS[name].sink(source, writing)
 
 
 def _folders(source: Source[Loaded], output: Path) -> set[Path]:
@@ -280,13 +312,29 @@ def _video_file(source: Source[Loaded], writing: Writing) -> Sink:
     from cddfuse.io.video.opening import clip_file
 
     if isinstance(source, ImagePairs) and not source.folder:
-        raise InputError(
-            f"{writing.output} is the name of a video: give clips or folders for it.", "output"
-        )
+        raise _no_clips(source.pairs[0], writing.output)
     if isinstance(source, ImagePairs) and source.shard:
         raise InputError("a clip needs all frames: leave out the shard.", "shard")
+    if getattr(source, "celsius", False):  # of images and pages
+        raise InputError(
+            f"{writing.output} is a video, beside which no temperatures are written: leave them "
+            "out.",
+            "celsius",
+        )
     output = writing.output.with_stem(writing.output.stem + writing.suffix)
     return clip_file(source, output, writing.clip, bits=writing.bits, overwrite=writing.overwrite)
+
+
+def _no_clips(pair: PairedPaths, output: Path) -> InputError:
+    if not {path.suffix.lower() for path in (pair.first, pair.second)} <= MOVING:
+        return InputError(
+            f"{output} is the name of a video: give clips or folders for it.", "output"
+        )
+    return InputError(
+        f"{output} is the name of a video, and {pair.first} and {pair.second} are read as one "
+        "image each: convert them to video files first.",
+        "output",
+    )
 
 
 def _two_volumes(first: Path, second: Path | None, reading: Reading) -> Source[Loaded]:

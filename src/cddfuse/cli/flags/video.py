@@ -42,7 +42,8 @@ class VideoFlags:
     bits."""
 
     crf: int | None = None
-    """Constant rate factor of the codec: lower is better and larger; by default 18 for h264."""
+    """Constant rate factor of the codec: lower is better and larger, 0 to 51 for h264 and
+    hevc, to 63 for av1 and vp9; by default 18 for h264."""
 
     steady: int | None = None
     """Frames over which what the network computes from whole images is smoothed, so that a clip
@@ -54,8 +55,6 @@ class VideoFlags:
 
     def writing(self) -> ClipWriting:
         """How clips are written."""
-        if self.crf is not None and not 0 <= self.crf <= 63:
-            raise InputError(f"there is no rate factor {self.crf}: use 0 to 63.", "crf")
         return ClipWriting(self.codec, self.crf, frame_rate(self.fps or "25"))
 
     def sources(self, first: Path | None, second: Path | None) -> tuple[Path, Path | None]:
