@@ -163,9 +163,10 @@ class FileStream:
             )
         if damaged:
             problems[self.name].append(f"{damaged} of its frames are damaged")
-        elif count < named - max(3, named // 10):
-            problems[self.name].append(f"{named - count} of its {named} frames are missing")
-        elif gaps.unexplained:
+        missing = named - count - damaged
+        if missing > max(3, named // 10):
+            problems[self.name].append(f"{missing} of its {named} frames are missing")
+        elif gaps.unexplained and gaps.seconds * self.facts.rate > damaged + 1:
             problems[self.name].append(gaps.sentence)
         # The duration of a file without one of its own for the video may be that of its sound.
         if expected and end < expected - max(Fraction(1, 4), expected / 50, 3 / self.facts.rate):
