@@ -154,6 +154,7 @@ def test_black_in_both_images_can_be_kept_black() -> None:
     for keeps in (False, True):
         torch.manual_seed(0)
         model = CDDFuseSmall(keep_black=keeps).train()  # what is above 1 is not cut off
+        assert model.project.bias is not None
         torch.nn.init.constant_(model.project.bias, 1)  # above black everywhere
         fused.append(model(first, second).detach())
     assert (fused[0] > 0.1).all()
