@@ -52,7 +52,11 @@ def ask(address: str, files: dict[str, bytes], until: float, load: Load) -> None
     with httpx.Client(base_url=address, timeout=300) as client:
         while time.monotonic() < until:
             started = time.monotonic()
-            answer = client.post("/v1/fuse", files=files)
+            try:
+                answer = client.post("/v1/fuse", files=files)
+            except httpx.TransportError as error:
+                load.failed.append(f"no answer: {error}")
+                continue
             if answer.status_code == 200:
                 load.seconds.append(time.monotonic() - started)
             elif answer.status_code == 503:
