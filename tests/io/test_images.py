@@ -136,6 +136,17 @@ def test_16_bits_with_alpha(tmp_path: Path, kind: int, channels: int) -> None:
     assert torch.equal(read_image(tmp_path / "a.png"), tensor(array[..., : channels - 1]))
 
 
+@pytest.mark.parametrize("head", [b"P5 2 1 300 ", b"P5 2 1 70000 ", b"P2 2 1 300 "])
+def test_levels_above_the_white_of_a_pgm_are_damage(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "a.pgm"
+    path.write_bytes(head + (b"301 2" if head[1:2] == b"2" else b"\x01\x2d\x00\x02"))
+    with pytest.raises(InputError, match=r"a\.pgm"):
+        read_image(path)
+    if b" 300 " in head:
+        path.write_bytes(head + (b"300 0" if head[1:2] == b"2" else b"\x01\x2c\x00\x00"))
+        assert read_image(path).flatten().tolist() == [1, 0]
+
+
 def test_grey_16_bit_pgm(tmp_path: Path) -> None:
     array = noise(5, 7, bits=16)
     cv2.imwrite(str(tmp_path / "a.pgm"), array)

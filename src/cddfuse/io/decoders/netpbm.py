@@ -28,7 +28,9 @@ def netpbm(data: Data) -> Encoded:
     if white <= 255:
         return Encoded(width, height, 8, "u", lambda: _by_pillow(data))
     shape = (height, width, 3) if magic in b"36" else (height, width)
-    pixels = partial(_levels, data, body, shape, plain=magic in b"23")
+    if white > 65535:
+        raise ValueError(f"its white is {white}")
+    pixels = partial(_levels, data, body, shape, white, plain=magic in b"23")
     return Encoded(width, height, 16, "u", pixels, white=white)
 
 
@@ -53,12 +55,14 @@ def _by_pillow(data: Data) -> Pixels:
     return flattened(PpmImagePlugin.PpmImageFile(BytesIO(data)))
 
 
-def _levels(data: Data, body: int, shape: tuple[int, ...], plain: bool) -> Pixels:
+def _levels(data: Data, body: int, shape: tuple[int, ...], white: int, plain: bool) -> Pixels:
     count = int(np.prod(shape))
     if plain:
         values = np.array(data[body:].split()[:count], np.uint16)
     else:
         values = np.frombuffer(data, ">u2", count, body).astype(np.uint16)
+    if values.max(initial=0) > white:
+        raise ValueError(f"a value is above its white, {white}")
     return values.reshape(shape)
 
 
