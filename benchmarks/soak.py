@@ -9,7 +9,6 @@ the first, caches fill.
 
 import argparse
 import json
-import signal
 import statistics
 import subprocess
 import sys
@@ -130,7 +129,7 @@ def main() -> None:
             client.join()
         finally:
             for process in processes.values():
-                process.send_signal(signal.SIGINT)
+                process.terminate()
                 process.wait(120)
         done = len(list((folder / "out").glob("*.png")))
     figures = {
