@@ -1,6 +1,6 @@
 """The one exception for errors caused by user input."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,11 @@ def trouble(doing: str, foreign: type[Exception] = OSError) -> Iterator[None]:
         if not isinstance(error, foreign):
             raise
         raise InputError(f"cannot {doing} ({error}): check the files and the disk.") from error
+
+
+def some_of(names: Collection[str]) -> str:
+    """The first five of some names, for a message; dots stand for the others."""
+    return ", ".join([*list(names)[:5], *(["..."] if len(names) > 5 else [])])
 
 
 def folder_in_the_way(path: Path) -> InputError:

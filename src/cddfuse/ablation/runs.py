@@ -11,7 +11,7 @@ from cddfuse.ablation.variants import VARIANTS, Variant
 from cddfuse.benchmark.cells import Settings, pair_names
 from cddfuse.benchmark.plan import DataSet
 from cddfuse.datasets.base import Reader
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, some_of
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
 from cddfuse.recipes.choice import Choice, Request
 from cddfuse.recipes.settings import merged, plain
@@ -121,7 +121,7 @@ def require_unseen(prepared: Prepared, sets: Iterable[DataSet], settings: Settin
             if {FileRecord.of(path).sha256 for path in (pair.first, pair.second)} & known
         ]
         if seen:
-            shown = ", ".join([*seen[:5], *(["..."] if len(seen) > 5 else [])])
+            shown = some_of(seen)
             raise InputError(
                 f"{len(seen)} of {len(pairs)} pairs of {data.name} ({shown}) are among the pairs "
                 "to train on: leave them out of one.",

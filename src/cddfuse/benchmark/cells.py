@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cddfuse.benchmark.plan import DataSet, Method, columns
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, some_of
 from cddfuse.evaluate import BASELINES, Images, evaluate
 from cddfuse.evaluate.matching import match_fused
 from cddfuse.evaluate.plain import plain
@@ -87,7 +87,7 @@ class Record:
     failed: dict[str, str]
     notes: list[str]
 
-    passing: bool = False
+    transient: bool = False
     """Whether what failed may succeed the next time; then it is not kept."""
 
     def write(self, path: Path) -> None:
@@ -145,7 +145,7 @@ def require_complete(
     """Refuse results that lack some pairs: means over other images cannot be compared."""
     found = match_fused(folder, pairs)
     if found.missing:
-        names = ", ".join([*found.missing[:5], *(["..."] if len(found.missing) > 5 else [])])
+        names = some_of(found.missing)
         raise InputError(
             f"{folder} lacks {len(found.missing)} of {len(pairs)} pairs of {data.name} ({names}), "
             f"so the means of {method.label} would be over other images: complete it, or leave it "
@@ -305,12 +305,12 @@ def run_cell(
         tables,
         {name: str(error) for name, error in scores.failed.items()},
         [*scores.notes, *(f"{skipped.reason}: {skipped.path}" for skipped in scores.skipped)],
-        any(map(_of_the_machine, scores.failed.values())),
+        any(map(_is_transient, scores.failed.values())),
     )
 
 
-def _of_the_machine(error: BaseException | None) -> bool:
-    """Whether a failure may not come again, such as a full disk, unlike that of a damaged image."""
+def _is_transient(error: BaseException | None) -> bool:
+    """Whether a failure is of the machine, such as a full disk, and not of a damaged image."""
     while error is not None:
         system = isinstance(error, OSError) and error.errno is not None
         if system or isinstance(error, MemoryError) or "memory" in str(error):

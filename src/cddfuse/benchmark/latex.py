@@ -1,6 +1,6 @@
 """Tables of a benchmark as LaTeX, for the package booktabs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cddfuse.benchmark.captions import (
     COST_HEADINGS,
@@ -19,6 +19,7 @@ from cddfuse.benchmark.suite import Results
 from cddfuse.benchmark.tables import Cell, Table, tables
 
 PREAMBLE = r"% \usepackage{booktabs}"
+_MIDRULE = r"    \midrule"
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
@@ -54,20 +55,26 @@ def as_latex(results: Results) -> str:
 
 
 def _costs(results: Results) -> str:
-    rows = [["", *COST_HEADINGS]]
-    rows += [[label, *cost_cells(cost)] for label, cost in results.costs.items()]
-    lines = [f"    {' & '.join(map(_tex, row))} \\\\" for row in rows]
+    rows = [
+        _row([_tex(label), *map(_tex, cost_cells(cost))]) for label, cost in results.costs.items()
+    ]
+    columns = "l" + "r" * len(COST_HEADINGS)
+    text = "What fusing a pair of 640x480 takes."
+    return _table(text, "cost", columns, ["", *COST_HEADINGS], [_MIDRULE, *rows])
+
+
+def _table(text: str, label: str, columns: str, heads: Sequence[str], lines: Sequence[str]) -> str:
+    """A table of lines, with its caption in LaTeX."""
     return "\n".join(
         [
             r"\begin{table}",
             r"  \centering",
-            r"  \caption{What fusing a pair of 640x480 takes.}",
-            r"  \label{tab:cost}",
-            rf"  \begin{{tabular}}{{l{'r' * len(COST_HEADINGS)}}}",
+            rf"  \caption{{{text}}}",
+            rf"  \label{{tab:{label}}}",
+            rf"  \begin{{tabular}}{{{columns}}}",
             r"    \toprule",
-            lines[0],
-            r"    \midrule",
-            *lines[1:],
+            _row(map(_tex, heads)),
+            *lines,
             r"    \bottomrule",
             r"  \end{tabular}",
             r"\end{table}",
@@ -75,23 +82,19 @@ def _costs(results: Results) -> str:
     )
 
 
+def _row(cells: Iterable[str]) -> str:
+    return f"    {' & '.join(cells)} \\\\"
+
+
 def table_latex(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) -> str:
     """One table; arguments as for `cddfuse.benchmark.markdown.table_markdown`."""
     between = more.get("", ())
     heads = ["", *between, "pairs", *(f"{c.name} {c.arrow}" for c in table.columns)]
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{' '.join([f'{_tex(caption(table))}.', *map(_sign, legend([table]))])}}}",
-        rf"  \label{{tab:{_anchor(table.data.name)}-{table.variant}}}",
-        rf"  \begin{{tabular}}{{l{'l' * len(between)}{'r' * (len(table.columns) + 1)}}}",
-        r"    \toprule",
-        rf"    {' & '.join(map(_tex, heads))} \\",
-    ]
+    lines: list[str] = []
     last = ""
     for row in [*table.rows, *table.published]:
         if row.kind != last:
-            lines.append(r"    \midrule")
+            lines.append(_MIDRULE)
             last = row.kind
         digits = row_digits(row, table)
         cells = [
@@ -99,9 +102,11 @@ def table_latex(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) ->
         ]
         words = [row_label(row, table), *more.get(row.label, [""] * len(between))]
         words.append(str(row.images or "-"))
-        lines.append(f"    {' & '.join([*map(_tex, words), *cells])} \\\\")
-    lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
-    return "\n".join(lines)
+        lines.append(_row([*map(_tex, words), *cells]))
+    text = " ".join([f"{_tex(caption(table))}.", *map(_sign, legend([table]))])
+    columns = "l" + "l" * len(between) + "r" * (len(table.columns) + 1)
+    label = f"{_anchor(table.data.name)}-{table.variant}"
+    return _table(text, label, columns, heads, lines)
 
 
 def _sign(line: str) -> str:

@@ -9,7 +9,7 @@ from cddfuse.benchmark.cells import Settings, open_pairs, pair_names, weights_fo
 from cddfuse.benchmark.plan import DataSet, Method
 from cddfuse.datasets.catalog import TRAINED_ON, Fingerprint
 from cddfuse.datasets.fingerprints import fingerprint, found_in_splits, kept
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, some_of
 from cddfuse.evaluate.sources import GreyImages
 from cddfuse.models import MODELS
 
@@ -53,7 +53,7 @@ def require_unseen(method: Method, data: DataSet, settings: Settings, out: Path,
     names = [pair.name for pair in pair_names(data, settings)]
     seen = found_in_splits(splits, data.card, names, _fingerprints(data, settings, out, key))
     if seen:
-        shown = ", ".join([*list(seen)[:5], *(["..."] if len(seen) > 5 else [])])
+        shown = some_of(seen)
         raise InputError(
             f"{len(seen)} of {len(names)} pairs of {data.name} ({shown}) are in the training data "
             f"of {method.label} ({', '.join(splits)}): leave the model or those pairs out.",

@@ -201,7 +201,7 @@ def _run(cell: _Cell, settings: Settings, out: Path, after: Callable[[str], None
     else:
         scored = load(cell.method, cell.data, settings.device)
     record = run_cell(cell.method, cell.data, settings, out, cell.facts, scored, after)
-    if not record.passing:
+    if not record.transient:
         record.write(cell.path)
     return record
 
@@ -274,8 +274,8 @@ def _pooled(
                     broken.append(cell)
                     continue
                 except Exception as error:
-                    failure = Failure(cell.data.name, cell.method.label, str(error))
-                    results.failures.append(failure)
+                    reason = _reason(error)
+                    results.failures.append(Failure(cell.data.name, cell.method.label, reason))
                 step(f"{cell.data.name}, {cell.method.label}", cell.pairs)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cddfuse.datasets.catalog import CATALOG, Card, locate
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, some_of
 from cddfuse.io import pair_folders, read_image
 
 
@@ -94,5 +94,4 @@ def _lacking(found: Found, here: set[str], wanted: str | None) -> Iterator[str]:
     for name, (count, of) in found.splits.items():
         if count < of and (name == wanted or (count and not whole and not wanted)):
             missing = [pair for pair in found.card.splits[name].fingerprints() if pair not in here]
-            shown = ", ".join([*missing[:5], *(["..."] if len(missing) > 5 else [])])
-            yield f"split {name} lacks {len(missing)} of its pairs: {shown}."
+            yield f"split {name} lacks {len(missing)} of its pairs: {some_of(missing)}."

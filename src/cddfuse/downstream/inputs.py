@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cddfuse import colour
 from cddfuse.downstream.frames import Frames
-from cddfuse.errors import InputError, trouble
+from cddfuse.errors import InputError, some_of, trouble
 from cddfuse.evaluate.matching import match_fused
 from cddfuse.evaluate.provenance import (
     hash_code,
@@ -179,7 +179,7 @@ class Preparation:
     def _matched(self, label: str, folder: Path) -> dict[str, Path]:
         found = match_fused(folder, self.pairs)
         if found.missing:
-            shown = ", ".join([*found.missing[:5], *(["..."] if len(found.missing) > 5 else [])])
+            shown = some_of(found.missing)
             raise InputError(
                 f"{folder} lacks {len(found.missing)} of {len(self.pairs)} images ({shown}), so "
                 f"{label} would be trained on others: complete it, or leave it out.",

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from itertools import compress
 from pathlib import Path
 
-from cddfuse.errors import InputError
+from cddfuse.errors import InputError, some_of
 from cddfuse.evaluate.plain import plain
 from cddfuse.evaluate.scores import BASELINES, Scores, Summary
 from cddfuse.io import Skipped, replacing
@@ -24,7 +24,6 @@ _TABLES = {
     "saved": "the files as saved, 8 bit",
 }
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_SHOWN = 5  # names in a note
 
 
 def title(scores: Scores, table: str) -> str:
@@ -96,8 +95,7 @@ def _blank(scores: Scores) -> list[str]:
 
 def _results(names: list[str], one: str, many: str) -> str:
     """How many and which, with the verb that suits the number."""
-    shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
-    return f"{_count(len(names), 'result')} ({shown}) {one if len(names) == 1 else many}"
+    return f"{_count(len(names), 'result')} ({some_of(names)}) {one if len(names) == 1 else many}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -29,7 +29,7 @@ def netpbm(data: Data) -> Encoded:
         return Encoded(width, height, 8, "u", lambda: _by_pillow(data))
     shape = (height, width, 3) if magic in b"36" else (height, width)
     if white > 65535:
-        raise ValueError(f"its white is {white}")
+        raise ValueError(f"its maxval is {white}")
     pixels = partial(_levels, data, body, shape, white, plain=magic in b"23")
     return Encoded(width, height, 16, "u", pixels, white=white)
 
@@ -62,7 +62,7 @@ def _levels(data: Data, body: int, shape: tuple[int, ...], white: int, plain: bo
     else:
         values = np.frombuffer(data, ">u2", count, body).astype(np.uint16)
     if values.max(initial=0) > white:
-        raise ValueError(f"a value is above its white, {white}")
+        raise ValueError(f"a value is above its maxval, {white}")
     return values.reshape(shape)
 
 
