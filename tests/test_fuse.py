@@ -1,5 +1,7 @@
 """Fusing one pair: size, colour, batches, the stretch, and what is refused."""
 
+from math import inf, nan
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch.utils.data import default_collate
 
 from cddfuse import ImagePair, InputError, fuse
 from cddfuse.colour import luma
-from cddfuse.fuse import full_range
+from cddfuse.fuse import _finite, full_range
 from cddfuse.models import Card, FusionModel
 
 
@@ -174,3 +176,11 @@ def test_images_of_different_size_are_refused(first: Tensor, second: Tensor, siz
     with pytest.raises(InputError) as caught:
         fuse(Share(), ImagePair(first, second))
     assert str(caught.value) == f"the images differ in size: {sizes}."
+
+
+@pytest.mark.parametrize(("values", "finite"), [([3e38] * 4, True), ([1, nan], False)])
+@pytest.mark.parametrize("more", [[], [inf], [inf, -inf]])
+def test_values_are_finite_though_their_sum_may_not_be(
+    values: list[float], finite: bool, more: list[float]
+) -> None:
+    assert _finite(torch.tensor(values + more)) is (finite and not more)

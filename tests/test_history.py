@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cddfuse.errors import InputError
 from cddfuse.fuse import fuse
-from cddfuse.history import History, steady
+from cddfuse.history import History, _spread, steady
 from cddfuse.models import Card, FusionModel
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.pair import ImagePair
@@ -140,3 +140,9 @@ def test_attention_of_cddfuse_is_smoothed(fast: bool, monkeypatch: pytest.Monkey
 def test_time_constant_of_no_frames_is_refused() -> None:
     with pytest.raises(InputError, match="0 frames"):
         History(0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (40, 33)])
+def test_motion_counts_for_all_within_three_pixels(size: tuple[int, int]) -> None:
+    values = torch.rand(2, 1, *size, generator=torch.manual_seed(0))
+    assert torch.equal(_spread(values), torch.nn.functional.max_pool2d(values, 7, 1, 3))
