@@ -31,7 +31,7 @@ def luma(image: Tensor) -> Tensor:
 
 def present(image: Tensor) -> bool:
     """Whether an image (..., C, H, W) in [0, 1] has more colour than a grey JPEG may show."""
-    return bool((image.amax(-3) - image.amin(-3)).max() > _TINT)
+    return image.shape[-3] > 1 and bool((image.amax(-3) - image.amin(-3)).max() > _TINT)
 
 
 def split(image: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -49,9 +49,9 @@ def join(grey: Tensor, chroma: Tensor | None) -> Tensor:
     if chroma is None:
         return grey
     room = torch.where(chroma > 0, 1 - grey, grey)
-    fits = room / chroma.abs().clamp(min=torch.finfo(chroma.dtype).tiny)
-    saturation = fits.amin(-3, keepdim=True).clamp(max=1)
-    return (grey + saturation * chroma).clamp(0, 1)
+    fits = room.div_(chroma.abs().clamp_(min=torch.finfo(chroma.dtype).tiny))
+    saturation = fits.amin(-3, keepdim=True).clamp_(max=1)
+    return (saturation * chroma).add_(grey).clamp_(0, 1)
 
 
 # Linear sRGB to XYZ over the white D65, and what CIELAB takes of the roots of those.

@@ -39,6 +39,8 @@ def run(
         from fuzz.mutations import mutated
         from fuzz.targets import TARGETS
 
+        if target not in TARGETS:
+            raise SystemExit(f"there is no target {target}: there are {', '.join(TARGETS)}.")
         files = TARGETS[target].files()
         names = list(files)
         corpus, room = keep / target, keep / "room"
