@@ -23,6 +23,7 @@ _THUMBNAIL = 16
 _STEP = 0.01  # of a range, by which its ends move at most from frame to frame
 # A pixel is at rest while both sources stay this close to what they were; noise of cameras does.
 _REST = 6 / 255
+_NOISE = 0.1  # share of that which still counts as rest, for noise is everywhere
 _WEIGHT = 0.12  # of a new frame where everything is at rest
 
 State = tuple[Tensor, Tensor, Tensor]
@@ -129,7 +130,7 @@ def _motion(past: tuple[Tensor, ...], present: tuple[Tensor, ...]) -> Tensor:
     change = torch.stack(changes).amax(0)
     mean = torch.stack([_mean(new - old).abs() for old, new in zip(past, present, strict=True)])
     moved = torch.maximum(change / (2 * _REST), mean.amax(0) / _REST)
-    return _spread(moved).clamp(0, 1)
+    return ((_spread(moved) - _NOISE) / (1 - _NOISE)).clamp(0, 1)
 
 
 def _spread(values: Tensor) -> Tensor:
