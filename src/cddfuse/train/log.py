@@ -3,6 +3,7 @@
 import csv
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,9 +18,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from torch.utils.tensorboard import SummaryWriter
 
 from cddfuse.io.files import replacing
+from cddfuse.train.events import Events
 
 TABLE, CURVES = "log.csv", "curves.png"
 _FIRST_COLUMNS = ("step", "stage")
@@ -42,7 +43,7 @@ class TrainingLog:
         self._rows = [row for row in _read(folder / TABLE) if int(row["step"]) <= step]
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._events = Events(folder / "tensorboard", step=step)
         self._console = Console(quiet=quiet)
         self._bar = Progress(
             TextColumn("{task.description:8}"),
@@ -69,7 +70,8 @@ class TrainingLog:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
-        self._events.close()
+        with suppress(OSError) if error else nullcontext():  # one failure is told, the first
+            self._events.close()
 
     def add(self, step: int, stage: str, values: Mapping[str, float], seconds: float) -> None:
         """Take the numbers of a step, which took so many seconds."""
@@ -144,7 +146,7 @@ class TrainingLog:
     def _row(self, step: int, stage: str, values: Mapping[str, float]) -> None:
         self._rows.append({"step": step, "stage": stage, **values})
         for name, value in values.items():
-            self._events.add_scalar(f"{stage}/{name}", value, step)
+            self._events.add(f"{stage}/{name}", value, step)
 
 
 def _terms(rows: list[dict[str, Any]]) -> set[str]:
