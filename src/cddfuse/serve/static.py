@@ -27,7 +27,7 @@ _SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmR
 """Of the archive on the npm registry, which calls it `dist.integrity`."""
 
 _FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-_OWN = ("pixels.js", "padding.js", "scores.js", "worker.js")
+_OWN = ("headers.js", "pixels.js", "padding.js", "scores.js", "worker.js")
 _MOST_PIXELS = 8_000_000  # of WebAssembly, which has 4 GB
 
 POLICY = (

@@ -33,7 +33,7 @@ async function watched(path, request, report, signal) {
 }
 
 export async function scores(request, fused, signal) {
-  const body = form({ ...request, colour: undefined, stretch: undefined });
+  const body = form(request);
   body.append("fused", fused);
   return (await post("v1/score", body, signal)).json();
 }
