@@ -146,7 +146,7 @@ def test_what_is_dropped_beside_two_files_is_said(
         page.locator("#error", has_text="the others are left out").wait_for()
 
 
-def test_files_are_still_chosen_when_one_comes_back(
+def test_files_are_still_chosen_when_one_comes_back_until_they_are_gone(
     browser: "Browser", service: httpx.Client, sources: tuple[Path, Path]
 ) -> None:
     with opened(browser, address(service)) as page:
@@ -157,6 +157,10 @@ def test_files_are_still_chosen_when_one_comes_back(
         page.locator("[data-side=second] p", has_text="b.png").wait_for()
         page.click("#fuse")
         done(page)
+        sources[0].unlink()
+        page.select_option("#format", "jpeg")
+        page.click("#download")
+        page.locator("#error", has_text="A file cannot be read any more").wait_for()
 
 
 def test_tall_images_fit(browser: "Browser", service: httpx.Client, tmp_path: Path) -> None:

@@ -66,7 +66,10 @@ function form(request) {
   return body;
 }
 
-function post(path, body, signal) {
+async function post(path, body, signal) {
+  for (const value of body.values()) {
+    if (value instanceof Blob) await value.slice(0, 1).arrayBuffer(); // says it if a file has gone
+  }
   return answer(fetch(path, { method: "POST", body, signal }));
 }
 
