@@ -272,6 +272,10 @@ def test_folder_that_exists_is_kept(
     (tmp_path / "page").mkdir()
     assert run(["serve", "--static", str(tmp_path / "page")]) == 2
     assert "--overwrite" in capsys.readouterr().err
+    (tmp_path / "page" / "thesis.txt").write_text("mine")
+    assert run(["serve", "--static", str(tmp_path / "page"), "--overwrite"]) == 2
+    assert "thesis.txt" in capsys.readouterr().err
+    assert (tmp_path / "page" / "thesis.txt").exists()
     assert run(["serve", "--weights", "x"]) == 2
     assert "--static" in capsys.readouterr().err
     with pytest.raises(InputError, match="lacks files of onnxruntime-web"):

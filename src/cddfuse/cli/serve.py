@@ -46,7 +46,7 @@ def serve(
         weights: Weights of cddfuse_small for --static; by default those of the package.
         runtime: Folder with the files of onnxruntime-web for --static; by default they are fetched
             by npm once.
-        overwrite: Replace the folder of --static if it exists.
+        overwrite: Replace the page in the folder of --static, if there is one.
         quiet: Print nothing but errors.
     """
     console = stderr(quiet)
