@@ -332,6 +332,24 @@ def test_work_ends_when_its_time_is_up(slow: tuple[Slow, Networks]) -> None:
         assert fused(client, GREY).status_code == 200
 
 
+def test_work_that_the_end_of_the_program_ends_is_told(
+    slow: tuple[Slow, Networks], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("cddfuse.serve.running._LAST_SECONDS", 1)
+    model, networks = slow
+    answers: list[httpx.Response] = []
+    with httpx.Client(timeout=60) as other:
+        with served(networks) as client:
+            other.base_url = client.base_url
+            thread = threading.Thread(target=lambda: answers.append(fused(other, GREY)))
+            thread.start()
+            wait_for(lambda: model.runs == 1)
+        thread.join()
+    assert answers[0].status_code == 503
+    assert answers[0].json()["detail"].startswith("the service is being ended")
+    assert "Traceback" not in caplog.text
+
+
 def test_a_fault_of_ours_is_500_without_details(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -75,6 +75,11 @@ class Guard:
                 await exchange.refuse(refusal)
             else:
                 await self._app(inner, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # the program ends, and has waited for a while
+            if not exchange.status:
+                exchange.drains = False
+                text = "the service is being ended: try again later."
+                await exchange.refuse(RefusedError(503, text))
         except Exception:
             _log.exception("a request has failed")
             if not exchange.status:
