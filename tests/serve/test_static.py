@@ -194,12 +194,10 @@ def test_profiles_and_gamma_are_taken_as_python_takes_them(
     """Browsers convert levels of grey, and colours by their gamma, where they are let."""
     import imagecodecs
 
-    linear = {"whitepoint": [0.3127, 0.329, 1], "gamma": 1.0}
     grey, colours = noise(20, 30), encoded(noise(20, 30, 3), "PNG")
-    wide = imagecodecs.cms_profile(
-        "rgb", primaries=[0.64, 0.33, 1, 0.21, 0.71, 1, 0.15, 0.06, 1], **{**linear, "gamma": 2.2}
-    )
-    profile = bytes(imagecodecs.cms_profile("gray", **linear))
+    white, corners = [0.3127, 0.329, 1.0], [0.64, 0.33, 1, 0.21, 0.71, 1, 0.15, 0.06, 1]
+    profile = bytes(imagecodecs.cms_profile("gray", whitepoint=white, gamma=1.0))
+    wide = imagecodecs.cms_profile("rgb", whitepoint=white, primaries=corners, gamma=2.2)
     gamma = chunk(b"gAMA", (100_000).to_bytes(4, "big"))
     cases = {
         "gamma.png": colours[:33] + gamma + colours[33:],
