@@ -17,6 +17,12 @@ pytest.importorskip("fastapi")
         (["--max-megapixels", "0"], "--max-megapixels"),
         (["--waiting", "-1"], "--waiting"),
         (["--port", "70000"], "--port"),
+        (["--port", "0"], "--port"),
+        (["--max-megabytes", "inf"], "--max-megabytes"),
+        (["--seconds", "inf"], "--seconds"),
+        (["--models", "mean", "cddfuse=nowhere.safetensors"], "--models"),
+        (["--static", "page", "--models", "mean"], "--models"),
+        (["--static", "page", "--jobs", "2"], "--jobs"),
         (["--host", "no.such.host.invalid"], "--port"),
         (["--overwrite"], "--static"),
     ],
@@ -45,6 +51,9 @@ def test_names_that_are_allowed() -> None:
     flags = ServingFlags(allow_host=("Fuse.Example.org",))
     assert "fuse.example.org" in flags.settings((), "cpu", "127.0.0.1").hosts
     assert flags.settings((), "cpu", "10.0.0.1").hosts[-2:] == ("10.0.0.1", "fuse.example.org")
+    others = ServingFlags(allow_host=("2001:DB8::2", "a.example:8443"))
+    hosts = others.settings((), "cpu", "2001:db8::1").hosts
+    assert hosts[-3:] == ("[2001:db8::1]", "[2001:db8::2]", "a.example")
     assert ServingFlags(allow_host=("*",)).settings((), "cpu", "0.0.0.0").hosts == ()
 
 
@@ -52,5 +61,6 @@ def test_an_app_serves_until_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("logging.Logger.setLevel", lambda *level: None)  # it holds for the process
     served = []
     monkeypatch.setattr("cddfuse.serve.running.run", lambda app, *where: served.append(where))
-    assert run(["serve", "--models", "mean", "--port", "0", "--quiet"]) == 0
-    assert served == [("127.0.0.1", 0)]
+    monkeypatch.setattr("cddfuse.serve.running.require_free", lambda *where: None)
+    assert run(["serve", "--models", "mean", "--port", "8123", "--quiet"]) == 0
+    assert served == [("127.0.0.1", 8123)]

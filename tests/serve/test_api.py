@@ -17,6 +17,7 @@ from thermal_bytes import Overlay, camera_record, flir_jpeg, photo_records, raw_
 from torch import Tensor
 
 from cddfuse import create_model, fuse
+from cddfuse.errors import InputError
 from cddfuse.evaluate import published_grey
 from cddfuse.io import Ranges, load_pair
 from cddfuse.io.images import quantize
@@ -145,6 +146,7 @@ def test_events_report_and_end_with_the_images(client: httpx.Client) -> None:
     wrong = files(png(VISIBLE), png(noise(12, 20)))
     last = json.loads(client.post("/v1/fuse/events", files=wrong).text.splitlines()[-1])
     assert (last["state"], last["status"], last["field"]) == ("failed", 422, "resize")
+    assert 'path="/v1/fuse/events",status="422"' in client.get("/metrics").text
 
 
 def scores_of(fused: Tensor, pair: ImagePair, names: str) -> dict[str, float]:
@@ -215,6 +217,20 @@ def test_a_weights_file_is_shown_by_its_stem(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps([x.facts() for x in networks.offers.values()])
     expected = fuse(model, PAIR)
     torch.testing.assert_close(fuse(networks.get(""), PAIR), expected)
+    plain = (tmp_path / "mine.safetensors").rename(tmp_path / "other")
+    assert list(Networks([f"cddfuse_small={plain}"]).offers) == ["cddfuse_small=other"]
+
+
+def test_networks_that_are_named_are_at_hand_before_it_serves(tmp_path: Path) -> None:
+    from cddfuse.serve.networks import Networks
+
+    with pytest.raises(InputError, match="no weights") as error:
+        Networks(["mean", f"cddfuse={tmp_path / 'none.pt'}"]).prepare()
+    assert error.value.setting == "models"
+    words = [f"cddfuse={tmp_path / folder / 'x.pt'}" for folder in "ab"]
+    with pytest.raises(InputError, match="two networks would be called cddfuse=x"):
+        Networks(words)
+    assert list(Networks(["mean", "mean"]).offers) == ["mean"]
 
 
 def test_all_that_has_weights_is_offered_by_default() -> None:
@@ -244,6 +260,14 @@ def test_openapi_describes_the_forms(client: httpx.Client) -> None:
         form["properties"]
     )
     assert {"/healthz", "/readyz", "/metrics", "/v1/score", "/v1/features"} < set(paths)
+    assert {"403", "413", "421", "503"} < set(paths["/v1/fuse"]["post"]["responses"])
+
+
+def test_those_who_ask_for_headers_get_no_content(client: httpx.Client) -> None:
+    for path in ("/", "/page.js", "/healthz"):
+        full, headers = client.get(path), client.head(path)
+        assert (headers.status_code, headers.content) == (200, b"")
+        assert headers.headers["content-length"] == str(len(full.content))
 
 
 def test_client_of_the_docs(

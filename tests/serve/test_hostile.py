@@ -168,8 +168,13 @@ def test_requests_that_are_too_large(client: httpx.Client) -> None:
 
 def test_requests_without_a_length(client: httpx.Client) -> None:
     kind = {"content-type": "multipart/form-data; boundary=a"}
-    answer = client.post("/v1/fuse", content=(b"x" for _ in range(3)), headers=kind)
-    assert answer.status_code == 411
+    chunks = (b"x" for _ in range(3))
+    assert client.post("/v1/fuse", content=chunks, headers=kind).status_code == 411
+    port = client.base_url.port
+    assert port is not None
+    both = b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n"  # chunks would count
+    answer = raw(port, b"POST /v1/fuse HTTP/1.1\r\nHost: localhost\r\n" + both)
+    assert b" 411 " in answer.split(b"\r\n")[0]
 
 
 @pytest.mark.parametrize(
@@ -247,9 +252,11 @@ def test_other_hosts_and_sites_are_refused(client: httpx.Client) -> None:
     both = {"first": GREY, "second": GREY}
     assert client.post("/v1/fuse", files=both, headers=site).status_code == 403
     assert client.post("/v1/fuse", files=both, headers={"sec-fetch-site": "same-origin"}).is_success
-    refused = client.put("/v1/fuse", content=b"x")
-    assert refused.status_code == 405
-    assert refused.json()["detail"].startswith("this is not offered here")
+    neighbour = {"sec-fetch-site": "same-site"}  # another port of this computer
+    assert client.post("/v1/fuse", files=both, headers=neighbour).status_code == 403
+    for refused in (client.put("/v1/fuse", content=b"x"), client.get("/v1/fuse")):
+        assert refused.status_code == 405
+        assert refused.json()["detail"].startswith("this is not offered here")
 
 
 def test_slow_uploads_are_ended(client: httpx.Client) -> None:
@@ -258,6 +265,20 @@ def test_slow_uploads_are_ended(client: httpx.Client) -> None:
     head = b"POST /v1/fuse HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n"
     answer = raw(port, head + b"Content-Type: multipart/form-data; boundary=a\r\n\r\n--a\r\n")
     assert b" 408 " in answer.split(b"\r\n")[0]
+
+
+def test_a_client_that_leaves_while_it_uploads_is_no_fault(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="cddfuse.serve")
+    assert client.base_url.port is not None
+    with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+        kind = b"Content-Type: multipart/form-data; boundary=a\r\nContent-Length: 5000\r\n\r\n--a"
+        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\n" + kind)
+        wait_for(lambda: "cddfuse_present 1.0" in client.get("/metrics").text)
+    wait_for(lambda: "cddfuse_present 0.0" in client.get("/metrics").text)
+    assert 'path="/v1/score",status="499"' in client.get("/metrics").text
+    assert "failed" not in caplog.text
 
 
 def test_requests_beyond_the_queue_are_told_when_to_come_again(
@@ -296,6 +317,7 @@ def test_work_ends_when_the_client_leaves(slow: tuple[Slow, Networks], path: str
             answer.read()
         wait_for(lambda: "cddfuse_running 0.0" in client.get("/metrics").text)
         assert model.steps > 0
+        assert f'path="{path}",status="499"' in client.get("/metrics").text
         model.go.set()
         assert fused(client, GREY).status_code == 200
         assert "cddfuse_present 0.0" in client.get("/metrics").text
@@ -308,6 +330,24 @@ def test_work_ends_when_its_time_is_up(slow: tuple[Slow, Networks]) -> None:
         wait_for(lambda: "cddfuse_running 0.0" in client.get("/metrics").text)
         model.go.set()
         assert fused(client, GREY).status_code == 200
+
+
+def test_work_that_the_end_of_the_program_ends_is_told(
+    slow: tuple[Slow, Networks], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("cddfuse.serve.running._LAST_SECONDS", 1)
+    model, networks = slow
+    answers: list[httpx.Response] = []
+    with httpx.Client(timeout=60) as other:
+        with served(networks) as client:
+            other.base_url = client.base_url
+            thread = threading.Thread(target=lambda: answers.append(fused(other, GREY)))
+            thread.start()
+            wait_for(lambda: model.runs == 1)
+        thread.join()
+    assert answers[0].status_code == 503
+    assert answers[0].json()["detail"].startswith("the service is being ended")
+    assert "Traceback" not in caplog.text
 
 
 def test_a_fault_of_ours_is_500_without_details(

@@ -138,6 +138,66 @@ def test_two_files_at_once_swap_and_clear(
         page.locator("#error", has_text="The first image is missing").wait_for()
 
 
+def test_what_is_dropped_beside_two_files_is_said(
+    browser: "Browser", service: httpx.Client, sources: tuple[Path, Path]
+) -> None:
+    with opened(browser, address(service)) as page:
+        drop(page, "main", *sources, sources[0])
+        page.locator("#error", has_text="the others are left out").wait_for()
+
+
+def test_files_are_still_chosen_when_one_comes_back_until_they_are_gone(
+    browser: "Browser", service: httpx.Client, sources: tuple[Path, Path]
+) -> None:
+    with opened(browser, address(service)) as page:
+        choose(page, sources)
+        page.locator("[data-side=second] img").wait_for()
+        page.goto(f"{address(service)}/api.html")
+        page.go_back()
+        page.locator("[data-side=second] p", has_text="b.png").wait_for()
+        page.click("#fuse")
+        done(page)
+        sources[0].unlink()
+        page.select_option("#format", "jpeg")
+        page.click("#download")
+        page.locator("#error", has_text="A file cannot be read any more").wait_for()
+
+
+def test_tall_images_fit(browser: "Browser", service: httpx.Client, tmp_path: Path) -> None:
+    tall = tmp_path / "tall.png"
+    tall.write_bytes(encoded(np.zeros((150, 50), np.uint8), "PNG"))
+    with opened(browser, address(service), viewport=SIZES["wide"]) as page:
+        choose(page, (tall, tall))
+        page.click("#fuse")
+        done(page)
+        until(page, "under.complete && stage.offsetWidth > 0")
+        hidden = "(view => view.scrollHeight - view.clientHeight)(stage.parentElement)"
+        assert page.evaluate(hidden) == 0
+        assert page.evaluate("stage.offsetHeight / stage.offsetWidth") == pytest.approx(3, rel=0.01)
+
+
+def test_scores_of_stretched_images_and_when_the_server_was_busy(
+    browser: "Browser", service: httpx.Client, sources: tuple[Path, Path]
+) -> None:
+    data = [("first", sources[0].read_bytes()), ("second", sources[1].read_bytes())]
+    with opened(browser, address(service)) as page:
+        choose(page, sources)
+        page.check("#stretch")
+        page.click("#fuse")
+        done(page)
+        page.route("**/v1/score", lambda route: route.fulfill(status=503, json={"detail": "busy."}))
+        page.click("#scores summary")
+        page.locator("#scores .error", has_text="Busy.").wait_for()
+        page.unroute("**/v1/score")
+        page.click("#scores summary")
+        page.click("#scores summary")
+        page.locator("#scores table").wait_for()
+        shown = page.locator("#scores tbody tr", has_text="mean").inner_text().split()
+    form = {"stretch": "true", "metrics": "EN SD"}
+    found = service.post("/v1/score", files=data, data=form).json()["rows"]["mean"]
+    assert shown[1:3] == [f"{found['EN']:.3f}", f"{found['SD']:.3f}"]
+
+
 def test_errors_are_said(browser: "Browser", service: httpx.Client, tmp_path: Path) -> None:
     texts = tmp_path / "<img src=x onerror=alert(1)>.png", tmp_path / "b.png"
     for path in texts:

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 from browsing import chromium, look, opened, violations
-from image_bytes import encoded, noise, tensor
+from image_bytes import chunk, encoded, exif, noise, tensor
 from PIL import Image
 
 from cddfuse import create_model, fuse
 from cddfuse.cli import run
 from cddfuse.errors import InputError
+from cddfuse.evaluate.protocol import rows, stretched_rows
 from cddfuse.io.images import quantize, read_pair
 from cddfuse.metrics import score
 from cddfuse.models import FusionModel, save_weights
@@ -164,32 +165,95 @@ def test_all_shipped_weights_are_offered(parts: Path, tmp_path: Path) -> None:
     assert len(set(files)) == 2
 
 
-def test_scores_are_those_of_the_library(browser: "Browser", site: str) -> None:
-    image = noise(20, 30)
-    levels = [np.ascontiguousarray(x) for x in (image, image[::-1], image[:, ::-1])]
+@pytest.mark.parametrize("stretch", [False, True])
+def test_scores_are_those_of_the_library(browser: "Browser", site: str, stretch: bool) -> None:
+    image = noise(20, 30) // 2 + 40
+    levels = [np.ascontiguousarray(x) for x in (image, image[::-1], image[:, ::-1] // 2)]
     files = [encoded(x, "PNG") for x in levels]
     with opened(browser, site) as page:
         found = page.evaluate(
-            """async images => {
+            """async ([images, stretch]) => {
             const { scores } = await import("./engine.js");
             const [fused, first, second] = images.map(
               bytes => new Blob([new Uint8Array(bytes)], { type: "image/png" }));
-            return (await scores({ first, second }, fused)).rows; }""",
-            [list(data) for data in files],
+            return (await scores({ first, second, stretch }, fused)).rows; }""",
+            [[list(data) for data in files], stretch],
         )
-    fused, first, second = (tensor(x)[None] for x in levels)
-    expected = score(fused, first, second, ["EN", "SD", "SF", "MI", "SCD"])
-    assert found["fused"] == pytest.approx({x: y.item() for x, y in expected.items()}, rel=1e-6)
+    fused, first, second = map(tensor, levels)
+    for name, row in (stretched_rows if stretch else rows)(fused, first, second).items():
+        expected = score(row[None], first[None], second[None], ["EN", "SD", "SF", "MI", "SCD"])
+        numbers = {x: y.item() for x, y in expected.items()}
+        shown = {x: float("nan") if y is None else y for x, y in found[name].items()}
+        assert shown == pytest.approx(numbers, rel=1e-5, nan_ok=True), name
     assert set(found) == {"fused", "first", "second", "mean", "max"}
+
+
+def test_profiles_and_gamma_are_taken_as_python_takes_them(
+    browser: "Browser", site: str, network: FusionModel, tmp_path: Path
+) -> None:
+    """Browsers convert levels of grey, and colours by their gamma, where they are let."""
+    import imagecodecs
+
+    grey, colours = noise(20, 30), encoded(noise(20, 30, 3), "PNG")
+    white, corners = [0.3127, 0.329, 1.0], [0.64, 0.33, 1, 0.21, 0.71, 1, 0.15, 0.06, 1]
+    profile = bytes(imagecodecs.cms_profile("gray", whitepoint=white, gamma=1.0))
+    wide = imagecodecs.cms_profile("rgb", whitepoint=white, primaries=corners, gamma=2.2)
+    gamma = chunk(b"gAMA", (100_000).to_bytes(4, "big"))
+    cases = {
+        "gamma.png": colours[:33] + gamma + colours[33:],
+        "wide.png": encoded(noise(20, 30, 3), "PNG", icc_profile=bytes(wide)),
+        "grey.png": encoded(grey, "PNG", icc_profile=profile),
+        "grey.jpg": encoded(grey, "JPEG", icc_profile=profile, quality=95),
+    }
+    other = written(tmp_path, "other.png", encoded(grey, "PNG"))
+    with opened(browser, site) as page:
+        for name, data in cases.items():
+            file = written(tmp_path, name, data)
+            found = fused_in(page, file, other)
+            # Two programs convert wide colours, and round in between.
+            assert difference(network, found, file, other) <= (3 if "wide" in name else 1), name
+
+
+def test_work_can_be_cancelled_while_images_are_read(browser: "Browser", site: str) -> None:
+    with opened(browser, site) as page:
+        page.click("[data-example='1']")
+        page.locator("#status", has_text="Example 1").wait_for()
+        page.evaluate("document.getElementById('fuse').click()")
+        page.evaluate("document.getElementById('cancel').click()")
+        page.locator("#status", has_text="Cancelled").wait_for()
+        assert page.is_hidden("#result")
+
+
+def test_a_connection_that_fails_once_is_tried_again(browser: "Browser", site: str) -> None:
+    with opened(browser, site) as page:
+        page.route("**/network0.onnx", lambda route: route.abort())
+        page.click("[data-example='1']")
+        page.locator("#status", has_text="Example 1").wait_for()
+        page.click("#fuse")
+        page.locator("#error", has_text="check the connection").wait_for()
+        page.unroute("**/network0.onnx")
+        page.click("#fuse")
+        page.locator("#status", has_text="Done").wait_for()
+
+
+def test_opened_as_a_file_it_says_what_it_needs(browser: "Browser", tmp_path: Path) -> None:
+    for name in ("index.html", "page.js", "style.css"):
+        written(tmp_path, name, assets.content(name))
+    page = browser.new_page()
+    page.goto((tmp_path / "index.html").as_uri())
+    assert "needs a web server" in page.inner_text("#about")
+    page.close()
 
 
 def test_what_it_cannot_read_is_said(browser: "Browser", site: str, tmp_path: Path) -> None:
     good = written(tmp_path, "good.png", encoded(noise(20, 30), "PNG"))
     clear = Image.new("RGBA", (30, 20), (10, 20, 30, 40))
+    turned = encoded(noise(20, 30, 3), "WEBP", exif=exif(tag274=3))
     cases = {
         "has 16 bits": encoded(noise(20, 30, bits=16), "PNG"),
         "is no image": encoded(noise(20, 30), "TIFF"),
         "transparent": encoded(clear, "PNG"),
+        "is to be turned": turned,
         "of one size": encoded(noise(20, 31), "PNG"),
     }
     with opened(browser, site) as page:
@@ -206,6 +270,10 @@ def test_folder_that_exists_is_kept(
     (tmp_path / "page").mkdir()
     assert run(["serve", "--static", str(tmp_path / "page")]) == 2
     assert "--overwrite" in capsys.readouterr().err
+    (tmp_path / "page" / "thesis.txt").write_text("mine")
+    assert run(["serve", "--static", str(tmp_path / "page"), "--overwrite"]) == 2
+    assert "thesis.txt" in capsys.readouterr().err
+    assert (tmp_path / "page" / "thesis.txt").exists()
     assert run(["serve", "--weights", "x"]) == 2
     assert "--static" in capsys.readouterr().err
     with pytest.raises(InputError, match="lacks files of onnxruntime-web"):

@@ -10,6 +10,7 @@ from cddfuse.io import expanded
 from cddfuse.serve import create_app, require_extra
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+_ALL = ("0.0.0.0", "::")
 
 
 def serve(
@@ -39,17 +40,18 @@ def serve(
             proxy in front that asks for one.
         port: Port to listen at.
         models: Networks that are offered, NAME or NAME=WEIGHTS, the first being the default; by
-            default all that have weights.
+            default all that have weights. Those named here are loaded before it serves.
         device: cpu, cuda, cuda:1 or mps; auto is an accelerator if there is one.
         static: Write the page that needs no server to this folder.
         weights: Weights of cddfuse_small for --static; by default those of the package.
         runtime: Folder with the files of onnxruntime-web for --static; by default they are fetched
             by npm once.
-        overwrite: Replace the folder of --static if it exists.
+        overwrite: Replace the page in the folder of --static, if there is one.
         quiet: Print nothing but errors.
     """
     console = stderr(quiet)
     if static is not None:
+        _require_no_service(host, port, models, device, limits)
         from cddfuse.export.writers import quiet_exporters
         from cddfuse.serve.static import write_page
 
@@ -80,5 +82,18 @@ def serve(
     console.print(f"serving at http://{shown}:{port} (Ctrl-C ends it)")
     if host not in _LOCAL:
         console.print("whoever reaches this address can use the service: see docs/serve.md")
+        if host in _ALL and not limits.allow_host:
+            console.print("other computers are refused until --allow-host says how they call it")
     run(app, host, port)
     return 0
+
+
+def _require_no_service(
+    host: str, port: int, models: tuple[str, ...], device: str, limits: ServingFlags
+) -> None:
+    """Refuse flags that a page without a server leaves unused."""
+    given = {"host": host, "port": port, "models": models, "device": device, **vars(limits)}
+    usual = {"host": "127.0.0.1", "port": 8000, "models": (), "device": "auto"}
+    for name, value in given.items():
+        if value != {**usual, **vars(ServingFlags())}[name]:
+            raise InputError(f"{name} is for a server, and static is a page without one.", name)

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cddfuse import __version__
 from cddfuse.serve import assets
@@ -46,14 +47,21 @@ _TYPES = {"png": "image/png", "tiff": "image/tiff", "jpeg": "image/jpeg"}
 _ABOUT = """Fuse two registered images of one scene. Images are forms (multipart/form-data), results
 are files or JSON, and errors are `{"detail": sentence}`, with the `field` that cures them where
 there is one. Nothing is written to disk."""
+_TEXT = {"type": "string"}
+_ERROR = {"type": "object", "required": ["detail"], "properties": {"detail": _TEXT, "field": _TEXT}}
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    408: {"description": "The upload takes too long."},
-    411: {"description": "The request does not say its length."},
-    413: {"description": "A file, an image or the request is too large."},
-    415: {"description": "A file is no image that can be read."},
-    422: {"description": "Images or fields do not fit."},
-    503: {"description": "Too many requests: see Retry-After."},
-    504: {"description": "The work takes too long."},
+    status: {"description": text, "content": {"application/json": {"schema": _ERROR}}}
+    for status, text in {
+        403: "The request comes from a page of another site.",
+        408: "The upload takes too long.",
+        411: "The request does not say its length.",
+        413: "A file, what it holds, or the request is too large.",
+        415: "A file is none that can be read.",
+        421: "The service is not known by the name that it is called by.",
+        422: "Files or fields do not fit.",
+        503: "Too many requests: see Retry-After.",
+        504: "The work takes too long.",
+    }.items()
 }
 
 
@@ -81,10 +89,12 @@ def application(settings: Settings, networks: Networks) -> FastAPI:
         lifespan=life,
         docs_url=None,  # pages that take their scripts from another host
         redoc_url=None,
+        redirect_slashes=False,
     )
     monitor = Monitor()
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(LeftError, _left)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(HTTPException, _not_offered)
     app.add_middleware(
         Guard,
@@ -283,7 +293,12 @@ def _add_state(app: FastAPI, settings: Settings, networks: Networks, monitor: Mo
             return JSONResponse({"status": "ready"})
         return JSONResponse({"detail": "the network is being loaded."}, 503)
 
-    @app.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
+    @app.get(
+        "/metrics",
+        summary="Numbers for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {CONTENT_TYPE: {}}}},
+    )
     async def metrics() -> Response:
         """Requests, seconds, the queue, memory."""
         return Response(monitor.text(), media_type=CONTENT_TYPE)
@@ -296,21 +311,17 @@ def _megapixel(pace: float | None) -> float | None:
 def _add_pages(app: FastAPI) -> None:
     """Files are found by their name in a table; no path of a request reaches the file system."""
     files = assets.server_files()
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return _asset(files["index.html"], "index.html")
-
-    @app.get("/{name:path}", include_in_schema=False)
-    async def asset(name: str) -> Response:
-        if name not in files:
-            raise RefusedError(404, "there is nothing of this name here.")
-        return _asset(files[name], name)
+    for path, name in {"/": "index.html", **{f"/{name}": name for name in files}}.items():
+        app.add_api_route(path, _asset(files[name], name), include_in_schema=False)
 
 
-def _asset(content: bytes, name: str) -> Response:
+def _asset(content: bytes, name: str) -> Callable[[], Awaitable[Response]]:
     kind = assets.media_type(name)
-    return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    async def given() -> Response:
+        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    return given
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from cddfuse.serve.guard import OUTCOME
 from cddfuse.serve.queue import Job, Queue
 from cddfuse.serve.refusal import LeftError, RefusedError
 from cddfuse.serve.uploads import Upload, checked, read_form
@@ -68,7 +69,8 @@ class Desk:
             self._queue.leave()
             raise
         doing = partial(work, upload.files, fields)
-        return _Stream(_events(self._queue, doing, self._seconds), self._queue.leave)
+        lines = _events(self._queue, doing, self._seconds, request.scope)
+        return _Stream(lines, self._queue.leave)
 
     async def _form(self, request: Request, files: tuple[str, ...]) -> Upload:
         kind = request.headers.get("content-type", "")
@@ -96,9 +98,10 @@ async def _gone(request: Request) -> None:
 
 
 async def _events(
-    queue: Queue, work: Callable[[Job], dict[str, Any]], seconds: float
+    queue: Queue, work: Callable[[Job], dict[str, Any]], seconds: float, scope: Scope
 ) -> AsyncIterator[bytes]:
     job, said, silent = Job(), b"", 0
+    scope[OUTCOME] = 499  # of clients that leave before the last line
     task = asyncio.create_task(queue.run(work, job, seconds))
     try:
         while not task.done():
@@ -113,8 +116,11 @@ async def _events(
                 yield line
             await asyncio.wait({task}, timeout=_EVERY)
         try:
-            yield _line(state="done", **task.result())
+            result = task.result()
+            scope[OUTCOME] = 200
+            yield _line(state="done", **result)
         except RefusedError as error:
+            scope[OUTCOME] = error.status
             yield _line(state="failed", status=error.status, **error.content())
     finally:
         task.cancel()

@@ -28,6 +28,9 @@ HEADERS: Mapping[str, str] = {
 }
 """Of every answer."""
 
+OUTCOME = "cddfuse.outcome"
+"""In the scope of a request: the status of work that has failed after the answer has begun."""
+
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE")
 
 
@@ -64,23 +67,31 @@ class Guard:
             return
         started, exchange = time.monotonic(), _Exchange(receive, send, self._seconds)
         refusal = self._refusal(scope)
+        # Those who only ask for headers get those of GET; the server leaves the content out.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             if refusal:
                 exchange.drains = refusal.status not in (411, 413)
                 await exchange.refuse(refusal)
             else:
-                await self._app(scope, exchange.receive, exchange.send)
+                await self._app(inner, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # the program ends, and has waited for a while
+            if not exchange.status:
+                exchange.drains = False
+                text = "the service is being ended: try again later."
+                await exchange.refuse(RefusedError(503, text))
         except Exception:
             _log.exception("a request has failed")
             if not exchange.status:
                 text = "the service has failed here, which is a fault of it: see its log."
                 await exchange.refuse(RefusedError(500, text))
-            exchange.status = 500
+            exchange.status = inner[OUTCOME] = 500
         finally:
-            path = getattr(scope.get("route"), "path", "other")
+            path = getattr(inner.get("route"), "path", "other")
             took = time.monotonic() - started
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            status = exchange.status or 499  # of clients that leave before the answer
+            # 499 are clients that leave before the answer.
+            status = inner.get(OUTCOME) or exchange.status or 499
             self._monitor.answered(method, path, status, took)
             _log.info("%s %s %d %.3f s", method, path, status, took)
 
@@ -91,10 +102,11 @@ class Guard:
             return RefusedError(421, "the service is not known by this name: allow the host.")
         if scope["method"] in ("GET", "HEAD"):
             return None
-        if headers.get(b"sec-fetch-site") == "cross-site":
+        # Another port of this computer is the same site, but another service.
+        if headers.get(b"sec-fetch-site") in ("cross-site", "same-site"):
             return RefusedError(403, "pages of other sites may not use this service.")
         length = headers.get(b"content-length")
-        if length is None:
+        if length is None or b"transfer-encoding" in headers:
             return RefusedError(411, "the request has no length: send the header Content-Length.")
         most = self._bodies.get(scope["path"], self._bodies[""])
         if not length.isdecimal() or int(length[:20]) > most:

@@ -38,7 +38,8 @@ class Offer:
         """What clients call it; of a file, only the stem is shown."""
         if self.weights is None:
             return self.name
-        shown = Path(self.weights).stem if "." in self.weights else self.weights
+        file = Path(self.weights).expanduser()
+        shown = file.stem if file.exists() or file.is_absolute() else self.weights
         return f"{self.name}={shown}"
 
     def facts(self) -> dict[str, Any]:
@@ -66,6 +67,10 @@ class Networks:
     def __init__(self, words: Sequence[str] = (), device: str = "auto") -> None:
         found = [_offer(word) for word in words] or list(_all())
         self.offers: Mapping[str, Offer] = {offer.label: offer for offer in found}
+        if len(self.offers) < len(set(found)):
+            double = next(x.label for x in found if self.offers[x.label] != x)
+            text = f"two networks would be called {double}: rename a file of weights."
+            raise InputError(text, setting="models")
         self.default = found[0].label
         self.ready = False
         """Whether the default is loaded and has fused once."""
@@ -74,6 +79,7 @@ class Networks:
         """Seconds that a network takes for a pixel, as last seen, by label."""
 
         self._device = device
+        self._named = [offer.label for offer in found] if words else []
         self._loaded: dict[str, FusionModel] = {}
         self._lock = Lock()
 
@@ -101,10 +107,12 @@ class Networks:
             self.pace[label or self.default] = pace
 
     def prepare(self) -> None:
-        """Load the default and fuse once, so that the first request does not wait for it.
+        """Load the networks that were named, and fuse once, so that no request waits for that.
 
-        A second image shows how long it takes, and how long the network for clips does.
+        A second image shows how long the default takes, and how long the network for clips does.
         """
+        for label in self._named:
+            self.get(label)
         for label in dict.fromkeys((self.default, self.for_clips or self.default)):
             model = self.get(label)
             for side in _TRIALS:
@@ -115,7 +123,11 @@ class Networks:
         self.ready = True
 
     def _load(self, offer: Offer) -> FusionModel:
-        model = load_network(offer.name, None, offer.weights, device=self._device)
+        try:
+            model = load_network(offer.name, None, offer.weights, device=self._device)
+        except InputError as error:
+            setting = "models" if error.setting == "weights" else error.setting
+            raise InputError(str(error), setting=setting) from error
         for module in model.modules():
             module.register_forward_pre_hook(_check)
         return model

@@ -37,7 +37,7 @@ def configuration(app: FastAPI, host: str, port: int) -> uvicorn.Config:
 
 def require_free(host: str, port: int) -> None:
     """Refuse an address that cannot be had, before networks are loaded."""
-    if not 0 <= port <= 65535:
+    if not 1 <= port <= 65535:
         raise InputError(f"there is no port {port}: use 1024 to 65535.", setting="port")
     try:
         kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

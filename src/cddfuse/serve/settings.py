@@ -1,5 +1,6 @@
 """Limits of the service, and what it offers."""
 
+import math
 from dataclasses import dataclass
 
 from cddfuse.errors import InputError
@@ -56,8 +57,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                text = f"{name} is {getattr(self, name)}: it must be more than 0."
+            if not 0 < getattr(self, name) < math.inf:
+                text = f"{name} is {getattr(self, name)}: it must be a number above 0."
                 raise InputError(text, setting=name)
         if self.waiting < 0:
             raise InputError(f"waiting is {self.waiting}: it must be 0 or more.", "waiting")

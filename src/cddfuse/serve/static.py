@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -27,7 +28,7 @@ _SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmR
 """Of the archive on the npm registry, which calls it `dist.integrity`."""
 
 _FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-_OWN = ("pixels.js", "padding.js", "scores.js", "worker.js")
+_OWN = ("headers.js", "pixels.js", "padding.js", "scores.js", "worker.js")
 _MOST_PIXELS = 8_000_000  # of WebAssembly, which has 4 GB
 
 POLICY = (
@@ -83,12 +84,14 @@ def write_page(
         weights: of `cddfuse_small`; by default all of the package, and the page asks which.
         runtime: folder with the files of onnxruntime-web (its `dist`); by default they are fetched
             by npm, once, and kept in the user's cache.
-        overwrite: replace the folder if it exists.
+        overwrite: replace the folder if it exists, and holds nothing but a page.
     """
+    folder = Path(os.path.abspath(folder))
     if os.path.lexists(folder) and not overwrite:
         raise exists_already(folder)
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose a folder for the page.", "static")
+    _require_page(folder)
     names = [weights] if weights else list(MODELS[NETWORK].card.weights)
     networks = {
         Offer(NETWORK, name): load_network(NETWORK, None, name, device="cpu") for name in names
@@ -108,6 +111,15 @@ def write_page(
         (place / "runtime" / "LICENSE.txt").write_text(_LICENCE, encoding="utf-8")
         size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
     return Page(folder, size)
+
+
+def _require_page(folder: Path) -> None:
+    """Refuse to replace a folder that holds anything else."""
+    names = {*assets.SHARED, *_OWN, "engine.js", "network.json", "examples", "runtime"}
+    for path in sorted(folder.glob("*")):
+        if path.name not in names and not re.fullmatch(r"network\d+\.onnx", path.name):
+            text = f"{folder} holds {path.name}, which is of no page: choose another folder."
+            raise InputError(text, "static")
 
 
 def _write_assets(place: Path) -> None:

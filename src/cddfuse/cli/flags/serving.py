@@ -1,5 +1,6 @@
 """Flags of `serve`."""
 
+import re
 from dataclasses import dataclass, fields
 
 from cyclopts import Parameter
@@ -53,6 +54,14 @@ class ServingFlags:
         return Settings(
             models,
             device,
-            hosts=() if "*" in hosts else tuple(dict.fromkeys(x.lower() for x in hosts)),
+            hosts=() if "*" in hosts else tuple(dict.fromkeys(map(_called, hosts))),
             **{x.name: getattr(self, x.name) for x in fields(self) if x.name != "allow_host"},
         )
+
+
+def _called(host: str) -> str:
+    """A host as clients call it: an address of IPv6 in brackets, and without a port."""
+    host = host.lower()
+    if host.count(":") > 1 and not host.startswith("["):
+        return f"[{host}]"
+    return re.sub(r":\d+$", "", host)

@@ -26,6 +26,7 @@ export async function fuse({ first, second, network, colour, stretch }, report, 
       `the first image is ${one.width}x${one.height} and the second is ${other.width}x${other.height}: use images of one size.`,
     );
   }
+  signal?.throwIfAborted(); // reading takes no notice of it
   const { name, file } = networks.find((each) => each.name === network) ?? networks[0];
   if (!worker) report({ text: "Loading the network, once." });
   const grey = await ask({ file, first: pixels.luma(one), second: pixels.luma(other), width: one.width, height: one.height }, signal);
@@ -38,10 +39,10 @@ export async function fuse({ first, second, network, colour, stretch }, report, 
   };
 }
 
-export async function scores({ first, second }, fused) {
+export async function scores({ first, second, stretch }, fused) {
   const images = [];
   for (const image of [fused, first, second]) images.push(await pixels.read(image, "an image"));
-  return scored(...images.map(pixels.greyLevels));
+  return scored(...images.map(pixels.greyLevels), stretch);
 }
 
 export async function file(request, result, format) {
@@ -54,15 +55,16 @@ function ask(question, signal) {
   worker ??= started();
   const number = asked++;
   return new Promise((resolve, reject) => {
-    const end = () => {
-      worker?.terminate(); // nothing else ends what it computes
+    const end = (error) => {
+      worker?.terminate(); // nothing else ends what it computes, and one that has failed may be broken
       worker = undefined;
-      reject(new DOMException("cancelled", "AbortError"));
+      reject(error);
     };
-    signal?.addEventListener("abort", end, { once: true });
+    const cancel = () => end(new DOMException("cancelled", "AbortError"));
+    signal?.addEventListener("abort", cancel, { once: true });
     answers.set(number, ({ fused, error }) => {
-      signal?.removeEventListener("abort", end);
-      if (error) reject(new Error(error));
+      signal?.removeEventListener("abort", cancel);
+      if (error) end(new Error(error));
       else resolve(fused);
     });
     worker.postMessage({ number, ...question }, [question.first.buffer, question.second.buffer]);
@@ -78,7 +80,7 @@ function started() {
   };
   made.onerror = (event) => {
     event.preventDefault();
-    const error = "the network cannot be loaded: reload the page.";
+    const error = "the network cannot be loaded: check the connection, and try again.";
     for (const answer of answers.values()) answer({ error });
     worker = undefined;
   };

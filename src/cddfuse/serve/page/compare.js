@@ -6,6 +6,7 @@ const at = (id) => document.getElementById(id);
 
 let level = 0;
 let width = 0;
+let height = 0;
 
 export function setUp() {
   const [cut, stage, viewport] = ["cut", "stage", "viewport"].map(at);
@@ -37,8 +38,8 @@ export function setUp() {
   });
 }
 
-export function show(imageWidth) {
-  width = imageWidth;
+export function show(size) {
+  ({ width, height } = size);
   zoom(0);
 }
 
@@ -48,7 +49,8 @@ function zoom(step) {
   const y = (viewport.scrollTop + viewport.clientHeight / 2) / (stage.offsetHeight || 1);
   level = Math.min(LEVELS.length - 1, Math.max(0, level + step));
   const scale = LEVELS[level];
-  stage.style.width = scale ? `${width * scale}px` : "100%";
+  const whole = `min(100%, ${width / height} * (var(--high) - 2px))`; // without the border
+  stage.style.width = scale ? `${width * scale}px` : whole;
   stage.classList.toggle("large", scale > 1);
   at("level").textContent = scale ? `${scale}x` : "fit";
   at("smaller").disabled = level === 0;

@@ -22,11 +22,13 @@ start();
 
 async function start() {
   if (engine.inBrowser) for (const part of document.querySelectorAll(".server-only")) part.remove();
+  at("about").textContent = "";
   at("privacy").textContent = engine.privacy;
   at("format").append(...Object.entries(engine.formats).map(([value, text]) => new Option(text, value)));
   compare.setUp();
   film.setUp();
   for (const side of SIDES) setUpSource(side);
+  addEventListener("pageshow", restore);
   setUpDrop();
   at("swap").addEventListener("click", swap);
   at("clear").addEventListener("click", () => SIDES.forEach((side) => choose(side, null)));
@@ -60,7 +62,7 @@ function describe() {
   const parts = [task && `For ${task}`, network?.trained_on && `trained on ${network.trained_on}`];
   const text = parts.filter(Boolean).join("; ");
   const other = network?.name.includes("=") ? "With weights from a file." : "A method without learning.";
-  at("about").textContent = text ? `${text}.` : other;
+  at("about").textContent = text ? `${text}.` : network ? other : "";
   describeClips();
 }
 
@@ -91,6 +93,14 @@ function setUpSource(side) {
   at(side).addEventListener("change", () => choose(side, at(side).files[0] ?? null));
 }
 
+// Browsers fill in the files again when one comes back to the page.
+function restore() {
+  for (const side of SIDES) {
+    const file = at(side).files[0];
+    if (file && file !== chosen[side]) choose(side, file);
+  }
+}
+
 function setUpDrop() {
   const over = (place, on) => place?.classList.toggle("over-drop", on);
   addEventListener("dragover", (event) => {
@@ -105,6 +115,7 @@ function setUpDrop() {
     const files = [...(event.dataTransfer?.files ?? [])];
     if (files.length > 1) SIDES.forEach((side, index) => choose(side, files[index]));
     else if (files.length) choose(place?.dataset.side ?? (chosen.first ? "second" : "first"), files[0]);
+    if (files.length > 2) fail(new Error("two files are fused at a time: the others are left out."));
   });
 }
 
@@ -122,7 +133,8 @@ async function choose(side, file) {
     part.removeAttribute("src");
   }
   at("error").textContent = "";
-  if (file) kinds[side] = (await clips.isClip(file)) ? "clip" : "image";
+  const clip = file && (await clips.isClip(file).catch(() => null)); // a folder cannot be read
+  if (file) kinds[side] = clip ? "clip" : "image";
   if (chosen[side] !== file) return; // another one was chosen meanwhile
   propose();
   if (!file) return;
@@ -242,9 +254,18 @@ async function guarded(work) {
   } catch (error) {
     if (error.name === "AbortError") return say("Cancelled.");
     say("");
-    const text = error.message || String(error);
-    at("error").textContent = text[0].toUpperCase() + text.slice(1);
+    fail(error);
   }
+}
+
+function fail(error) {
+  at("error").textContent = sentence(error);
+}
+
+function sentence(error) {
+  const gone = ["NotFoundError", "NotReadableError"].includes(error.name);
+  const text = gone ? "a file cannot be read any more: choose it again." : error.message || String(error);
+  return text[0].toUpperCase() + text.slice(1);
 }
 
 function say(text) {
@@ -289,7 +310,7 @@ function showPair() {
     at("source").alt = `The ${CALLED[side]}`;
     at("source").src = url("source", result[side]);
   }
-  compare.show(result.width);
+  compare.show(result);
 }
 
 async function download() {
@@ -310,6 +331,7 @@ async function download() {
 
 async function fill(id, draw) {
   const content = at(id).querySelector(".content");
+  if (!at(id).open && content.querySelector(".error")) content.replaceChildren(); // to try again
   if (!at(id).open || at(id).hidden || !made || content.childNodes.length) return;
   const { request, result } = made;
   content.append(element("p", "Computing."));
@@ -317,7 +339,10 @@ async function fill(id, draw) {
     const drawn = await draw(request, result);
     if (made?.result === result) content.replaceChildren(...drawn);
   } catch (error) {
-    content.replaceChildren(element("p", error.message));
+    if (made?.result !== result) return;
+    const text = element("p", sentence(error));
+    text.className = "error";
+    content.replaceChildren(text);
   }
 }
 

@@ -1,17 +1,24 @@
 // Images to numbers and back, as cddfuse.io and cddfuse.colour do it for 8 bits.
 
+import { isConverted, isPng, isTurnedWebp } from "./headers.js";
+
 const TINT = 4; // levels that channels of a grey JPEG may differ by
 
 // {width, height, data}: RGBA levels, upright, in sRGB.
 export async function read(file, name, most = Infinity) {
-  const start = new Uint8Array(await file.slice(0, 26).arrayBuffer());
-  const isPng = start[0] === 0x89 && start[1] === 0x50;
-  if (isPng && start[24] === 16) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  if (isPng(bytes) && bytes[24] === 16) {
     throw new Error(`${name} has 16 bits, of which a browser shows 8: use cddfuse fuse.`);
+  }
+  if (isTurnedWebp(bytes)) {
+    throw new Error(`${name} is to be turned, which browsers do not do to WebP: convert it to PNG first.`);
   }
   let bitmap;
   try {
-    bitmap = await createImageBitmap(file, { premultiplyAlpha: "none" });
+    bitmap = await createImageBitmap(file, {
+      premultiplyAlpha: "none",
+      colorSpaceConversion: isConverted(bytes) ? "default" : "none",
+    });
   } catch {
     throw new Error(`${name} is no image that this browser reads: convert it to PNG first.`);
   }

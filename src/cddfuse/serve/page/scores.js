@@ -11,21 +11,28 @@ const METRICS = [
   { name: "SCD", title: "Sum of the correlations of differences", better: "higher", of: differences },
 ];
 
-// Of three images {width, height, levels}.
-export function scored(fused, { levels: first }, { levels: second }) {
+// Of three images {width, height, levels}; stretched: each row is, as the fused image has been.
+export function scored(fused, { levels: first }, { levels: second }, stretched = false) {
   const { width, height } = fused;
   const made = {
     fused: fused.levels, first, second,
-    mean: first.map((value, at) => even((value + second[at]) / 2)),
+    mean: Float64Array.from(first, (value, at) => (value + second[at]) / 2),
     max: first.map((value, at) => Math.max(value, second[at])),
   };
   const rows = {};
   for (const [row, image] of Object.entries(made)) {
-    const images = { fused: image, first, second, width, height };
+    const levels = (stretched ? fullRange(image) : image).map(even);
+    const images = { fused: levels, first, second, width, height };
     const values = METRICS.map(({ name, of }) => [name, of(images)]);
     rows[row] = Object.fromEntries(values.map(([name, x]) => [name, Number.isFinite(x) ? x : null]));
   }
   return { metrics: METRICS.map(({ of, ...facts }) => facts), rows };
+}
+
+function fullRange(image) {
+  let [low, high] = [255, 0];
+  for (const value of image) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  return Float64Array.from(image, (value) => ((value - low) * 255) / Math.max(high - low, 1e-9));
 }
 
 function even(value) {

@@ -33,7 +33,7 @@ async function watched(path, request, report, signal) {
 }
 
 export async function scores(request, fused, signal) {
-  const body = form({ ...request, colour: undefined, stretch: undefined });
+  const body = form(request);
   body.append("fused", fused);
   return (await post("v1/score", body, signal)).json();
 }
@@ -66,7 +66,10 @@ function form(request) {
   return body;
 }
 
-function post(path, body, signal) {
+async function post(path, body, signal) {
+  for (const value of body.values()) {
+    if (value instanceof Blob) await value.slice(0, 1).arrayBuffer(); // says it if a file has gone
+  }
   return answer(fetch(path, { method: "POST", body, signal }));
 }
 
@@ -87,7 +90,10 @@ async function* lines(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let rest = [];
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      if (error.name === "AbortError") throw error;
+      return { done: true }; // the connection has ended
+    });
     if (done) return;
     const [head, ...more] = value.split("\n");
     rest.push(head);

@@ -10,12 +10,15 @@ const facts = fetch("network.json").then((answer) => answer.json());
 const sessions = {}; // by file
 
 self.onmessage = async ({ data: { number, file, first, second, width, height } }) => {
+  let fault = "the network cannot be loaded";
+  let cure = "check the connection, and try again";
   try {
     const { multiple_of: multiple, smallest } = await facts;
     sessions[file] ??= runtime.InferenceSession.create(new URL(file, self.location.href).href, {
       executionProviders: ["wasm"],
     });
     const session = await sessions[file];
+    [fault, cure] = ["the network fails", "use smaller images"];
     const sides = { width, height, multiple, smallest };
     const given = {};
     for (const [name, image] of Object.entries({ first, second })) {
@@ -26,6 +29,6 @@ self.onmessage = async ({ data: { number, file, first, second, width, height } }
     const image = cropped(fused.data, fused.dims[3], width, height);
     self.postMessage({ number, fused: image }, [image.buffer]);
   } catch (error) {
-    self.postMessage({ number, error: `the network fails (${error.message}): use smaller images.` });
+    self.postMessage({ number, error: `${fault} (${error.message}): ${cure}.` });
   }
 };
