@@ -193,6 +193,7 @@ def test_requests_without_a_length(client: httpx.Client) -> None:
             422,
         ),
         (b"--a\r\n" + b"x" * 9000 + b": y\r\n", "multipart/form-data; boundary=a", 422),
+        (b"nonsense", "multipart/form-data; boundary=" + "a" * 300, 422),
         (b"\xff\xfe" * 50, "multipart/form-data; boundary=\xe4".encode("latin-1"), 422),
     ],
 )

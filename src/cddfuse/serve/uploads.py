@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from cddfuse.io import Ranges
@@ -84,7 +84,7 @@ async def read_form(
         raise RefusedError(
             408, f"the upload took longer than {time:g} s: use smaller files."
         ) from error
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise RefusedError(422, "the form is malformed: send multipart/form-data.") from error
     if not reader.complete:
         raise RefusedError(422, "the form is cut short: send it again.")
