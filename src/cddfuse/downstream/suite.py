@@ -12,7 +12,7 @@ import queue
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -36,6 +36,7 @@ from cddfuse.evaluate.provenance import hash_code, hash_facts, hash_files
 from cddfuse.io import Ranges, replacing, resolve
 from cddfuse.models.load import find_device
 from cddfuse.runtime import Limits
+from cddfuse.runtime.workers import workers
 
 Protocol = Literal["retrain", "frozen"]
 
@@ -440,26 +441,21 @@ def _in_processes(todo: Sequence[_Job], count: int, step: _Step) -> dict[str, st
     """Several at a time. If a process is killed, what it took down has failed."""
     failed: dict[str, str] = {}
     threads = max(1, _default_threads() // count)
-    context = multiprocessing.get_context("spawn")
-    told: Any = context.Queue()
-    with ProcessPoolExecutor(count, context, _prepare_worker, (threads, told)) as pool:
+    told: Any = multiprocessing.get_context("spawn").Queue()
+    with workers(count, _prepare_worker, threads, told) as pool:
         running: dict[Future[None], _Job] = {pool.submit(_alone, job): job for job in todo}
-        try:
-            while running:
-                finished, _ = wait(running, _POLL, FIRST_COMPLETED)
-                _listen(told, step)
-                for future in finished:
-                    job = running.pop(future)
-                    try:
-                        future.result()
-                    except BrokenProcessPool:
-                        failed[job.key] = _KILLED
-                    except InputError as error:
-                        failed[job.key] = str(error)
-                    step(job.key, job.label, job.training.steps)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        while running:
+            finished, _ = wait(running, _POLL, FIRST_COMPLETED)
+            _listen(told, step)
+            for future in finished:
+                job = running.pop(future)
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    failed[job.key] = _KILLED
+                except InputError as error:
+                    failed[job.key] = str(error)
+                step(job.key, job.label, job.training.steps)
     return failed
 
 
