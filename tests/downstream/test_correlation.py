@@ -68,7 +68,7 @@ def test_the_interval_over_few_rows_is_wide() -> None:
 def test_too_few_rows_are_refused() -> None:
     scores, values = made()
     some = {label: scores[label] for label in ROWS[:3]}
-    with pytest.raises(InputError, match="3 rows are too few"):
+    with pytest.raises(InputError, match="3 rows with images are too few"):
         correlations(some, {}, values, np.ones((1, IMAGES)))
 
 

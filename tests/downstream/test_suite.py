@@ -1,6 +1,7 @@
 """Runs on small images: what is prepared, trained, kept and told."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,16 @@ def test_changed_images_are_trained_anew(tmp_path: Path) -> None:
     write_image(data / "ir" / "003.png", torch.rand(1, 48, 64), overwrite=True)
     results, _ = ran(plan, ["mean"], data, tmp_path / "out")
     assert (results.reused, results.computed) == (0, 1)
+
+
+def test_scenes_are_what_intervals_over_images_depend_on(data: Path, tmp_path: Path) -> None:
+    plan = replace(QUICK, seeds=1)
+    first, _ = ran(plan, ["vi"], data, tmp_path)
+    found = replace(first.labelled, scenes=dict.fromkeys(first.labelled.scenes, "one"))
+    again = run_plan(plan, parse_inputs(["vi"]), found, tmp_path)
+    assert first.rows["vi"]["AP@0.5"].resampled.shape[1] > 0
+    assert again.rows["vi"]["AP@0.5"].resampled.shape[1] == 0
+    assert len(list((tmp_path / "networks").glob("*.safetensors"))) == 1
 
 
 def test_a_run_that_was_stopped_goes_on(data: Path, tmp_path: Path) -> None:
@@ -208,6 +219,17 @@ def test_a_row_that_fails_is_listed_and_the_others_are_done(
         ({"rate": 0.0}, ["vi"], "learning rate is 0", "rate"),
         ({"protocol": "frozen"}, ["vi", "early"], "early has four", ("inputs", "protocol")),
         ({"protocol": "frozen", "train_on": ("mean",)}, ["vi"], "no input mean", "train_on"),
+        ({"train_on": ("ir",)}, ["vi"], "trained on itself", "train_on"),
+        ({"yolo_model": "x.yaml"}, ["vi"], "no model of yolo", "yolo_model"),
+        ({"instrument": "yolo", "rate": 0.1}, ["vi"], "rate of its own", "rate"),
+        ({"least_area": math.nan}, ["vi"], "least area is nan", "least_area"),
+        ({"least_area": 161.0}, ["vi"], "no object of the class person", ("least_area", "map")),
+        (
+            {"protocol": "frozen", "train_on": ("vi", "cddfuse (none)")},
+            ["vi", "cddfuse=none"],
+            r"cddfuse \(none\) cannot be trained on",
+            "train_on",
+        ),
         ({"instrument": "yolo"}, ["early"], "three channels", "inputs"),
         ({"instrument": "yolo", "steps": None}, ["vi"], "number of steps", "steps"),
         ({"instrument": "yolo", "backbone": Path("x")}, ["vi"], "no backbone", "backbone"),

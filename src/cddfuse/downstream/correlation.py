@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cddfuse.downstream.inputs import Input
 from cddfuse.downstream.statistics import LEVEL, Interval, image_weights
 from cddfuse.downstream.suite import Results
 from cddfuse.errors import InputError
 from cddfuse.evaluate import evaluate
+from cddfuse.evaluate.provenance import hash_code, hash_facts
 from cddfuse.io import PairedPaths, read_image, replacing, write_image
 from cddfuse.metrics import PAPER_EIGHT, PROFILES, Metric
 
@@ -55,6 +57,35 @@ class Correlation:
     """Mean score and measure of each row."""
 
 
+def require_possible(inputs: Sequence[Input], classes: Sequence[str], name: str) -> None:
+    """Check, before hours of work, that there is something to correlate, and the figure's package.
+
+    Args:
+        inputs: the rows.
+        classes: their names.
+        name: of the class, or `mean`.
+    """
+    if name != "mean":
+        _place(classes, name)
+    _require_rows([each.label for each in inputs if each.label != "early"])
+    _figure()
+
+
+def _place(classes: Sequence[str], name: str) -> int:
+    if name not in classes:
+        text = f"there is no class {name}: use {', '.join(classes)}, or mean."
+        raise InputError(text, "correlate")
+    return list(classes).index(name)
+
+
+def _require_rows(labels: Sequence[str]) -> None:
+    if len(labels) < LEAST_ROWS:
+        raise InputError(
+            f"{len(labels)} rows with images are too few for a correlation: use {LEAST_ROWS}.",
+            setting="inputs",
+        )
+
+
 def correlations(
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     resampled: Mapping[str, Values],
@@ -72,8 +103,7 @@ def correlations(
         metrics: which scores.
     """
     labels = list(scores)
-    if len(labels) < LEAST_ROWS:
-        raise InputError(f"{len(labels)} rows are too few for a correlation: use {LEAST_ROWS}.")
+    _require_rows(labels)
     return [_correlation(m, labels, scores, resampled, values, weights) for m in metrics]
 
 
@@ -149,7 +179,9 @@ def fusion_scores(
         if label == "early":
             continue
         row = results.prepared[label]
-        path = out / "scores" / f"{row.key[:12]}-{results.labelled.partition.digest[:12]}.json"
+        code = hash_code(("metrics", "evaluate"))
+        key = hash_facts([row.key, results.labelled.partition.digest, code])
+        path = out / "scores" / f"{key[:24]}.json"
         if not path.is_file():
             folder = out / "scores" / f"images-{row.key[:12]}"
             files = _as_files(results, label, folder, pairs)
@@ -188,12 +220,7 @@ def of_class(results: Results, out: Path, measure: str, name: str | None) -> lis
         measure: such as AP@0.5.
         name: of the class; None is the mean over classes.
     """
-    index = None
-    if name is not None:
-        known = list(results.labelled.classes.kept)
-        if name not in known:
-            raise InputError(f"there is no class {name}: known are {', '.join(known)}.", "classes")
-        index = known.index(name)
+    index = None if name is None else _place(results.labelled.classes.kept, name)
     scores = fusion_scores(results, out)
     estimates = {label: results.rows[label][measure].estimate(index).mean for label in scores}
     drawn = {label: results.rows[label][measure].of(index)[1].mean(0) for label in scores}
@@ -222,16 +249,9 @@ def as_markdown(found: Sequence[Correlation], what: str) -> str:
 
 def figure(found: Sequence[Correlation], what: str, path: Path) -> None:
     """Draw each score against the measure, one panel a score, with rho and its interval."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        text = "the figure needs matplotlib: pip install 'cddfuse[figures]' first."
-        raise InputError(text) from error
     across = 3
     down = -(-len(found) // across)
-    made = Figure((3.2 * across, 2.5 * down), layout="constrained")
-    FigureCanvasAgg(made)
+    made = _figure((3.2 * across, 2.5 * down), layout="constrained")
     for place, each in enumerate(found, start=1):
         axes = made.add_subplot(down, across, place)
         for label, (score, value) in each.points.items():
@@ -253,6 +273,18 @@ def figure(found: Sequence[Correlation], what: str, path: Path) -> None:
             axes.set_ylabel(what, fontsize=7)
     with replacing(path) as temporary:
         made.savefig(temporary, dpi=110)
+
+
+def _figure(*size: Any, **how: Any) -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        text = "the figure needs matplotlib: pip install 'cddfuse[figures]' first."
+        raise InputError(text) from error
+    made = Figure(*size, **how)
+    FigureCanvasAgg(made)
+    return made
 
 
 def _colour(label: str) -> str:
