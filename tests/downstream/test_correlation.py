@@ -62,7 +62,11 @@ def test_the_interval_over_few_rows_is_wide() -> None:
     few, many = over_rows(0.6, 8), over_rows(0.6, 100)
     assert few.low < 0 < many.low < 0.6 < many.high < few.high < 1
     assert not over_rows(0.6, 3).known
-    assert over_rows(1.0, 8).high <= 1
+    for rho in (1.0, -1.0):  # four rows have one order of 24 by chance
+        perfect, certain = over_rows(rho, 4), over_rows(rho, 30)
+        assert perfect.low < 0 < perfect.high
+        assert abs(certain.low + certain.high) > 1.9
+        assert rho in (perfect.low, perfect.high)
 
 
 def test_too_few_rows_are_refused() -> None:

@@ -154,16 +154,20 @@ def spearman(one: Values, other: Values) -> float:
 
 
 def over_rows(rho: float, rows: int) -> Interval:
-    """95 % of a rank correlation over so many rows."""
+    """95 % of a rank correlation over so many rows.
+
+    Fisher's z has no place for a perfect one: that is as wide as if two neighbours had changed
+    ranks, for fewer rows would be as perfect by chance.
+    """
     from scipy import stats
 
     if math.isnan(rho) or rows < LEAST_ROWS:
         return Interval()
-    if abs(rho) >= 1:
-        rho = math.copysign(1 - 1e-9, rho)
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((1 + rho**2 / 2) / (rows - 3))
-    middle = math.atanh(rho)
-    return Interval(math.tanh(middle - half), math.tanh(middle + half))
+    most = 1 - 12 / (rows * (rows**2 - 1))
+    held = min(max(rho, -most), most)
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((1 + held**2 / 2) / (rows - 3))
+    middle = math.atanh(held)
+    return Interval(min(rho, math.tanh(middle - half)), max(rho, math.tanh(middle + half)))
 
 
 def fusion_scores(
