@@ -30,6 +30,7 @@ def made(seed: int = 0) -> tuple[dict[str, dict[str, list[float]]], dict[str, fl
         noise = rng.normal(0, 0.01, IMAGES)
         columns = {metric.name: rng.normal(0, 1, IMAGES) for metric in METRICS}
         columns |= {"EN": place + noise, "SD": -place + noise, "SF": np.ones(IMAGES)}
+        columns["VIF"] = np.full(IMAGES, np.nan)
         columns["TC"] = np.where(np.arange(IMAGES) < 5, np.nan, place + noise)
         scores[label] = {name: column.tolist() for name, column in columns.items()}
     return scores, {label: place / 10 for place, label in enumerate(ROWS)}
@@ -50,6 +51,7 @@ def test_scores_that_rank_as_the_task_does_are_told_from_others() -> None:
     text = as_markdown(list(found.values()), "AP@0.5 of person")
     assert "| EN | +1.00 | +1.00 to +1.00 |" in text
     assert "| SF | - | - | - |" in text
+    assert "| VIF | - | - | - |" in text
 
 
 def test_rank_correlation_is_that_of_scipy() -> None:

@@ -16,6 +16,7 @@ from cddfuse import write_image
 from cddfuse.benchmark.downstream import read_tables
 from cddfuse.datasets.labelled import LabelledSet, LabelRequest, open_labelled
 from cddfuse.downstream import instruments, learning, suite
+from cddfuse.downstream.correlation import fusion_scores
 from cddfuse.downstream.inputs import Input, parse_inputs
 from cddfuse.downstream.prints import kept_prints
 from cddfuse.downstream.report import write_report
@@ -190,6 +191,9 @@ def test_deep_images_are_brought_to_the_same_range(tmp_path: Path) -> None:
     assert images.max() > 240
     assert images[:, :, :48, :64].min() < 20
     assert any("value range: " in note for note in results.notes)
+    scores = fusion_scores(results, tmp_path / "out")["ir"]
+    assert min(scores["EN"]) > 5  # bits; of 65536 levels without a range, these images have 2
+    assert min(scores["MI"]) > 4
 
 
 def test_a_row_that_fails_is_listed_and_the_others_are_done(

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cddfuse.downstream.inputs import Input
+from cddfuse.downstream.inputs import Input, as_files
 from cddfuse.downstream.statistics import LEVEL, Interval, image_weights
 from cddfuse.downstream.suite import Results
 from cddfuse.errors import InputError
 from cddfuse.evaluate import evaluate
 from cddfuse.evaluate.provenance import hash_code, hash_facts
-from cddfuse.io import PairedPaths, read_image, replacing, write_image
+from cddfuse.io import read_image, replacing, write_image
+from cddfuse.io.image_files import ImagePairs
 from cddfuse.metrics import PAPER_EIGHT, PROFILES, Metric
 
 Values = NDArray[np.float64]
@@ -117,6 +118,8 @@ def _correlation(
 ) -> Correlation:
     table = np.array([scores[label][metric.name] for label in labels], np.float64)
     rows = np.flatnonzero(np.isfinite(table).any(axis=1))
+    if len(rows) == 0:
+        return Correlation(metric.name, metric.better, math.nan, Interval(), Interval(), {})
     table, kept = table[rows], [labels[row] for row in rows.tolist()]
     once = np.ones((1, table.shape[1]))
     means, drawn = _means(table, once)[:, 0], _means(table, weights)
@@ -188,11 +191,16 @@ def fusion_scores(
         path = out / "scores" / f"{key[:24]}.json"
         if not path.is_file():
             folder = out / "scores" / f"images-{row.key[:12]}"
-            files = _as_files(results, label, folder, pairs)
-            scored = evaluate(files, pairs, METRICS, baselines=False)
+            for name, file in as_files(row, pairs, results.ranges, out).items():
+                write_image(folder / f"{name}.png", read_image(file), overwrite=True)
+            source = ImagePairs(pairs, ranges=results.ranges)
+            scored = evaluate(folder, source, METRICS, baselines=False)
             (values,) = (table["fused"] for table in scored.tables.values())
-            order = [scored.images.index(name) for name in names]
-            content = {m: [_finite(column[n]) for n in order] for m, column in values.items()}
+            place = {name: number for number, name in enumerate(scored.images)}
+            content = {
+                metric: [_finite(column[place[name]]) if name in place else None for name in names]
+                for metric, column in values.items()
+            }
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(content), encoding="utf-8")
         stored: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -203,16 +211,6 @@ def fusion_scores(
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _as_files(results: Results, label: str, folder: Path, pairs: Sequence[PairedPaths]) -> Path:
-    """A folder with the test images of a row, named like the pairs."""
-    files = results.prepared[label].pictures
-    for pair in pairs:
-        target = folder / f"{pair.name}.png"
-        if not target.is_file():
-            write_image(target, read_image(files[pair.name]))
-    return folder
 
 
 def of_class(results: Results, out: Path, measure: str, name: str | None) -> list[Correlation]:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -28,7 +29,7 @@ from cddfuse import io, runtime
 from cddfuse.datasets.labelled import LabelledSet
 from cddfuse.downstream import average_precision, instruments, overlap, yolo, yolox
 from cddfuse.downstream.frames import Frames
-from cddfuse.downstream.inputs import Input, Preparation, Prepared, sources_as_files
+from cddfuse.downstream.inputs import Input, Preparation, Prepared, as_files
 from cddfuse.downstream.learning import Training, steps_within, train
 from cddfuse.downstream.statistics import Scored, image_weights
 from cddfuse.downstream.tasks import TASKS, Name
@@ -115,6 +116,9 @@ class Results:
 
     plan: Plan
     frames: Frames
+    ranges: Ranges
+    """Of the sources' values, the same for all pairs."""
+
     rows: dict[str, dict[str, Scored]] = field(default_factory=dict)
     """By label of the input, then by measure."""
 
@@ -218,7 +222,7 @@ def run_plan(
     for folder, *_ in os.walk(out):
         remove_abandoned(Path(folder))
     resolved = resolve(ranges or Ranges(), list(labelled.pairs.values()))
-    results = Results(plan, frames, notes=[*labelled.notes])
+    results = Results(plan, frames, resolved.ranges, notes=[*labelled.notes])
     if resolved.sentence:
         results.notes.append(f"{resolved.sentence}.")
     preparation = Preparation(frames, resolved.ranges, out, plan.device, plan.limits)
@@ -228,7 +232,7 @@ def run_plan(
     labelled.partition.write(out / "split.txt")
     results.training = _training(plan, results, out, program)
     results.facts = _facts(results, program)
-    jobs = list(_jobs(plan, inputs, results, out, program, preparation))
+    jobs = list(_jobs(plan, inputs, results, out, program))
     todo = [job for job in jobs if not job.done]
     results.reused, results.computed = len(jobs) - len(todo), len(todo)
     failed = _run(todo, plan, after) if todo else {}
@@ -346,7 +350,7 @@ def _training(plan: Plan, results: Results, out: Path, program: yolo.Yolo | None
         [plan.budget, plan.instrument, plan.batch, results.frames.canvas, str(plan.backbone)]
     )
     known: dict[str, int] = {}
-    if kept.is_file():
+    with suppress(OSError, ValueError):  # not there, or damaged
         known = json.loads(kept.read_text(encoding="utf-8"))
     if key not in known:
         first = next(iter(results.prepared.values()))
@@ -410,15 +414,13 @@ def _jobs(
     results: Results,
     out: Path,
     program: yolo.Yolo | None,
-    preparation: Preparation,
 ) -> Iterator[_Job]:
     rows = [results.prepared[each.label] for each in inputs if each.label in results.prepared]
     files: dict[str, Mapping[str, Path]] = {}
     if program:
+        pairs = [results.labelled.pairs[name] for name in results.frames.names]
         for each in results.prepared.values():
-            place = out / "images" / f"{each.label}-{each.key[:12]}"
-            names = results.frames.names
-            files[each.label] = sources_as_files(preparation, each, place, names)
+            files[each.label] = as_files(each, pairs, results.ranges, out)
     for seed in range(plan.seeds):
         groups: list[tuple[tuple[Prepared, ...], tuple[Prepared, ...]]]
         groups = [((row,), (row,)) for row in rows]
