@@ -25,6 +25,7 @@ from cddfuse.downstream.suite import Plan, Progress, Results, run_plan
 from cddfuse.downstream.tables import FLAG, as_markdown, tables
 from cddfuse.errors import InputError
 from cddfuse.io import Ranges
+from cddfuse.io.files import node
 
 QUICK = Plan("detect", "centernet", seeds=2, steps=3, batch=2, jobs=1, device="cpu")
 
@@ -214,6 +215,32 @@ def test_a_row_that_fails_is_listed_and_the_others_are_done(
     assert "## Failed" in as_markdown(results)
 
 
+def test_what_a_killed_process_took_down_is_tried_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[list[str]] = []
+
+    def killed(todo: Any, count: int, step: Any) -> dict[str, str]:
+        tried.append([job.label for job in todo])
+        if count == 1 and todo[0].label.startswith("vi"):
+            return suite._in_turn(todo, step)
+        return {job.key: suite._KILLED for job in todo}
+
+    monkeypatch.setattr(suite, "_in_processes", killed)
+    results, _ = ran(replace(QUICK, seeds=1, jobs=2), ["vi", "ir"], data, tmp_path)
+    assert tried == [["vi, seed 0", "ir, seed 0"], ["vi, seed 0"], ["ir, seed 0"]]
+    assert set(results.rows) == {"vi"}
+    assert "memory enough" in results.failures[0].reason
+
+
+def test_what_killed_runs_left_unfinished_is_removed(data: Path, tmp_path: Path) -> None:
+    left = tmp_path / "inputs" / "vi-0" / f".cddfuse-{node()}-{2**22 + 1}-01234567.npy"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    ran(replace(QUICK, seeds=1), ["vi"], data, tmp_path)
+    assert not left.exists()
+
+
 @pytest.mark.parametrize(
     ("change", "words", "message", "setting"),
     [
@@ -243,7 +270,7 @@ def test_a_row_that_fails_is_listed_and_the_others_are_done(
             "no backbone",
             "backbone",
         ),
-        ({"backbone": Path("none.pth")}, ["vi"], "none.pth", None),
+        ({"backbone": Path("none.pth")}, ["vi"], r"none\.pth cannot be read", "backbone"),
     ],
 )
 def test_slips_are_named_before_any_work(

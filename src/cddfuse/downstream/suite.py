@@ -31,6 +31,7 @@ from cddfuse.downstream import average_precision, instruments, overlap, yolo, yo
 from cddfuse.downstream.frames import Frames
 from cddfuse.downstream.inputs import Input, Preparation, Prepared, as_files
 from cddfuse.downstream.learning import Training, steps_within, train
+from cddfuse.downstream.networks.backbone import pretrained_backbone
 from cddfuse.downstream.statistics import Scored, image_weights
 from cddfuse.downstream.tasks import TASKS, Name
 from cddfuse.errors import InputError
@@ -271,6 +272,8 @@ def _require_sense(plan: Plan, kind: str, inputs: Sequence[Input]) -> None:
         )
     if plan.backbone and not instruments.takes_backbone(plan.instrument):
         raise InputError(f"{plan.instrument} takes no backbone: leave it out.", "backbone")
+    if plan.backbone:
+        pretrained_backbone(plan.backbone, 3)
     if kind == "yolo" and plan.steps is None:
         raise InputError("yolo needs a number of steps, not a time.", "steps")
     for setting, given, used, why in (
@@ -453,7 +456,13 @@ def _run(todo: Sequence[_Job], plan: Plan, after: Callable[[Progress], None]) ->
 
     count = min(plan.jobs or _default_jobs(plan), len(todo))
     after(Progress(0, total, "train"))
-    return _in_turn(todo, step) if count == 1 else _in_processes(todo, count, step)
+    if count == 1:
+        return _in_turn(todo, step)
+    failed = _in_processes(todo, count, step)
+    for job in [job for job in todo if failed.get(job.key) == _KILLED]:
+        del failed[job.key]
+        failed |= _in_processes([job], 1, step)
+    return failed
 
 
 def _default_jobs(plan: Plan) -> int:
@@ -479,7 +488,7 @@ def _in_turn(todo: Sequence[_Job], step: _Step) -> dict[str, str]:
 
 
 def _in_processes(todo: Sequence[_Job], count: int, step: _Step) -> dict[str, str]:
-    """Several at a time. If a process is killed, what it took down has failed."""
+    """Several at a time. If a process is killed, all that was not done has failed with it."""
     failed: dict[str, str] = {}
     threads = max(1, _default_threads() // count)
     told: Any = multiprocessing.get_context("spawn").Queue()
