@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def workers(count: int, prepare: Callable[..., None], *given: Any) -> Iterator[P
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Processes that are started here never hear of Ctrl-C, not even while they import."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows: they ignore it once they are prepared
+    if sys.platform == "win32":  # they ignore it once they are prepared
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
