@@ -74,6 +74,13 @@ def test_classes_are_mapped_and_a_split_is_used_again(data: Path, tmp_path: Path
         ("detect", ["--classes", "person"], "class number 1"),
         ("detect", ["--name", "nothing"], "there is no data set nothing"),
         ("detect", ["--seeds", "0"], "seeds is 0"),
+        ("detect", ["--pictures=-1"], "use 0 or more (--pictures)"),
+        (
+            "detect",
+            ["--correlate", "boat"],
+            "no class boat: use person, lamp, or mean",
+        ),
+        ("detect", ["--correlate", "mean", "--inputs", "vi", "ir", "mean", "early"], "3 rows with"),
     ],
 )
 def test_slips_are_named(

@@ -69,7 +69,7 @@ def own(tmp_path: Path) -> Path:
     root = tmp_path / "own"
     images(root, ("vi", "ir"), NAMES)
     boxes(root / "labels", NAMES)
-    (root / "box_classes.txt").write_text("person\ncar\n")
+    (root / "box_classes.txt").write_text("person\ncar\n", encoding="utf-8-sig")
     return root
 
 
@@ -183,6 +183,20 @@ def one_without_scene(own: Path) -> dict[str, Path]:
     return scene_file(own, [f"{n:03} street" for n in range(20) if n != 3])
 
 
+def two_scenes(own: Path) -> dict[str, Path]:
+    return scene_file(own, ["000 street", "000 yard"])
+
+
+def two_formats(own: Path) -> dict[str, Path]:
+    (own / "labels" / "000.xml").write_text("<annotation/>")
+    return {}
+
+
+def bytes_for_names(own: Path) -> dict[str, Path]:
+    (own / "box_classes.txt").write_bytes(b"pers\xf6n\ncar\n")
+    return {}
+
+
 def line_without_scene(own: Path) -> dict[str, Path]:
     return scene_file(own, ["000"])
 
@@ -202,6 +216,9 @@ def line_without_scene(own: Path) -> dict[str, Path]:
         (lambda own: {"scene": "("}, "is no pattern", "scene"),
         (lambda own: {"scene": "x(y)"}, "fits no name", "scene"),
         (one_without_scene, "lacks the scene of 003 .1 of 20 pairs.", "scene"),
+        (two_scenes, "has two scenes of 000", "scene"),
+        (two_formats, r"has 000\.txt and 000\.xml", "labels"),
+        (bytes_for_names, r"box_classes\.txt cannot be read as text", None),
         (line_without_scene, "line 2 of .* is no name and scene", "scene"),
         (lambda own: {"shares": (1, 0, 0)}, "the shares are 1:0:0", "shares"),
         (lambda own: {"shares": (50, 0, 1), "scene": "(0)"}, "no pairs in the part test", SHARES),
@@ -241,6 +258,29 @@ def test_a_split_is_a_file_with_a_hash(tmp_path: Path) -> None:
     (tmp_path / "split.txt").write_text(text.replace("\nb\n", "\nd\n"))
     with pytest.raises(InputError, match="was changed, for its hash is another"):
         read_partition(tmp_path / "split.txt", ["a", "b", "c", "d"])
+
+
+def test_names_of_a_split_are_those_of_pairs_or_none(tmp_path: Path) -> None:
+    names = ["img.v1", "img.v2", "a/1", "b/1", "7"]
+
+    def read(first: str) -> tuple[str, ...]:
+        text = f"[train]\r\n{first}\r\n[test]\r\nvi/7.jpg\r\n"
+        (tmp_path / "split.txt").write_text(text, encoding="utf-8-sig", newline="")
+        return read_partition(tmp_path / "split.txt", names).train
+
+    assert read("img.v1") == read("ir/img.v1.png") == ("img.v1",)
+    assert read("a/1") == read("./a/1.png") == ("a/1",)
+    for absent in ("img.v3", "img", "1", "c/1.png", "."):
+        with pytest.raises(InputError, match="of which there is no pair"):
+            read(absent)
+
+
+def test_scenes_on_two_sides_of_a_given_split_are_told(own: Path) -> None:
+    lines = ["[train]", *NAMES[:10], "[test]", *NAMES[10:]]
+    (own / "split.txt").write_text("\n".join(lines))
+    (note,) = opened(own, split=own / "split.txt", scene="0[01](8)?").notes
+    assert note.startswith("1 of 10 test images (018, ...) are of scenes that are trained on")
+    assert opened(own, split=own / "split.txt").notes == []  # of blocks of names nothing is known
 
 
 def test_scenes_stay_whole_and_shares_are_near() -> None:

@@ -163,6 +163,14 @@ def empty_box(content: dict[str, Any]) -> None:
     content["annotations"][0]["bbox"] = [1, 1, 0, 3]
 
 
+def one_number(content: dict[str, Any]) -> None:
+    content["categories"][1]["id"] = 3
+
+
+def endless(content: dict[str, Any]) -> None:
+    content["images"][0]["width"] = float("inf")
+
+
 def two_images(content: dict[str, Any]) -> None:
     content["images"].append({**content["images"][0], "id": 8, "file_name": "y/a.png"})
 
@@ -175,6 +183,8 @@ def two_images(content: dict[str, Any]) -> None:
         (unknown_image, "no file of COCO"),
         (empty_box, "image a, has a box without area"),
         (two_images, "two images of one name"),
+        (one_number, "two categories of one id"),
+        (endless, "no file of COCO"),
     ],
 )
 def test_slips_in_coco_are_named(
@@ -186,6 +196,8 @@ def test_slips_in_coco_are_named(
         read_coco(written(tmp_path / "a.json", content), TWO, {"a": SIZE}.get)
     with pytest.raises(InputError, match="is no JSON"):
         read_coco(written(tmp_path / "b.json", "{"), TWO, {"a": SIZE}.get)
+    with pytest.raises(InputError, match="is no JSON"):
+        read_coco(written(tmp_path / "b.json", "[" * 100_000), TWO, {"a": SIZE}.get)
 
 
 def test_class_maps_may_have_a_palette_or_16_bits(tmp_path: Path) -> None:
@@ -199,6 +211,8 @@ def test_class_maps_may_have_a_palette_or_16_bits(tmp_path: Path) -> None:
     picture.save(paletted)
     for path in (grey, deep, paletted):
         assert (read_class_map(path, (2, 2), TWO) == values).all(), path
+    Image.fromarray(values == 1).save(grey)  # one bit
+    assert read_class_map(grey, (2, 2), TWO).tolist() == [[0, 1], [1, 0]]
 
 
 def test_slips_in_class_maps_are_named(tmp_path: Path) -> None:
@@ -222,3 +236,5 @@ def test_names_of_classes_must_be_unique_and_known() -> None:
         Classes(("car", "Car"))
     with pytest.raises(InputError, match="no class bus to rename"):
         Classes(("car",), {"bus": "car"})
+    with pytest.raises(InputError, match="all classes are left out"):
+        Classes(("car", "bus"), {"bus": "", "car": ""})

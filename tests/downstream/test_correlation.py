@@ -30,6 +30,7 @@ def made(seed: int = 0) -> tuple[dict[str, dict[str, list[float]]], dict[str, fl
         noise = rng.normal(0, 0.01, IMAGES)
         columns = {metric.name: rng.normal(0, 1, IMAGES) for metric in METRICS}
         columns |= {"EN": place + noise, "SD": -place + noise, "SF": np.ones(IMAGES)}
+        columns["VIF"] = np.full(IMAGES, np.nan)
         columns["TC"] = np.where(np.arange(IMAGES) < 5, np.nan, place + noise)
         scores[label] = {name: column.tolist() for name, column in columns.items()}
     return scores, {label: place / 10 for place, label in enumerate(ROWS)}
@@ -50,6 +51,7 @@ def test_scores_that_rank_as_the_task_does_are_told_from_others() -> None:
     text = as_markdown(list(found.values()), "AP@0.5 of person")
     assert "| EN | +1.00 | +1.00 to +1.00 |" in text
     assert "| SF | - | - | - |" in text
+    assert "| VIF | - | - | - |" in text
 
 
 def test_rank_correlation_is_that_of_scipy() -> None:
@@ -62,13 +64,17 @@ def test_the_interval_over_few_rows_is_wide() -> None:
     few, many = over_rows(0.6, 8), over_rows(0.6, 100)
     assert few.low < 0 < many.low < 0.6 < many.high < few.high < 1
     assert not over_rows(0.6, 3).known
-    assert over_rows(1.0, 8).high <= 1
+    for rho in (1.0, -1.0):  # four rows have one order of 24 by chance
+        perfect, certain = over_rows(rho, 4), over_rows(rho, 30)
+        assert perfect.low < 0 < perfect.high
+        assert abs(certain.low + certain.high) > 1.9
+        assert rho in (perfect.low, perfect.high)
 
 
 def test_too_few_rows_are_refused() -> None:
     scores, values = made()
     some = {label: scores[label] for label in ROWS[:3]}
-    with pytest.raises(InputError, match="3 rows are too few"):
+    with pytest.raises(InputError, match="3 rows with images are too few"):
         correlations(some, {}, values, np.ones((1, IMAGES)))
 
 

@@ -201,6 +201,23 @@ def test_a_budget_is_a_number_of_steps() -> None:
     assert many > 100
 
 
+def test_a_budget_is_measured_on_one_core_as_trainings_are() -> None:
+    class Counted(Brightness):
+        def loss(self, output: Tensor, wanted: Tensor) -> Tensor:
+            threads.append(torch.get_num_threads())
+            return super().loss(output, wanted)
+
+    threads: list[int] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        args = brightness_images(), Counted(), Training(1, 2), "cpu"
+        steps_within(1, small_network(), *args)
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {1}
+
+
 def test_weights_are_kept(tmp_path: Path) -> None:
     network = instruments.build("centernet", 3, 2, 0)
     instruments.save(network, tmp_path / "a.safetensors", {"instrument": "centernet"})

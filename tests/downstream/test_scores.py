@@ -176,6 +176,17 @@ def test_scenes_are_drawn_whole() -> None:
     assert weights[:, 0].mean() == pytest.approx(1, abs=0.1)
 
 
+def test_one_scene_says_nothing_of_other_images() -> None:
+    found, boxes = scene(1)
+    weights = image_weights(["a"] * len(boxes))
+    drawn = scores(found, boxes, CLASSES, weights)["AP@0.5"]
+    assert drawn.shape == resampled(np.ones((len(boxes), 2, 2), np.int64), weights).shape == (0, 2)
+    whole = scores(found, boxes, CLASSES)["AP@0.5"]
+    better = Scored(whole.repeat(2, 0), np.stack([drawn] * 2)).estimate()
+    assert better.seeds.known
+    assert not better.images.known
+
+
 def test_seeds_and_images_are_separate_intervals() -> None:
     steady = np.array([0.5, 0.5, 0.5])
     noisy_images = np.random.default_rng(0).normal(0.5, 0.1, (1, 1000)).repeat(3, 0)
@@ -200,7 +211,7 @@ def test_what_is_above_the_better_source() -> None:
     assert rows["mean"].less(rows["ir"]).positive
     assert not rows["ir"].less(rows["ir"]).positive
     assert not row(0.4, 0.9).less(rows["ir"]).positive
-    assert better_source({"mean": row(0.5)}) is None
+    assert better_source({"vi": row(0.5), "mean": row(0.6)}) is None
     # Images that are hard for both rows: the difference is steady where the scores are not.
     hard = np.linspace(0.2, 0.8, 50)[None, :, None]
     low, high = (Scored(np.array([[x]]), hard + x) for x in (0.0, 0.1))

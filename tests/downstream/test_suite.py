@@ -1,6 +1,7 @@
 """Runs on small images: what is prepared, trained, kept and told."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cddfuse import write_image
 from cddfuse.benchmark.downstream import read_tables
 from cddfuse.datasets.labelled import LabelledSet, LabelRequest, open_labelled
 from cddfuse.downstream import instruments, learning, suite
+from cddfuse.downstream.correlation import fusion_scores
 from cddfuse.downstream.inputs import Input, parse_inputs
 from cddfuse.downstream.prints import kept_prints
 from cddfuse.downstream.report import write_report
@@ -23,6 +25,7 @@ from cddfuse.downstream.suite import Plan, Progress, Results, run_plan
 from cddfuse.downstream.tables import FLAG, as_markdown, tables
 from cddfuse.errors import InputError
 from cddfuse.io import Ranges
+from cddfuse.io.files import node
 
 QUICK = Plan("detect", "centernet", seeds=2, steps=3, batch=2, jobs=1, device="cpu")
 
@@ -85,6 +88,16 @@ def test_changed_images_are_trained_anew(tmp_path: Path) -> None:
     write_image(data / "ir" / "003.png", torch.rand(1, 48, 64), overwrite=True)
     results, _ = ran(plan, ["mean"], data, tmp_path / "out")
     assert (results.reused, results.computed) == (0, 1)
+
+
+def test_scenes_are_what_intervals_over_images_depend_on(data: Path, tmp_path: Path) -> None:
+    plan = replace(QUICK, seeds=1)
+    first, _ = ran(plan, ["vi"], data, tmp_path)
+    found = replace(first.labelled, scenes=dict.fromkeys(first.labelled.scenes, "one"))
+    again = run_plan(plan, parse_inputs(["vi"]), found, tmp_path)
+    assert first.rows["vi"]["AP@0.5"].resampled.shape[1] > 0
+    assert again.rows["vi"]["AP@0.5"].resampled.shape[1] == 0
+    assert len(list((tmp_path / "networks").glob("*.safetensors"))) == 1
 
 
 def test_a_run_that_was_stopped_goes_on(data: Path, tmp_path: Path) -> None:
@@ -179,6 +192,9 @@ def test_deep_images_are_brought_to_the_same_range(tmp_path: Path) -> None:
     assert images.max() > 240
     assert images[:, :, :48, :64].min() < 20
     assert any("value range: " in note for note in results.notes)
+    scores = fusion_scores(results, tmp_path / "out")["ir"]
+    assert min(scores["EN"]) > 5  # bits; of 65536 levels without a range, these images have 2
+    assert min(scores["MI"]) > 4
 
 
 def test_a_row_that_fails_is_listed_and_the_others_are_done(
@@ -199,6 +215,32 @@ def test_a_row_that_fails_is_listed_and_the_others_are_done(
     assert "## Failed" in as_markdown(results)
 
 
+def test_what_a_killed_process_took_down_is_tried_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[list[str]] = []
+
+    def killed(todo: Any, count: int, step: Any) -> dict[str, str]:
+        tried.append([job.label for job in todo])
+        if count == 1 and todo[0].label.startswith("vi"):
+            return suite._in_turn(todo, step)
+        return {job.key: suite._KILLED for job in todo}
+
+    monkeypatch.setattr(suite, "_in_processes", killed)
+    results, _ = ran(replace(QUICK, seeds=1, jobs=2), ["vi", "ir"], data, tmp_path)
+    assert tried == [["vi, seed 0", "ir, seed 0"], ["vi, seed 0"], ["ir, seed 0"]]
+    assert set(results.rows) == {"vi"}
+    assert "memory enough" in results.failures[0].reason
+
+
+def test_what_killed_runs_left_unfinished_is_removed(data: Path, tmp_path: Path) -> None:
+    left = tmp_path / "inputs" / "vi-0" / f".cddfuse-{node()}-{2**22 + 1}-01234567.npy"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    ran(replace(QUICK, seeds=1), ["vi"], data, tmp_path)
+    assert not left.exists()
+
+
 @pytest.mark.parametrize(
     ("change", "words", "message", "setting"),
     [
@@ -208,6 +250,17 @@ def test_a_row_that_fails_is_listed_and_the_others_are_done(
         ({"rate": 0.0}, ["vi"], "learning rate is 0", "rate"),
         ({"protocol": "frozen"}, ["vi", "early"], "early has four", ("inputs", "protocol")),
         ({"protocol": "frozen", "train_on": ("mean",)}, ["vi"], "no input mean", "train_on"),
+        ({"train_on": ("ir",)}, ["vi"], "trained on itself", "train_on"),
+        ({"yolo_model": "x.yaml"}, ["vi"], "no model of yolo", "yolo_model"),
+        ({"instrument": "yolo", "rate": 0.1}, ["vi"], "rate of its own", "rate"),
+        ({"least_area": math.nan}, ["vi"], "least area is nan", "least_area"),
+        ({"least_area": 161.0}, ["vi"], "no object of the class person", ("least_area", "map")),
+        (
+            {"protocol": "frozen", "train_on": ("vi", "cddfuse (none)")},
+            ["vi", "cddfuse=none"],
+            r"cddfuse \(none\) cannot be trained on",
+            "train_on",
+        ),
         ({"instrument": "yolo"}, ["early"], "three channels", "inputs"),
         ({"instrument": "yolo", "steps": None}, ["vi"], "number of steps", "steps"),
         ({"instrument": "yolo", "backbone": Path("x")}, ["vi"], "no backbone", "backbone"),
@@ -217,7 +270,7 @@ def test_a_row_that_fails_is_listed_and_the_others_are_done(
             "no backbone",
             "backbone",
         ),
-        ({"backbone": Path("none.pth")}, ["vi"], "none.pth", None),
+        ({"backbone": Path("none.pth")}, ["vi"], r"none\.pth cannot be read", "backbone"),
     ],
 )
 def test_slips_are_named_before_any_work(

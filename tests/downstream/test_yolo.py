@@ -7,12 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from warm_objects import write
 
+from cddfuse import write_image
+from cddfuse.datasets.labelled import LabelRequest, open_labelled
 from cddfuse.datasets.labels import Box
+from cddfuse.datasets.partition import blocks, by_scene
 from cddfuse.downstream import yolo
+from cddfuse.downstream.inputs import parse_inputs
+from cddfuse.downstream.prints import kept_prints
+from cddfuse.downstream.suite import Plan, Results, run_plan
 from cddfuse.downstream.yolo import Yolo, find, write_data_set
 from cddfuse.errors import InputError
+from cddfuse.io import Ranges
 
 PLAYED = """#!{python}
 import json, pathlib, sys
@@ -77,7 +86,7 @@ def test_a_data_set_in_its_layout(tmp_path: Path) -> None:
 def test_it_is_run_and_its_boxes_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = play(tmp_path, monkeypatch)
     data_set(tmp_path)
-    found = find("yolov5nu.yaml", 640, 16, "auto")
+    found = find("yolov5nu.yaml", 640, 16, "cpu")
     assert found == Yolo(str(program), "8.3.9", "yolov5nu.yaml", 640, 16, "cpu")
     weights = found.train(tmp_path / "set", tmp_path / "run", 4, 7)
     names, sizes = ["0_000000", "0_000001"], [SIZE, SIZE]
@@ -92,6 +101,35 @@ def test_it_is_run_and_its_boxes_are_read(tmp_path: Path, monkeypatch: pytest.Mo
     assert said[0].startswith("detect train ")
     assert {"seed=4", "epochs=7", "pretrained=False", "deterministic=True"} <= set(said[0].split())
     assert {"split=test", "save_txt=True", "save_conf=True", "conf=0.001"} <= set(said[1].split())
+
+
+def test_it_is_shown_what_other_detectors_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = play(tmp_path, monkeypatch)
+    data, out = write(tmp_path / "own"), tmp_path / "out"
+    name = by_scene(blocks([path.stem for path in (data / "vi").iterdir()]), (8, 0, 4)).train[0]
+    (data / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.1 0.1\n")  # 31 pixels
+    plan = Plan("detect", "yolo", "frozen", seeds=1, steps=9, least_area=40, device="cpu")
+
+    def ran() -> Results:
+        prints = kept_prints(out, Ranges())
+        found = open_labelled(LabelRequest(data, shares=(8, 0, 4)), "boxes", prints)
+        return run_plan(plan, parse_inputs(["vi", "ir"]), found, out)
+
+    results = ran()
+    assert [row["AP@0.5"].values.tolist() for row in results.rows.values()] == [[[1, 1]]] * 2
+    said = (program.parent / "said.txt").read_text()
+    assert "epochs=3" in said.split()  # 9 steps of 4 are 2.25 times both images of 8 pairs
+    (network,) = (out / "networks").glob("*/data")
+    assert (network / "labels" / "train" / "1_000000.txt").read_text() == ""
+    assert (network / "images" / "train" / "1_000000.png").is_file()
+    write_image(data / "ir" / f"{name}.png", torch.ones(1, 48, 64), overwrite=True)
+    ran()
+    (changed,) = set((out / "networks").glob("*/data")) - {network}
+    for folder, white in ((network, False), (changed, True)):
+        with Image.open(folder / "images" / "train" / "1_000000.png") as picture:
+            assert (np.asarray(picture) == 255).all() == white
 
 
 def test_one_that_is_missing_or_another_is_named(

@@ -17,25 +17,10 @@ from cddfuse.benchmark.captions import (
 )
 from cddfuse.benchmark.suite import Results
 from cddfuse.benchmark.tables import Cell, Table, tables
+from cddfuse.evaluate.latex import escaped
 
 PREAMBLE = r"% \usepackage{booktabs}"
 _MIDRULE = r"    \midrule"
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
-
-def _tex(text: str) -> str:
-    plain = "".join(
-        f"\\{letter}" if letter in "&%$#_{}" else _SPECIAL.get(letter, letter)
-        for letter in " ".join(text.split())
-    )
-    if plain.startswith("["):  # after the end of a row, it would be the argument of that
-        plain = f"{{[}}{plain[1:]}"
-    return (
-        plain.replace("↑", r"$\uparrow$")
-        .replace("↓", r"$\downarrow$")
-        .replace("<", r"\textless{}")
-        .replace(">", r"\textgreater{}")
-    )
 
 
 def as_latex(results: Results) -> str:
@@ -50,13 +35,14 @@ def as_latex(results: Results) -> str:
         blocks.append(_costs(results))
     failed = [f"{each.data}, {each.method}: {each.reason}" for each in results.failures]
     said = [*notes(results, found), *(f"Failed: {reason}" for reason in failed)]
-    blocks += [rf"\noindent {{\footnotesize {_tex(text)}\par}}" for text in said]
+    blocks += [rf"\noindent {{\footnotesize {escaped(text)}\par}}" for text in said]
     return "\n\n".join(blocks) + "\n"
 
 
 def _costs(results: Results) -> str:
     rows = [
-        _row([_tex(label), *map(_tex, cost_cells(cost))]) for label, cost in results.costs.items()
+        _row([escaped(label), *map(escaped, cost_cells(cost))])
+        for label, cost in results.costs.items()
     ]
     columns = "l" + "r" * len(COST_HEADINGS)
     text = "What fusing a pair of 640x480 takes."
@@ -73,7 +59,7 @@ def _table(text: str, label: str, columns: str, heads: Sequence[str], lines: Seq
             rf"  \label{{tab:{label}}}",
             rf"  \begin{{tabular}}{{{columns}}}",
             r"    \toprule",
-            _row(map(_tex, heads)),
+            _row(map(escaped, heads)),
             *lines,
             r"    \bottomrule",
             r"  \end{tabular}",
@@ -102,8 +88,8 @@ def table_latex(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) ->
         ]
         words = [row_label(row, table), *more.get(row.label, [""] * len(between))]
         words.append(str(row.images or "-"))
-        lines.append(_row([*map(_tex, words), *cells]))
-    text = " ".join([f"{_tex(caption(table))}.", *map(_sign, legend([table]))])
+        lines.append(_row([*map(escaped, words), *cells]))
+    text = " ".join([f"{escaped(caption(table))}.", *map(_sign, legend([table]))])
     columns = "l" + "l" * len(between) + "r" * (len(table.columns) + 1)
     label = f"{_anchor(table.data.name)}-{table.variant}"
     return _table(text, label, columns, heads, lines)
@@ -111,7 +97,7 @@ def table_latex(table: Table, more: Mapping[str, Sequence[str]] = NO_COLUMNS) ->
 
 def _sign(line: str) -> str:
     """A line of the legend, with the signs of LaTeX."""
-    return _tex(line.replace("-: ", "--: ", 1) if line.startswith("-: ") else line)
+    return escaped(line.replace("-: ", "--: ", 1) if line.startswith("-: ") else line)
 
 
 def _anchor(name: str) -> str:

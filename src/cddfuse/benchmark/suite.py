@@ -1,10 +1,9 @@
 """Run a plan: every method on every data set, once. What is finished is kept and not run again."""
 
-import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,7 @@ from cddfuse.io.files import remove_abandoned
 from cddfuse.models import MODELS
 from cddfuse.models.base import FusionModel
 from cddfuse.models.exported import is_exported
+from cddfuse.runtime.workers import workers
 
 _KILLED = "the process ended while it ran: is there memory enough?"
 
@@ -260,26 +260,21 @@ def _pooled(
     """Run cells in processes; returns those that a killed process took down."""
     broken: list[_Cell] = []
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _prepare, (threads,)) as pool:
+    with workers(jobs, _prepare, threads) as pool:
         waiting: dict[Future[Record], _Cell] = {
             pool.submit(_alone, cell, settings, out): cell for cell in cells
         }
-        try:
-            for future in as_completed(waiting):
-                cell = waiting[future]
-                try:
-                    _take(results, cell, future.result())
-                except BrokenProcessPool:
-                    broken.append(cell)
-                    continue
-                except Exception as error:
-                    reason = _reason(error)
-                    results.failures.append(Failure(cell.data.name, cell.method.label, reason))
-                step(f"{cell.data.name}, {cell.method.label}", cell.pairs)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in as_completed(waiting):
+            cell = waiting[future]
+            try:
+                _take(results, cell, future.result())
+            except BrokenProcessPool:
+                broken.append(cell)
+                continue
+            except Exception as error:
+                reason = _reason(error)
+                results.failures.append(Failure(cell.data.name, cell.method.label, reason))
+            step(f"{cell.data.name}, {cell.method.label}", cell.pairs)
     return broken
 
 

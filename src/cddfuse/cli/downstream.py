@@ -99,17 +99,21 @@ def _run(
     more: dict[str, object],
 ) -> int:
     from cddfuse.datasets.labelled import open_labelled
+    from cddfuse.downstream.correlation import require_possible
     from cddfuse.downstream.inputs import parse_inputs
     from cddfuse.downstream.instruments import require_known
     from cddfuse.downstream.prints import kept_prints
     from cddfuse.downstream.report import require_extra, write_correlation, write_report
     from cddfuse.downstream.suite import Plan, Progress, run_plan
     from cddfuse.downstream.tables import as_markdown
+    from cddfuse.errors import InputError
     from cddfuse.evaluate.report import require_folder
 
     require_extra()
     require_known(task, instrument)  # type: ignore[arg-type]
     inputs, output = parse_inputs(words), expanded(output)
+    if shown.pictures < 0:
+        raise InputError(f"{shown.pictures} pictures are too few: use 0 or more.", "pictures")
     plan = Plan(
         task,  # type: ignore[arg-type]
         instrument,
@@ -148,6 +152,8 @@ def _run(
         kind = "boxes" if task == "detect" else "maps"
         prints = kept_prints(output, labels.ranges(), after)
         labelled = open_labelled(labels.request(data), kind, prints)  # type: ignore[arg-type]
+        if shown.correlate:
+            require_possible(inputs, labelled.classes.kept, shown.correlate)
         results = run_plan(plan, inputs, labelled, output, ranges=labels.ranges(), after=after)
     if results.reused:
         console.print(f"kept: {results.reused} trainings; new: {results.computed}")
@@ -156,8 +162,11 @@ def _run(
         report_end(console, (), failed)
         return 2
     written = write_report(results, output, shown=shown.pictures)
-    if shown.correlate:
-        written += write_correlation(results, output, shown.correlate)
+    try:
+        if shown.correlate:
+            written += write_correlation(results, output, shown.correlate)
+    except InputError as error:  # rows failed; the tables are there
+        failed.append(f"correlation: {error}")
     if shown.json:
         print((output / "downstream.json").read_text(encoding="utf-8"))
     elif not shown.quiet:

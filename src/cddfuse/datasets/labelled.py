@@ -14,6 +14,7 @@ from cddfuse.datasets.labels import (
     coco_names,
     read_class_map,
     read_coco,
+    read_text,
     read_voc,
     read_yolo,
 )
@@ -145,6 +146,8 @@ def open_labelled(
     marks = prints([pairs[name] for name in names])
     same = copies(marks)
     partition = _partition(request, {name: part_of[name] for name in names}, scenes, same)
+    if _scene_rule(request, card):
+        notes += _crossing(partition, joined(scenes, same))
     used = [name for part in PARTS for name in getattr(partition, part)]
     found = LabelledSet(
         card.title if card else request.path.resolve().name,
@@ -239,7 +242,12 @@ def _files(
 def _listed(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
-    return {path.stem: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and found.setdefault(path.stem, path) is not path:
+            names = f"{found[path.stem].name} and {path.name}"
+            raise InputError(f"{folder} has {names}: keep the labels of one format.", "labels")
+    return found
 
 
 def _classes(
@@ -252,7 +260,7 @@ def _classes(
         (place / NAMES[kind] for place in places if (place / NAMES[kind]).is_file()), None
     )
     if listed:
-        known = tuple(filter(None, map(str.strip, listed.read_text("utf-8").splitlines())))
+        known = tuple(filter(None, map(str.strip, read_text(listed).splitlines())))
     if isinstance(files, Path):
         known = coco_names(files)
     names = request.classes or known
@@ -306,10 +314,29 @@ def _read(
     return boxes, maps, [f"{count}: left out."]
 
 
+def _scene_rule(request: LabelRequest, card: Card | None) -> str | Path:
+    """What says the scene of a name; empty if nothing does."""
+    if request.scene is not None:
+        return request.scene
+    return card.scene if card else ""
+
+
+def _crossing(made: Partition, scenes: Mapping[str, str]) -> list[str]:
+    """A sentence about scenes on two sides, which only a given split has."""
+    trained = {scenes[name] for name in made.train}
+    seen = [name for name in made.test if scenes[name] in trained]
+    if not seen:
+        return []
+    return [
+        f"{len(seen)} of {len(made.test)} test images ({seen[0]}, ...) are of scenes that are "
+        "trained on too, so all rows may be too good."
+    ]
+
+
 def _scenes(request: LabelRequest, card: Card | None, names: Sequence[str]) -> dict[str, str]:
-    if isinstance(request.scene, Path):
-        return read_scenes(request.scene, names)
-    pattern = request.scene if request.scene is not None else card.scene if card else ""
+    pattern = _scene_rule(request, card)
+    if isinstance(pattern, Path):
+        return read_scenes(pattern, names)
     if not pattern:
         return blocks(names)
     try:
@@ -322,7 +349,7 @@ def _scenes(request: LabelRequest, card: Card | None, names: Sequence[str]) -> d
     matched = {name: compiled.match(name.rpartition("/")[2]) for name in names}
     if request.scene is not None and not any(matched.values()):
         raise InputError(f"{pattern} fits no name, such as {names[0]}.", "scene")
-    return {name: found[1] if found else name for name, found in matched.items()}
+    return {name: (found and found[1]) or name for name, found in matched.items()}
 
 
 def _partition(

@@ -76,6 +76,8 @@ class Classes:
                 f"there is no class {unknown[0]} to rename: known are {', '.join(self.names)}.",
                 setting="map",
             )
+        if not self.kept:
+            raise InputError("all classes are left out: keep one.", "map")
 
     @cached_property
     def kept(self) -> tuple[str, ...]:
@@ -127,7 +129,7 @@ def read_yolo(path: Path, size: Size, classes: Classes) -> list[Box]:
     """
     height, width = size
     boxes = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not (words := line.split()):
             continue
         where = f"line {number} of {path}"
@@ -163,7 +165,7 @@ def read_voc(path: Path, size: Size, classes: Classes, *, origin: Literal[0, 1] 
         origin: number of the first pixel; 1 in VOC, 0 in files of some tools.
     """
     try:
-        root = ElementTree.fromstring(_text(path))
+        root = ElementTree.fromstring(read_text(path))
         labelled = int(_field(root, "size/height")), int(_field(root, "size/width"))
         _require_size(path, labelled, size)
         return [
@@ -196,7 +198,7 @@ def _voc_box(
     index = classes.of_name(_field(element, "name"), path)
     if index is None:
         return None
-    return Box(index, corners, element.findtext("difficult", "0").strip() == "1")
+    return Box(index, corners, element.findtext("difficult", "").strip().lower() in ("1", "true"))
 
 
 def _field(element: ElementTree.Element, place: str) -> str:
@@ -218,8 +220,8 @@ def read_coco(
     """
     content = _json(path)
     try:
-        names = {row["id"]: str(row["name"]) for row in content["categories"]}
-        images = {row["id"]: row for row in content["images"]}
+        names = {n: str(row["name"]) for n, row in _by_number(content, "categories").items()}
+        images = _by_number(content, "images")
         stems = {number: Path(row["file_name"]).stem for number, row in images.items()}
         sizes = {number: size_of(stem) for number, stem in stems.items()}
         found: dict[str, list[Box]] = {stems[n]: [] for n, size in sizes.items() if size}
@@ -240,11 +242,18 @@ def read_coco(
             )
             index = classes.of_name(names[row["category_id"]], path)
             if index is not None:
-                found[stem].append(Box(index, corners, bool(row.get("iscrowd", 0))))
+                found[stem].append(Box(index, corners, bool(int(row.get("iscrowd", 0)))))
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"{path} is no file of COCO ({error!r}).") from error
+    return found
+
+
+def _by_number(content: Any, kind: str) -> dict[Any, Any]:
+    found = {row["id"]: row for row in content[kind]}
+    if len(found) != len(content[kind]):
+        raise ValueError(f"two {kind} of one id")
     return found
 
 
@@ -278,9 +287,7 @@ def _label_values(path: Path) -> NDArray[np.int64]:
     try:
         with Image.open(path) as picture:
             if picture.mode in ("P", "L", "1"):
-                return np.asarray(
-                    picture if picture.mode != "1" else picture.convert("L"), np.int64
-                )
+                return np.asarray(picture, np.int64)
         values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a label image ({error}).") from error
@@ -340,7 +347,8 @@ def _require_size(path: Path, labelled: Size, size: Size, image: str = "") -> No
         )
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A text of UTF-8, with the mark that some programs put before it or without."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -349,6 +357,6 @@ def _text(path: Path) -> str:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
+        return json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path} is no JSON ({error}).") from error

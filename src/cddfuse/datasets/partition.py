@@ -60,7 +60,8 @@ class Partition:
 def read_partition(path: Path, names: Sequence[str]) -> Partition:
     """A split from a file of `Partition.write`, or from a folder of lists: train.txt, test.txt.
 
-    Names may have suffixes, as lists of data sets do. Every name of the lists must be in `names`.
+    Names may have suffixes and other folders, as lists of data sets do. Every name of the lists
+    must be in `names`.
 
     Args:
         path: the file or folder.
@@ -70,7 +71,7 @@ def read_partition(path: Path, names: Sequence[str]) -> Partition:
         if path.is_dir():
             lists = {part: path / f"{part}.txt" for part in PARTS}
             lines = {
-                p: f.read_text(encoding="utf-8").splitlines()
+                p: f.read_text(encoding="utf-8-sig").splitlines()
                 for p, f in lists.items()
                 if f.is_file()
             }
@@ -80,18 +81,18 @@ def read_partition(path: Path, names: Sequence[str]) -> Partition:
             found, digest, title = _parsed(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a split ({error}).", "split") from error
-    known = {name: name for name in names} | {Path(name).stem: name for name in names}
+    known = _by_last_part(names)
     parts: dict[str, tuple[str, ...]] = {}
     for part in PARTS:
-        given = [name for name in found.get(part, ()) if name]
-        missing = [n for n in given if n not in known and Path(n).stem not in known]
+        pairs = {name: _pair(name, known) for name in found.get(part, ()) if name}
+        missing = [name for name, pair in pairs.items() if not pair]
         if missing:
             raise InputError(
                 f"{path} has {missing[0]} in {part}, of which there is no pair: give the split of "
                 "this data set.",
                 setting="split",
             )
-        parts[part] = tuple(known.get(name) or known[Path(name).stem] for name in given)
+        parts[part] = tuple(pairs[name] for name in found.get(part, ()) if name)
     made = Partition(title, **parts)
     if digest is not None and digest != made.digest:
         raise InputError(
@@ -102,10 +103,28 @@ def read_partition(path: Path, names: Sequence[str]) -> Partition:
     return checked(made, path)
 
 
+def _by_last_part(names: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.rpartition("/")[2], []).append(name)
+    return found
+
+
+def _pair(given: str, known: Mapping[str, Sequence[str]]) -> str:
+    """The name of the pair that a list means; empty if there is none, or more than one."""
+    path = Path(given)
+    for last in (path.name, path.stem):
+        pairs = known.get(last, ())
+        whole = (path.parent / last).as_posix()
+        if whole in pairs or len(pairs) == 1:
+            return whole if whole in pairs else pairs[0]
+    return ""
+
+
 def _parsed(path: Path) -> tuple[dict[str, tuple[str, ...]], str | None, str]:
     found: dict[str, list[str]] = {}
     digest, part, title = None, None, path.name
-    for line in map(str.strip, path.read_text(encoding="utf-8").splitlines()):
+    for line in map(str.strip, path.read_text(encoding="utf-8-sig").splitlines()):
         if line.startswith("# sha256 "):
             digest = line.split()[-1]
         elif line.startswith("#"):
@@ -194,7 +213,7 @@ def read_scenes(path: Path, names: Sequence[str]) -> dict[str, str]:
         raise InputError(
             f"{path} cannot be read as a list of scenes ({error}).", "scene"
         ) from error
-    found = {}
+    found: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         words = line.rsplit(maxsplit=1)
         if not words or line.startswith("#"):
@@ -204,7 +223,8 @@ def read_scenes(path: Path, names: Sequence[str]) -> dict[str, str]:
                 f"line {number} of {path} is no name and scene: write both, with a space between."
             )
             raise InputError(text, "scene")
-        found[words[0]] = words[1]
+        if found.setdefault(words[0], words[1]) != words[1]:
+            raise InputError(f"{path} has two scenes of {words[0]}: keep one.", "scene")
     missing = [name for name in names if name not in found]
     if missing:
         raise InputError(

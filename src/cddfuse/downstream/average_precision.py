@@ -138,7 +138,9 @@ def average_precision(matches: Matches, weights: Values | None = None) -> tuple[
     """
     if weights is None:
         weights = np.ones((1, len(matches.objects)))
-    parts = [_precisions(matches, weights[i : i + _CHUNK]) for i in range(0, len(weights), _CHUNK)]
+    parts = [
+        _precisions(matches, weights[i : i + _CHUNK]) for i in range(0, len(weights) or 1, _CHUNK)
+    ]
     every = np.concatenate(parts)
     return every[:, 0], every.mean(1)
 

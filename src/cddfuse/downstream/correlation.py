@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cddfuse.downstream.inputs import Input, as_files
 from cddfuse.downstream.statistics import LEVEL, Interval, image_weights
 from cddfuse.downstream.suite import Results
 from cddfuse.errors import InputError
 from cddfuse.evaluate import evaluate
-from cddfuse.io import PairedPaths, read_image, replacing, write_image
+from cddfuse.evaluate.provenance import hash_code, hash_facts
+from cddfuse.io import read_image, replacing, write_image
+from cddfuse.io.image_files import ImagePairs
 from cddfuse.metrics import PAPER_EIGHT, PROFILES, Metric
 
 Values = NDArray[np.float64]
@@ -55,6 +58,35 @@ class Correlation:
     """Mean score and measure of each row."""
 
 
+def require_possible(inputs: Sequence[Input], classes: Sequence[str], name: str) -> None:
+    """Check, before hours of work, that there is something to correlate, and the figure's package.
+
+    Args:
+        inputs: the rows.
+        classes: their names.
+        name: of the class, or `mean`.
+    """
+    if name != "mean":
+        _place(classes, name)
+    _require_rows([each.label for each in inputs if each.label != "early"])
+    _figure()
+
+
+def _place(classes: Sequence[str], name: str) -> int:
+    if name not in classes:
+        text = f"there is no class {name}: use {', '.join(classes)}, or mean."
+        raise InputError(text, "correlate")
+    return list(classes).index(name)
+
+
+def _require_rows(labels: Sequence[str]) -> None:
+    if len(labels) < LEAST_ROWS:
+        raise InputError(
+            f"{len(labels)} rows with images are too few for a correlation: use {LEAST_ROWS}.",
+            setting="inputs",
+        )
+
+
 def correlations(
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     resampled: Mapping[str, Values],
@@ -72,8 +104,7 @@ def correlations(
         metrics: which scores.
     """
     labels = list(scores)
-    if len(labels) < LEAST_ROWS:
-        raise InputError(f"{len(labels)} rows are too few for a correlation: use {LEAST_ROWS}.")
+    _require_rows(labels)
     return [_correlation(m, labels, scores, resampled, values, weights) for m in metrics]
 
 
@@ -87,6 +118,8 @@ def _correlation(
 ) -> Correlation:
     table = np.array([scores[label][metric.name] for label in labels], np.float64)
     rows = np.flatnonzero(np.isfinite(table).any(axis=1))
+    if len(rows) == 0:
+        return Correlation(metric.name, metric.better, math.nan, Interval(), Interval(), {})
     table, kept = table[rows], [labels[row] for row in rows.tolist()]
     once = np.ones((1, table.shape[1]))
     means, drawn = _means(table, once)[:, 0], _means(table, weights)
@@ -124,16 +157,20 @@ def spearman(one: Values, other: Values) -> float:
 
 
 def over_rows(rho: float, rows: int) -> Interval:
-    """95 % of a rank correlation over so many rows."""
+    """95 % of a rank correlation over so many rows.
+
+    Fisher's z has no place for a perfect one: that is as wide as if two neighbours had changed
+    ranks, for fewer rows would be as perfect by chance.
+    """
     from scipy import stats
 
     if math.isnan(rho) or rows < LEAST_ROWS:
         return Interval()
-    if abs(rho) >= 1:
-        rho = math.copysign(1 - 1e-9, rho)
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((1 + rho**2 / 2) / (rows - 3))
-    middle = math.atanh(rho)
-    return Interval(math.tanh(middle - half), math.tanh(middle + half))
+    most = 1 - 12 / (rows * (rows**2 - 1))
+    held = min(max(rho, -most), most)
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((1 + held**2 / 2) / (rows - 3))
+    middle = math.atanh(held)
+    return Interval(min(rho, math.tanh(middle - half)), max(rho, math.tanh(middle + half)))
 
 
 def fusion_scores(
@@ -149,14 +186,21 @@ def fusion_scores(
         if label == "early":
             continue
         row = results.prepared[label]
-        path = out / "scores" / f"{row.key[:12]}-{results.labelled.partition.digest[:12]}.json"
+        code = hash_code(("metrics", "evaluate"))
+        key = hash_facts([row.key, results.labelled.partition.digest, code])
+        path = out / "scores" / f"{key[:24]}.json"
         if not path.is_file():
             folder = out / "scores" / f"images-{row.key[:12]}"
-            files = _as_files(results, label, folder, pairs)
-            scored = evaluate(files, pairs, METRICS, baselines=False)
+            for name, file in as_files(row, pairs, results.ranges, out).items():
+                write_image(folder / f"{name}.png", read_image(file), overwrite=True)
+            source = ImagePairs(pairs, ranges=results.ranges)
+            scored = evaluate(folder, source, METRICS, baselines=False)
             (values,) = (table["fused"] for table in scored.tables.values())
-            order = [scored.images.index(name) for name in names]
-            content = {m: [_finite(column[n]) for n in order] for m, column in values.items()}
+            place = {name: number for number, name in enumerate(scored.images)}
+            content = {
+                metric: [_finite(column[place[name]]) if name in place else None for name in names]
+                for metric, column in values.items()
+            }
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(content), encoding="utf-8")
         stored: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -169,16 +213,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _as_files(results: Results, label: str, folder: Path, pairs: Sequence[PairedPaths]) -> Path:
-    """A folder with the test images of a row, named like the pairs."""
-    files = results.prepared[label].pictures
-    for pair in pairs:
-        target = folder / f"{pair.name}.png"
-        if not target.is_file():
-            write_image(target, read_image(files[pair.name]))
-    return folder
-
-
 def of_class(results: Results, out: Path, measure: str, name: str | None) -> list[Correlation]:
     """Correlation of each score with a measure of one class.
 
@@ -188,12 +222,7 @@ def of_class(results: Results, out: Path, measure: str, name: str | None) -> lis
         measure: such as AP@0.5.
         name: of the class; None is the mean over classes.
     """
-    index = None
-    if name is not None:
-        known = list(results.labelled.classes.kept)
-        if name not in known:
-            raise InputError(f"there is no class {name}: known are {', '.join(known)}.", "classes")
-        index = known.index(name)
+    index = None if name is None else _place(results.labelled.classes.kept, name)
     scores = fusion_scores(results, out)
     estimates = {label: results.rows[label][measure].estimate(index).mean for label in scores}
     drawn = {label: results.rows[label][measure].of(index)[1].mean(0) for label in scores}
@@ -222,16 +251,9 @@ def as_markdown(found: Sequence[Correlation], what: str) -> str:
 
 def figure(found: Sequence[Correlation], what: str, path: Path) -> None:
     """Draw each score against the measure, one panel a score, with rho and its interval."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        text = "the figure needs matplotlib: pip install 'cddfuse[figures]' first."
-        raise InputError(text) from error
     across = 3
     down = -(-len(found) // across)
-    made = Figure((3.2 * across, 2.5 * down), layout="constrained")
-    FigureCanvasAgg(made)
+    made = _figure((3.2 * across, 2.5 * down), layout="constrained")
     for place, each in enumerate(found, start=1):
         axes = made.add_subplot(down, across, place)
         for label, (score, value) in each.points.items():
@@ -253,6 +275,18 @@ def figure(found: Sequence[Correlation], what: str, path: Path) -> None:
             axes.set_ylabel(what, fontsize=7)
     with replacing(path) as temporary:
         made.savefig(temporary, dpi=110)
+
+
+def _figure(*size: Any, **how: Any) -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        text = "the figure needs matplotlib: pip install 'cddfuse[figures]' first."
+        raise InputError(text) from error
+    made = Figure(*size, **how)
+    FigureCanvasAgg(made)
+    return made
 
 
 def _colour(label: str) -> str:

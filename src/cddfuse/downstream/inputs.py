@@ -213,22 +213,14 @@ class Preparation:
             out = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
             for place, pair in enumerate(self.pairs):
                 with trouble(f"read the images of {pair.name}"):
-                    image = self._image(given, pair, files)
+                    if given.kind == "source":
+                        image = source_image(given.label, pair, self.ranges)
+                    else:
+                        image = _coloured(read_image(files[pair.name]))
                 self._require_size(given, pair, image)
                 out[place] = self.frames.fitted(pair.name, image)
             out.flush()
             del out
-
-    def _image(self, given: Input, pair: PairedPaths, files: Mapping[str, Path]) -> Tensor:
-        """(C, H, W) in [0, 1]."""
-        if given.kind != "source":
-            return _coloured(read_image(files[pair.name]))
-        images, _ = load_pair(pair.first, pair.second, name=pair.name, ranges=self.ranges)
-        if given.label == "vi":
-            return _coloured(images.first)
-        if given.label == "ir":
-            return _coloured(images.second)
-        return torch.cat([_coloured(images.first), colour.luma(images.second)])
 
     def _require_size(self, given: Input, pair: PairedPaths, image: Tensor) -> None:
         height, width = self.frames.labelled.sizes[pair.name]
@@ -241,26 +233,34 @@ class Preparation:
             )
 
 
-def sources_as_files(
-    preparation: Preparation, prepared: Prepared, folder: Path, names: Sequence[str]
+def source_image(label: str, pair: PairedPaths, ranges: Ranges) -> Tensor:
+    """A source as instruments see it, (C, H, W) in [0, 1]."""
+    images, _ = load_pair(pair.first, pair.second, name=pair.name, ranges=ranges)
+    if label == "vi":
+        return _coloured(images.first)
+    if label == "ir":
+        return _coloured(images.second)
+    return torch.cat([_coloured(images.first), colour.luma(images.second)])
+
+
+def as_files(
+    prepared: Prepared, pairs: Sequence[PairedPaths], ranges: Ranges, out: Path
 ) -> dict[str, Path]:
-    """Images of an input as files of 8 bits that other programs read: those of sources copied.
+    """Images of an input as files that others read, by name: those of sources are written.
 
     Args:
-        preparation: that made it.
         prepared: the input; `early` has no images that others could read.
-        folder: where those of sources go.
-        names: of the images.
+        pairs: whose images.
+        ranges: how the values of both sides become [0, 1].
+        out: folder of what is kept.
     """
-    if "model" in prepared.facts or prepared.facts["kind"] == "folder":
-        return {name: prepared.pictures[name] for name in names}
-    given = Input(prepared.label, "source")
-    files = {}
-    for name in names:
-        files[name] = folder / f"{name}.png"
-        if not files[name].is_file():
-            pair = preparation.frames.labelled.pairs[name]
-            write_image(files[name], preparation._image(given, pair, {}))
+    if prepared.facts["kind"] not in SOURCES:
+        return {pair.name: prepared.pictures[pair.name] for pair in pairs}
+    folder = out / "images" / f"{prepared.label}-{prepared.key[:12]}"
+    files = {pair.name: folder / f"{pair.name}.png" for pair in pairs}
+    for pair in pairs:
+        if not files[pair.name].is_file():
+            write_image(files[pair.name], source_image(prepared.label, pair, ranges))
     return files
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cddfuse.downstream.inputs import Arrays
 from cddfuse.errors import InputError
 from cddfuse.io import replacing
+from cddfuse.threads import single_threaded
 
 _WARM_UP = 30
 _LAST = 0.01  # share of the learning rate at the end
@@ -154,6 +155,7 @@ def _restored(path: Path | None, network: nn.Module, optimizer: torch.optim.Opti
         return 0
 
 
+@single_threaded  # as most trainings are, for each has a core of its own
 def steps_within(
     seconds: float,
     network: nn.Module,
@@ -179,6 +181,6 @@ def steps_within(
 
 def _clock(device: torch.device | str) -> float:
     if torch.device(device).type == "cpu":
-        return time.process_time() / torch.get_num_threads()
+        return time.process_time()
     torch.accelerator.synchronize()
     return time.perf_counter()

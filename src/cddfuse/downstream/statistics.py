@@ -54,11 +54,15 @@ class Estimate:
 def image_weights(scenes: Sequence[str], resamples: int = RESAMPLES) -> Values:
     """How often each image is in each bootstrap resample: (resamples, images).
 
+    One scene has no resamples, for it says nothing of others.
+
     Args:
         scenes: of the images; scenes are drawn with all of their images.
         resamples: how many. The seed is fixed, so that differences are paired.
     """
     names = sorted(set(scenes))
+    if len(names) == 1:
+        resamples = 0
     place = np.array([names.index(scene) for scene in scenes])
     rng = np.random.default_rng(0)
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
@@ -129,7 +133,9 @@ def _mean(values: Values) -> Values:
 
 
 def better_source(rows: Mapping[str, Scored], index: int | None = None) -> str | None:
-    """The single source (`vi` or `ir`) with the higher mean; None if neither is there."""
-    found = {name: rows[name].estimate(index).mean for name in ("vi", "ir") if name in rows}
+    """The single source (`vi` or `ir`) with the higher mean; None unless both are there."""
+    if not {"vi", "ir"} <= set(rows):
+        return None
+    found = {name: rows[name].estimate(index).mean for name in ("vi", "ir")}
     known = {name: mean for name, mean in found.items() if not math.isnan(mean)}
     return max(known, key=lambda name: known[name]) if known else None

@@ -6,15 +6,17 @@ that it depends on, so a run that was stopped goes on.
 """
 
 import json
+import math
 import multiprocessing
 import os
 import queue
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -27,15 +29,18 @@ from cddfuse import io, runtime
 from cddfuse.datasets.labelled import LabelledSet
 from cddfuse.downstream import average_precision, instruments, overlap, yolo, yolox
 from cddfuse.downstream.frames import Frames
-from cddfuse.downstream.inputs import Input, Preparation, Prepared, sources_as_files
+from cddfuse.downstream.inputs import Input, Preparation, Prepared, as_files
 from cddfuse.downstream.learning import Training, steps_within, train
+from cddfuse.downstream.networks.backbone import pretrained_backbone
 from cddfuse.downstream.statistics import Scored, image_weights
 from cddfuse.downstream.tasks import TASKS, Name
 from cddfuse.errors import InputError
 from cddfuse.evaluate.provenance import hash_code, hash_facts, hash_files
 from cddfuse.io import Ranges, replacing, resolve
+from cddfuse.io.files import remove_abandoned
 from cddfuse.models.load import find_device
 from cddfuse.runtime import Limits
+from cddfuse.runtime.workers import workers
 
 Protocol = Literal["retrain", "frozen"]
 
@@ -112,6 +117,9 @@ class Results:
 
     plan: Plan
     frames: Frames
+    ranges: Ranges
+    """Of the sources' values, the same for all pairs."""
+
     rows: dict[str, dict[str, Scored]] = field(default_factory=dict)
     """By label of the input, then by measure."""
 
@@ -151,6 +159,11 @@ class _Job:
     files: Mapping[str, Mapping[str, Path]]
     """Images as files by input, for programs that read those."""
 
+    @cached_property
+    def scenes(self) -> Sequence[str]:
+        """Of the test images."""
+        return self.frames.scenes(self.frames.labelled.partition.test)
+
     @property
     def label(self) -> str:
         """What progress calls it."""
@@ -162,7 +175,7 @@ class _Job:
 
     def scores(self, test: Prepared) -> Path:
         """The file of their scores."""
-        return self.prediction(test).with_suffix(".scores.npz")
+        return self.prediction(test).with_suffix(f".{hash_facts(self.scenes)[:8]}.npz")
 
     @property
     def record(self) -> Path:
@@ -198,14 +211,19 @@ def run_plan(
     _require_sense(plan, kind, inputs)
     program = None
     if kind == "yolo":
-        program = yolo.find(plan.yolo_model, plan.side, plan.batch, plan.device)
+        device = str(find_device(plan.device))
+        program = yolo.find(plan.yolo_model, plan.side, plan.batch, device)
     if kind == "yolox":
         yolox.require_library()
     if plan.task == "detect":
         average_precision.require_extra()
     frames = Frames(labelled, plan.side, plan.least_area)
+    if plan.task == "detect":
+        _require_objects(frames)
+    for folder, *_ in os.walk(out):
+        remove_abandoned(Path(folder))
     resolved = resolve(ranges or Ranges(), list(labelled.pairs.values()))
-    results = Results(plan, frames, notes=[*labelled.notes])
+    results = Results(plan, frames, resolved.ranges, notes=[*labelled.notes])
     if resolved.sentence:
         results.notes.append(f"{resolved.sentence}.")
     preparation = Preparation(frames, resolved.ranges, out, plan.device, plan.limits)
@@ -215,7 +233,7 @@ def run_plan(
     labelled.partition.write(out / "split.txt")
     results.training = _training(plan, results, out, program)
     results.facts = _facts(results, program)
-    jobs = list(_jobs(plan, inputs, results, out, program, preparation))
+    jobs = list(_jobs(plan, inputs, results, out, program))
     todo = [job for job in jobs if not job.done]
     results.reused, results.computed = len(jobs) - len(todo), len(todo)
     failed = _run(todo, plan, after) if todo else {}
@@ -235,6 +253,9 @@ def _require_sense(plan: Plan, kind: str, inputs: Sequence[Input]) -> None:
             raise InputError(f"{name} is {value}: use {least} or more.", setting=name)
     if not 0 < plan.rate <= 1:
         raise InputError(f"the learning rate is {plan.rate:g}: use 0.002, for example.", "rate")
+    if not 0 <= plan.least_area < math.inf:
+        text = f"the least area is {plan.least_area:g}: give a number of pixels, or 0."
+        raise InputError(text, "least_area")
     if not plan.budget > 0:
         raise InputError(f"the budget is {plan.budget:g} s: give more.", "budget")
     early = "early" in {each.label for each in inputs}
@@ -251,8 +272,31 @@ def _require_sense(plan: Plan, kind: str, inputs: Sequence[Input]) -> None:
         )
     if plan.backbone and not instruments.takes_backbone(plan.instrument):
         raise InputError(f"{plan.instrument} takes no backbone: leave it out.", "backbone")
+    if plan.backbone:
+        pretrained_backbone(plan.backbone, 3)
     if kind == "yolo" and plan.steps is None:
         raise InputError("yolo needs a number of steps, not a time.", "steps")
+    for setting, given, used, why in (
+        ("rate", plan.rate, kind != "yolo", "yolo has a learning rate of its own"),
+        ("yolo_model", plan.yolo_model, kind == "yolo", f"{plan.instrument} is no model of yolo"),
+        ("train_on", plan.train_on, plan.protocol == "frozen", "each input is trained on itself"),
+    ):
+        if not used and given != getattr(Plan, setting):
+            raise InputError(f"{why}: leave that out.", setting)
+
+
+def _require_objects(frames: Frames) -> None:
+    """Every class needs some that count, as in `open_labelled`, which knows of no least area."""
+    for part in ("train", "test"):
+        names = getattr(frames.labelled.partition, part)
+        here = {b.label for name in names for b in frames.boxes(name) if not b.ignored}
+        for index, name in enumerate(frames.classes):
+            if index not in here:
+                raise InputError(
+                    f"no object of the class {name} in the {part} part has {frames.least_area:g} "
+                    "pixels: give a smaller least area, or map the class to nothing.",
+                    setting=("least_area", "map"),
+                )
 
 
 def _wanted(plan: Plan, inputs: Sequence[Input]) -> list[Input]:
@@ -294,6 +338,9 @@ def _prepared(
         after(Progress(done, total, f"prepare {given.label}", "images"))
     if not found:
         raise InputError(f"no input could be prepared: {results.failures[0].reason}", "inputs")
+    for failure in results.failures:
+        if results.plan.protocol == "frozen" and failure.label in results.plan.train_on:
+            raise InputError(f"{failure.label} cannot be trained on: {failure.reason}", "train_on")
     return found
 
 
@@ -306,7 +353,7 @@ def _training(plan: Plan, results: Results, out: Path, program: yolo.Yolo | None
         [plan.budget, plan.instrument, plan.batch, results.frames.canvas, str(plan.backbone)]
     )
     known: dict[str, int] = {}
-    if kept.is_file():
+    with suppress(OSError, ValueError):  # not there, or damaged
         known = json.loads(kept.read_text(encoding="utf-8"))
     if key not in known:
         first = next(iter(results.prepared.values()))
@@ -356,7 +403,7 @@ def _facts(results: Results, program: yolo.Yolo | None) -> dict[str, Any]:
         "least_area": plan.least_area,
         "training": [results.training.steps, results.training.batch, results.training.rate],
         "backbone": hash_files([plan.backbone]) if plan.backbone else "",
-        "program": f"{yolo.PROGRAM} {program.version}, {program.model}" if program else "",
+        "program": program.description if program else "",
         "library": f"libreyolo {yolox.library_version()}" if plan.instrument == "yolox" else "",
         "device": "" if program else find_device(plan.device).type,
         "torch": version("torch"),
@@ -370,15 +417,13 @@ def _jobs(
     results: Results,
     out: Path,
     program: yolo.Yolo | None,
-    preparation: Preparation,
 ) -> Iterator[_Job]:
     rows = [results.prepared[each.label] for each in inputs if each.label in results.prepared]
     files: dict[str, Mapping[str, Path]] = {}
     if program:
+        pairs = [results.labelled.pairs[name] for name in results.frames.names]
         for each in results.prepared.values():
-            place = out / "images" / each.label
-            names = results.frames.names
-            files[each.label] = sources_as_files(preparation, each, place, names)
+            files[each.label] = as_files(each, pairs, results.ranges, out)
     for seed in range(plan.seeds):
         groups: list[tuple[tuple[Prepared, ...], tuple[Prepared, ...]]]
         groups = [((row,), (row,)) for row in rows]
@@ -411,7 +456,13 @@ def _run(todo: Sequence[_Job], plan: Plan, after: Callable[[Progress], None]) ->
 
     count = min(plan.jobs or _default_jobs(plan), len(todo))
     after(Progress(0, total, "train"))
-    return _in_turn(todo, step) if count == 1 else _in_processes(todo, count, step)
+    if count == 1:
+        return _in_turn(todo, step)
+    failed = _in_processes(todo, count, step)
+    for job in [job for job in todo if failed.get(job.key) == _KILLED]:
+        del failed[job.key]
+        failed |= _in_processes([job], 1, step)
+    return failed
 
 
 def _default_jobs(plan: Plan) -> int:
@@ -437,29 +488,24 @@ def _in_turn(todo: Sequence[_Job], step: _Step) -> dict[str, str]:
 
 
 def _in_processes(todo: Sequence[_Job], count: int, step: _Step) -> dict[str, str]:
-    """Several at a time. If a process is killed, what it took down has failed."""
+    """Several at a time. If a process is killed, all that was not done has failed with it."""
     failed: dict[str, str] = {}
     threads = max(1, _default_threads() // count)
-    context = multiprocessing.get_context("spawn")
-    told: Any = context.Queue()
-    with ProcessPoolExecutor(count, context, _prepare_worker, (threads, told)) as pool:
+    told: Any = multiprocessing.get_context("spawn").Queue()
+    with workers(count, _prepare_worker, threads, told) as pool:
         running: dict[Future[None], _Job] = {pool.submit(_alone, job): job for job in todo}
-        try:
-            while running:
-                finished, _ = wait(running, _POLL, FIRST_COMPLETED)
-                _listen(told, step)
-                for future in finished:
-                    job = running.pop(future)
-                    try:
-                        future.result()
-                    except BrokenProcessPool:
-                        failed[job.key] = _KILLED
-                    except InputError as error:
-                        failed[job.key] = str(error)
-                    step(job.key, job.label, job.training.steps)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        while running:
+            finished, _ = wait(running, _POLL, FIRST_COMPLETED)
+            _listen(told, step)
+            for future in finished:
+                job = running.pop(future)
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    failed[job.key] = _KILLED
+                except InputError as error:
+                    failed[job.key] = str(error)
+                step(job.key, job.label, job.training.steps)
     return failed
 
 
@@ -501,15 +547,14 @@ def _alone(job: _Job) -> None:
 def _work(job: _Job, after: Callable[[int], None]) -> None:
     """Train, predict and score, as far as that was not done."""
     task = _task(job.plan, job.frames)
-    start = time.process_time()
+    start = _spent()
     if job.program:
         missing = [test for test in job.tests if not job.prediction(test).is_file()]
         for test, found in _by_program(job, missing):
             task.save(job.prediction(test), found)
     else:
         _by_network(job, task, after)
-    names = job.frames.labelled.partition.test
-    weights = image_weights(job.frames.scenes(names))
+    weights = image_weights(job.scenes)
     for test in job.tests:
         if job.scores(test).is_file():
             continue
@@ -523,10 +568,15 @@ def _work(job: _Job, after: Callable[[int], None]) -> None:
         content = {
             "seed": job.seed,
             "trained_on": [source.label for source in job.sources],
-            "seconds": time.process_time() - start,
+            "seconds": _spent() - start,
         }
         with replacing(job.record) as temporary:
             temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _spent() -> float:
+    """Processor time, with that of programs that were run."""
+    return sum(os.times()[:4])
 
 
 def _by_network(job: _Job, task: Any, after: Callable[[int], None]) -> None:
@@ -559,7 +609,7 @@ def _by_program(job: _Job, missing: Sequence[Prepared]) -> Iterator[tuple[Prepar
     program, frames = job.program, job.frames
     assert program is not None
     parts = frames.labelled.partition
-    project = job.record.with_suffix("")
+    project = job.record.with_suffix("").resolve()
     data = project / "data"
 
     def rows(sources: Sequence[Prepared], names: Sequence[str]) -> list[Any]:
@@ -567,7 +617,7 @@ def _by_program(job: _Job, missing: Sequence[Prepared]) -> Iterator[tuple[Prepar
             (
                 f"{place}_{frames.places([name])[0]:06}",
                 job.files[source.label][name],
-                frames.labelled.boxes[name],
+                [b for b in frames.labelled.boxes[name] if b.area >= frames.least_area],
                 frames.labelled.sizes[name],
             )
             for place, source in enumerate(sources)
@@ -582,7 +632,8 @@ def _by_program(job: _Job, missing: Sequence[Prepared]) -> Iterator[tuple[Prepar
         return test
 
     written(data, job.sources)
-    epochs = max(1, -(-job.training.steps * program.batch // len(parts.train)))
+    shown = len(job.sources) * len(parts.train)  # in an epoch
+    epochs = max(1, -(-job.training.steps * program.batch // shown))
     weights = program.train(data, project, job.seed, epochs) if missing else None
     for place, test in enumerate(missing):
         folder = project / f"data_{place}"

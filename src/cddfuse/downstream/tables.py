@@ -15,6 +15,7 @@ from cddfuse.downstream.published import ROWS
 from cddfuse.downstream.statistics import Estimate, Interval, Scored, better_source
 from cddfuse.downstream.suite import Results
 from cddfuse.downstream.tasks import TASKS
+from cddfuse.evaluate.latex import escaped
 from cddfuse.evaluate.plain import plain
 
 FLAG = "not above the best single source"
@@ -166,7 +167,7 @@ def notes(results: Results) -> list[str]:
         count = "1 test scene is" if scenes == 1 else f"{scenes} test scenes are"
         lines.append(f"{count} too few to say anything of other images.")
     if not set(_SOURCES) <= set(results.rows):
-        lines.append("vi and ir are not both here, so rows may not be compared with the better.")
+        lines.append("vi and ir are not both here, so rows are not compared with the better.")
     if any(table.card and (table.card, table.measure) in ROWS for table in tables(results)):
         lines.append(
             "Published: figures of the paper of CDDFuse, by another instrument, recipe and split, "
@@ -252,16 +253,6 @@ def _plain(text: str) -> str:
     return "".join(signs.get(sign, sign) for sign in " ".join(text.split()).replace("\\", "\\\\"))
 
 
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
-
-def _tex(text: str) -> str:
-    return "".join(
-        f"\\{letter}" if letter in "&%$#_{}" else _SPECIAL.get(letter, letter)
-        for letter in " ".join(text.split())
-    )
-
-
 def as_latex(results: Results) -> str:
     """A table of the package booktabs for each measure; a star is above both single sources."""
     blocks = [r"% \usepackage{booktabs}"]
@@ -270,10 +261,10 @@ def as_latex(results: Results) -> str:
         lines = [
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{{_tex(caption(results, table))}. {star}}}",
+            rf"  \caption{{{escaped(caption(results, table))}. {star}}}",
             rf"  \begin{{tabular}}{{l{'r' * (len(table.classes) + 1)}}}",
             r"    \toprule",
-            rf"    & {' & '.join([*map(_tex, table.classes), 'mean'])} \\",
+            rf"    & {' & '.join([*map(escaped, table.classes), 'mean'])} \\",
             r"    \midrule",
         ]
         published = False
@@ -284,7 +275,7 @@ def as_latex(results: Results) -> str:
             cells = [cell.replace("-", "--") for cell in _cells(table, row, r"\textbf{{{}}}")]
             if row.difference is not None and not row.flag:
                 cells[-1] += "$^{*}$"
-            lines.append(f"    {' & '.join([_tex(row.label), *cells])} \\\\")
+            lines.append(f"    {' & '.join([escaped(row.label), *cells])} \\\\")
         lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"

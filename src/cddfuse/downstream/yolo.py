@@ -19,6 +19,7 @@ import numpy as np
 from cddfuse.datasets.labels import Box, Size, write_yolo
 from cddfuse.downstream.average_precision import Found
 from cddfuse.errors import InputError
+from cddfuse.evaluate.provenance import hash_files
 
 PROGRAM = "yolo"
 MAJOR = "8"
@@ -43,6 +44,13 @@ class Yolo:
 
     batch: int
     device: str
+
+    @property
+    def description(self) -> str:
+        """What its results depend on; a model may be a file of the user's."""
+        own = Path(self.model)
+        content = f" ({hash_files([own])[:12]})" if own.is_file() else ""
+        return f"{PROGRAM} {self.version}, {self.model}{content}"
 
     def train(self, data: Path, project: Path, seed: int, epochs: int) -> Path:
         """Train on a data set, from scratch, and return the file of the weights."""
@@ -161,7 +169,7 @@ def find(model: str, size: int, batch: int, device: str) -> Yolo:
             "centernet.",
             setting="detector",
         )
-    return Yolo(path, found[0], model, size, batch, "cpu" if device == "auto" else device)
+    return Yolo(path, found[0], model, size, batch, device)
 
 
 def write_data_set(
@@ -182,6 +190,7 @@ def write_data_set(
         for name, path, boxes, size in images:
             link = folder / "images" / part / f"{name}{path.suffix.lower()}"
             if not link.is_file():
+                link.unlink(missing_ok=True)  # to where the images once were
                 _link(path.resolve(), link)
             counted = [box for box in boxes if not box.ignored]
             write_yolo(folder / "labels" / part / f"{name}.txt", counted, size)
@@ -209,6 +218,8 @@ def _read(path: Path, size: Size) -> list[tuple[float, ...]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             index, x, y, across, down, score = map(float, line.split())
+            if not np.isfinite((index, x, y, across, down, score)).all():
+                raise ValueError
         except ValueError as error:
             text = f"{path} is not what {PROGRAM} writes: class, x, y, width, height, score."
             raise InputError(text, "detector") from error

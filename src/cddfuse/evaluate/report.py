@@ -11,6 +11,7 @@ from itertools import compress
 from pathlib import Path
 
 from cddfuse.errors import InputError, some_of
+from cddfuse.evaluate.latex import escaped
 from cddfuse.evaluate.plain import plain
 from cddfuse.evaluate.scores import BASELINES, Scores, Summary
 from cddfuse.io import Skipped, replacing
@@ -23,7 +24,6 @@ _TABLES = {
     "plain": "the same images without the stretch, 8 bit",
     "saved": "the files as saved, 8 bit",
 }
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
 def title(scores: Scores, table: str) -> str:
@@ -168,19 +168,12 @@ def as_latex(scores: Scores) -> str:
     blocks = []
     for table in scores.tables:
         head = [f"% {title(scores, table)}", f"% {profile(scores)}"]
-        rows = [f"{' & '.join(map(_escaped, line))} \\\\" for line in lines(scores, table)]
-        heading = f"{' & '.join(map(_escaped, HEADINGS))} \\\\"
+        rows = [f"{' & '.join(map(escaped, line))} \\\\" for line in lines(scores, table)]
+        heading = f"{' & '.join(map(escaped, HEADINGS))} \\\\"
         columns = "l" + "r" * (len(HEADINGS) - 1)
         body = [f"\\begin{{tabular}}{{{columns}}}", r"\hline", heading, r"\hline", *rows, r"\hline"]
         blocks.append("\n".join([*(" ".join(line.split()) for line in head), *body]))
     return "\n\\end{tabular}\n\n".join(blocks) + "\n\\end{tabular}\n"
-
-
-def _escaped(text: str) -> str:
-    plain = "".join(
-        f"\\{letter}" if letter in "&%$#_{}" else _SPECIAL.get(letter, letter) for letter in text
-    )
-    return plain.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")
 
 
 def as_json(scores: Scores) -> str:
