@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from cddfuse.errors import InputError
@@ -19,6 +20,8 @@ from cddfuse.models.base import Task
 from cddfuse.models.load import DEFAULT, load_network
 from cddfuse.runtime import Limits
 from cddfuse.runtime.limits import Kernels
+
+_WIDE = 10_000  # columns of a table that goes to a file: no more than it needs are written
 
 Flag = Annotated[bool, Parameter(negative=())]
 Words = Annotated[
@@ -127,6 +130,15 @@ def report_end(console: Console, written: Iterable[Path], failed: Iterable[str])
     for line in lines:
         stderr(quiet=False).print(line)
     return 1 if lines else 0
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table of which nothing is cut: in a file no cell is wrapped, on terminals all are."""
+    for column in table.columns:
+        column.overflow = "fold"
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)
+    console.print(table)
 
 
 def progress(console: Console) -> Progress:
