@@ -271,10 +271,12 @@ def _place(series: dicom.Series) -> int:
 
 
 def _complete(volume: Volume, found: dicom.Found) -> Volume:
-    if not found.damaged:
-        return volume
-    files = "1 damaged DICOM file" if found.damaged == 1 else f"{found.damaged} damaged DICOM files"
-    return replace(volume, incomplete=(f"{files} left out",))
+    files, folders = ("s" * (number != 1) for number in (found.damaged, found.closed))
+    texts = (
+        f"{found.damaged} damaged DICOM file{files} left out" if found.damaged else "",
+        f"{found.closed} subfolder{folders} that cannot be opened left out" if found.closed else "",
+    )
+    return replace(volume, incomplete=tuple(filter(None, texts)))
 
 
 def _choice(path: Path, known: dict[str, dicom.Series], advice: str) -> InputError:
