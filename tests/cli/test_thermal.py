@@ -172,6 +172,9 @@ def test_clips_on_the_command_line(tmp_path: Path, capsys: Say) -> None:
         "asked": ["second=0:40C"],
         "kelvin_per_count": 0.017,
     }
+    assert fuse(*sources, "-o", tmp_path / "o.tif", *flags, "--suffix", "_x") == 0
+    names = {path.name for path in tmp_path.glob("o_x*")}
+    assert names == {"o_x.tif", "o_x_celsius.tif", "o_x.tif.fuse.json"}
     mapping = ["--mapping", tmp_path / "o.tif.fuse.json"]
     assert fuse(*sources, "-o", tmp_path / "pages", *mapping) == 0
     assert [path.name for path in sorted((tmp_path / "pages").glob("*.png"))][2] == "0003.png"

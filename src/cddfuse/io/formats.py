@@ -265,7 +265,7 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
         from cddfuse.io.tiff_clips import ClipPairs, tiff_file
 
         assert isinstance(source, ClipPairs)
-        return tiff_file(source, writing.output, writing.bits, overwrite=writing.overwrite)
+        return tiff_file(source, _suffixed(writing), writing.bits, overwrite=writing.overwrite)
     _check_frames(source, writing.output)
     output, many = writing.output, not isinstance(source, ImagePairs) or source.folder
     if many and os.path.isfile(output):
@@ -275,7 +275,7 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
     def path(name: str) -> Path:
         if whole:
             return output / f"{name}{writing.suffix}.{writing.form}"
-        return output.with_stem(output.stem + writing.suffix)
+        return _suffixed(writing)
 
     sink = ImageFiles(
         path,
@@ -286,6 +286,11 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
     )
     sink.prepare(getattr(source, "pairs", []))  # of images and pages
     return sink
+
+
+def _suffixed(writing: Writing) -> Path:
+    """The file that is written, if it is one."""
+    return writing.output.with_stem(writing.output.stem + writing.suffix)
 
 
 def _check_frames(source: Source[Loaded], output: Path) -> None:
@@ -321,7 +326,7 @@ def _video_file(source: Source[Loaded], writing: Writing) -> Sink:
             "out.",
             "celsius",
         )
-    output = writing.output.with_stem(writing.output.stem + writing.suffix)
+    output = _suffixed(writing)
     return clip_file(source, output, writing.clip, bits=writing.bits, overwrite=writing.overwrite)
 
 
