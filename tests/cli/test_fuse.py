@@ -150,6 +150,21 @@ def test_suffix_and_format_of_folders(tmp_path: Path, form: str) -> None:
         assert picture.format == names.get(form, form.upper())
 
 
+@pytest.mark.parametrize("output", ["vi", "."])
+def test_results_among_the_sources_do_not_lack_a_partner(
+    tmp_path: Path, capsys: Say, output: str
+) -> None:
+    folders(tmp_path)
+    command = [tmp_path, "-o", tmp_path / output, "--suffix", "_f"]
+    assert mean(*command) == 0
+    flat(tmp_path / output / "lone_f.png", 9)
+    capsys.readouterr()
+    assert mean(*command) == 1
+    said = capsys.readouterr().err
+    assert "kept 3 results" in said
+    assert [line.split("/")[-1] for line in said.splitlines()[2:]] == ["lone_f.png"]
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"])
 def test_formats_in_and_out(tmp_path: Path, suffix: str) -> None:
     first, second = flat(tmp_path / f"v{suffix}", 20), flat(tmp_path / f"i{suffix}", 40)

@@ -23,6 +23,7 @@ from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError, exists_already
 from cddfuse.io import expanded
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
+from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.models import FusionModel
 from cddfuse.pipeline import Options, Summary, fuse_all
@@ -123,6 +124,8 @@ def fuse(
         volumes.writing(grey=medical and (grey or colour == "grey")),
     )
     sink = open_sink(source, writing)
+    if isinstance(source, ImagePairs) and isinstance(sink, ImageFiles):
+        source = replace(source, skipped=sink.others(source.skipped, source.pairs))
     scale.require_engine(source, output)
     network = network.preferring("mif") if medical else network
     model = network.load() if scale.engine == "local" else None
