@@ -636,7 +636,7 @@ def test_nothing_to_fuse(
         (["--format", "gif"], 'Invalid value "gif" for --format'),
         (["--option", "residual=all"], "mean takes no options: leave residual out"),
         (["--overwriet"], "Unknown option: --overwriet. Did you mean --overwrite?"),
-        (["third.png"], "Unused Tokens: ['third.png']"),
+        (["third.png"], "third.png is one word too many: `cddfuse fuse --help`"),
     ],
 )
 def test_words_that_mean_nothing(
@@ -652,12 +652,24 @@ def test_words_that_mean_nothing(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["fuse"], "--output requires an argument"),
-        (["fuse", "v.png", "i.png"], "--output requires an argument"),
+        (["fuse"], "--output is missing: `cddfuse fuse --help` says what it takes."),
+        (["fuse", "v.png", "i.png", "-o"], "-o requires an argument"),
+        (["fuse", "--range", "1:2", "v.png", "i.png", "-o", "a"], "before flags that take several"),
+        (["fuse", "-v.png", "i.png", "-o", "a"], "For the file of that name, write ./-v.png."),
+        (["train", "a", "b", "c", "-o", "d"], "c is one word too many: `cddfuse train --help`"),
+        (["data", "melt"], "there is no command melt: known are list, check."),
         (["melt"], "there is no command melt: known are fuse, align, train"),
     ],
 )
-def test_commands_that_are_not_complete(arguments: list[str], expected: str, capsys: Say) -> None:
+def test_commands_that_are_not_complete(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    expected: str,
+    capsys: Say,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flat(tmp_path / "-v.png", 10)
     assert run(arguments) == 2
     assert expected in complaint(capsys)
 
