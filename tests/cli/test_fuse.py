@@ -409,7 +409,7 @@ def test_existing_results_are_kept(tmp_path: Path, capsys: Say) -> None:
     assert level(tmp_path / "out" / "2.png") == 77
     err = capsys.readouterr().err
     assert err.startswith("fused 2 pairs in ")
-    assert "kept 1 results that exist (--overwrite replaces them)" in err
+    assert "kept 1 result that exists (--overwrite replaces it)" in err
     assert mean(*sources, "-o", tmp_path / "out", "--overwrite") == 0
     assert level(tmp_path / "out" / "2.png") == 20
     assert "that exist" not in capsys.readouterr().err

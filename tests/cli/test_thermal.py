@@ -148,9 +148,9 @@ def test_temperatures_are_added_to_results_that_lack_them(tmp_path: Path, capsys
     assert (tmp_path / "out" / "a_celsius.tif").is_file()
     assert (tmp_path / "out" / "a.png").read_bytes() == before
     assert fuse(*arguments, "--celsius") == 0
-    assert "kept 1 results" in capsys.readouterr().err
+    assert "kept 1 result " in capsys.readouterr().err
     (tmp_path / "out" / "a.png").unlink()
-    assert fuse(*arguments, "--celsius") == 1  # temperatures of another run, perhaps
+    assert fuse(*arguments, "--celsius") == 2  # temperatures of another run, perhaps
     assert "a_celsius.tif exists already" in capsys.readouterr().err
     assert fuse(*arguments, "--celsius", "--overwrite") == 0
 

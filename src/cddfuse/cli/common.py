@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -15,9 +15,11 @@ from rich.text import Text
 from cddfuse.errors import InputError
 from cddfuse.export import run_by
 from cddfuse.export.writers import quiet_exporters
+from cddfuse.io.source import Source
 from cddfuse.models import MODELS, FusionModel
 from cddfuse.models.base import Task
 from cddfuse.models.load import DEFAULT, load_network
+from cddfuse.pipeline import Summary
 from cddfuse.runtime import Limits
 from cddfuse.runtime.limits import Kernels
 
@@ -130,6 +132,20 @@ def report_end(console: Console, written: Iterable[Path], failed: Iterable[str])
     for line in lines:
         stderr(quiet=False).print(line)
     return 1 if lines else 0
+
+
+def exit_code(summary: Summary, source: Source[Any]) -> int:
+    """What became of a source: 0 all is done, 1 a part failed or was left out, 2 all failed."""
+    if summary.failed and not (summary.done or summary.kept):
+        return 2
+    return 1 if summary.failed or source.skipped else 0
+
+
+def kept(count: int, noun: str) -> str:
+    """A line about what was there already."""
+    if count == 1:
+        return f"kept 1 {noun} that exists (--overwrite replaces it)"
+    return f"kept {count} {noun}s that exist (--overwrite replaces them)"
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -11,7 +11,16 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from cddfuse.cli import record
-from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
+from cddfuse.cli.common import (
+    Flag,
+    LimitFlags,
+    NetworkFlags,
+    Words,
+    exit_code,
+    kept,
+    progress,
+    stderr,
+)
 from cddfuse.cli.flags.alignment import AlignmentFlags, warning
 from cddfuse.cli.flags.scale import ScaleFlags
 from cddfuse.cli.flags.thermal import ThermalFlags
@@ -185,7 +194,7 @@ def fuse(
     _report(summary, source, output, console, noun)
     if json:
         print(_as_json(summary, source, sink))
-    return 1 if summary.failed or source.skipped else 0
+    return exit_code(summary, source)
 
 
 def _fuse_one(
@@ -231,7 +240,7 @@ def _report(
     memory = f"peak memory {peak_memory() / 1e9:.1f} GB"
     console.print(f"fused {parts} in {summary.seconds:.0f} s{each}, {memory}: {output}")
     if summary.kept:
-        console.print(f"kept {len(summary.kept)} results that exist (--overwrite replaces them)")
+        console.print(kept(len(summary.kept), "result"))
     if note := warning(summary, many=True):
         console.print(note)
     problems = stderr(quiet=False)
