@@ -649,6 +649,27 @@ def test_words_that_mean_nothing(
     assert not output.exists()
 
 
+def test_pipes_and_closed_folders_are_named_as_such(
+    tmp_path: Path, capsys: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform == "win32":
+        pytest.skip("this system has no named pipes")
+    image, pipe = flat(tmp_path / "i.png", 10), tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    assert mean(pipe, image, "-o", tmp_path / "o.png") == 2  # and does not wait
+    assert complaint(capsys).startswith(f"{pipe} is a pipe or a device")
+    stat = os.stat
+
+    def denied(path: Any, *more: Any, **flags: Any) -> os.stat_result:
+        if str(path).endswith("closed/v.png"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return stat(path, *more, **flags)
+
+    monkeypatch.setattr(os, "stat", denied)
+    assert mean(tmp_path / "closed" / "v.png", image, "-o", tmp_path / "o.png") == 2
+    assert "v.png (Permission denied): check its permissions." in complaint(capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

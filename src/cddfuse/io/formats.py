@@ -12,7 +12,7 @@ from typing import Literal
 from cddfuse.errors import InputError
 from cddfuse.io import decode
 from cddfuse.io.decode import SUFFIXES
-from cddfuse.io.files import remove_abandoned
+from cddfuse.io.files import remove_abandoned, require_there
 from cddfuse.io.folders import PairedPaths, pair_folders
 from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
@@ -109,8 +109,7 @@ def _kind(first: Path, second: Path | None) -> str:
     """The format of two sources."""
     if names_clip(first) or (second and names_clip(second)):
         return "video"
-    if not os.path.exists(first):
-        raise InputError(f"there is no file or folder {first}: check the name.")
+    require_there(first)
     if holds_dicom(first):
         return "volume"
     return "folder" if os.path.isdir(first) else _named(first) or "image"
