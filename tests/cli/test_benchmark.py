@@ -93,6 +93,8 @@ def test_slips_of_a_plan_are_one_sentence(
     text: str, message: str, data: str, tmp_path: Path, capsys: Say
 ) -> None:
     plan = tmp_path / "plan.yaml"
+    assert run(["benchmark", str(plan), "--data", data, "-o", str(tmp_path / "out")]) == 2
+    assert "there is no file or folder" in capsys.readouterr().err
     plan.write_bytes(text.encode("latin-1"))
     assert run(["benchmark", str(plan), "--data", data, "-o", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err.replace("\n", " ")
