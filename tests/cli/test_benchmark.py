@@ -9,6 +9,7 @@ import torch
 
 from cddfuse import write_image
 from cddfuse.cli import app, run
+from cddfuse.datasets.catalog import CATALOG
 
 Say = pytest.CaptureFixture[str]
 
@@ -92,6 +93,8 @@ def test_slips_of_a_plan_are_one_sentence(
     text: str, message: str, data: str, tmp_path: Path, capsys: Say
 ) -> None:
     plan = tmp_path / "plan.yaml"
+    assert run(["benchmark", str(plan), "--data", data, "-o", str(tmp_path / "out")]) == 2
+    assert "there is no file or folder" in capsys.readouterr().err
     plan.write_bytes(text.encode("latin-1"))
     assert run(["benchmark", str(plan), "--data", data, "-o", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err.replace("\n", " ")
@@ -108,7 +111,7 @@ def test_data_sets_are_listed(capsys: Say) -> None:
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert "(unverified)" in lines["fmb"]
     assert "(unverified)" not in lines["llvip"]
-    assert "roadscene" in lines
+    assert all(card.source in lines[name] for name, card in CATALOG.items())  # none is cut
     assert run(["data", "list", "--json"]) == 0
     cards = {card["name"]: card for card in json.loads(capsys.readouterr().out)}
     assert len(cards["tno"]["names"]["test"]) == 25

@@ -150,6 +150,21 @@ def test_suffix_and_format_of_folders(tmp_path: Path, form: str) -> None:
         assert picture.format == names.get(form, form.upper())
 
 
+@pytest.mark.parametrize("output", ["vi", "."])
+def test_results_among_the_sources_do_not_lack_a_partner(
+    tmp_path: Path, capsys: Say, output: str
+) -> None:
+    folders(tmp_path)
+    command = [tmp_path, "-o", tmp_path / output, "--suffix", "_f"]
+    assert mean(*command) == 0
+    flat(tmp_path / output / "lone_f.png", 9)
+    capsys.readouterr()
+    assert mean(*command) == 1
+    said = capsys.readouterr().err
+    assert "kept 3 results" in said
+    assert [line.split("/")[-1] for line in said.splitlines()[2:]] == ["lone_f.png"]
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"])
 def test_formats_in_and_out(tmp_path: Path, suffix: str) -> None:
     first, second = flat(tmp_path / f"v{suffix}", 20), flat(tmp_path / f"i{suffix}", 40)
@@ -394,7 +409,7 @@ def test_existing_results_are_kept(tmp_path: Path, capsys: Say) -> None:
     assert level(tmp_path / "out" / "2.png") == 77
     err = capsys.readouterr().err
     assert err.startswith("fused 2 pairs in ")
-    assert "kept 1 results that exist (--overwrite replaces them)" in err
+    assert "kept 1 result that exists (--overwrite replaces it)" in err
     assert mean(*sources, "-o", tmp_path / "out", "--overwrite") == 0
     assert level(tmp_path / "out" / "2.png") == 20
     assert "that exist" not in capsys.readouterr().err
@@ -621,7 +636,7 @@ def test_nothing_to_fuse(
         (["--format", "gif"], 'Invalid value "gif" for --format'),
         (["--option", "residual=all"], "mean takes no options: leave residual out"),
         (["--overwriet"], "Unknown option: --overwriet. Did you mean --overwrite?"),
-        (["third.png"], "Unused Tokens: ['third.png']"),
+        (["third.png"], "third.png is one word too many: `cddfuse fuse --help`"),
     ],
 )
 def test_words_that_mean_nothing(
@@ -634,15 +649,48 @@ def test_words_that_mean_nothing(
     assert not output.exists()
 
 
+def test_pipes_and_closed_folders_are_named_as_such(
+    tmp_path: Path, capsys: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform == "win32":
+        pytest.skip("this system has no named pipes")
+    image, pipe = flat(tmp_path / "i.png", 10), tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    assert mean(pipe, image, "-o", tmp_path / "o.png") == 2  # and does not wait
+    assert complaint(capsys).startswith(f"{pipe} is a pipe or a device")
+    stat = os.stat
+
+    def denied(path: Any, *more: Any, **flags: Any) -> os.stat_result:
+        if str(path).endswith("closed/v.png"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return stat(path, *more, **flags)
+
+    monkeypatch.setattr(os, "stat", denied)
+    assert mean(tmp_path / "closed" / "v.png", image, "-o", tmp_path / "o.png") == 2
+    assert "v.png (Permission denied): check its permissions." in complaint(capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["fuse"], "--output requires an argument"),
-        (["fuse", "v.png", "i.png"], "--output requires an argument"),
+        (["fuse"], "--output is missing: `cddfuse fuse --help` says what it takes."),
+        (["fuse", "v.png", "i.png", "-o"], "-o requires an argument"),
+        (["fuse", "--range", "1:2", "v.png", "i.png", "-o", "a"], "before flags that take several"),
+        (["fuse", "-v.png", "i.png", "-o", "a"], "For the file of that name, write ./-v.png."),
+        (["train", "a", "b", "c", "-o", "d"], "c is one word too many: `cddfuse train --help`"),
+        (["data", "melt"], "there is no command melt: known are list, check."),
         (["melt"], "there is no command melt: known are fuse, align, train"),
     ],
 )
-def test_commands_that_are_not_complete(arguments: list[str], expected: str, capsys: Say) -> None:
+def test_commands_that_are_not_complete(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    expected: str,
+    capsys: Say,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flat(tmp_path / "-v.png", 10)
     assert run(arguments) == 2
     assert expected in complaint(capsys)
 

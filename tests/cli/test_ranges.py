@@ -111,12 +111,12 @@ def test_a_folder_without_any_result_keeps_no_range(tmp_path: Path, capsys: Say)
     sources = folders(tmp_path, "1")
     other = tmp_path / "vi" / "1.png"
     other.write_bytes(other.read_bytes()[:-30])
-    assert fuse(*sources, "-o", tmp_path / "out", "--range", "second=1:2") == 1
+    assert fuse(*sources, "-o", tmp_path / "out", "--range", "second=1:2") == 2
     assert not (tmp_path / "out" / "fuse.json").exists()
     folders(tmp_path, "1")
     assert fuse(*sources, "-o", tmp_path / "out", "--range", "minmax") == 0
     other.write_bytes(other.read_bytes()[:-30])
-    assert fuse(*sources, "-o", tmp_path / "out", "--range", "minmax", "--overwrite") == 1
+    assert fuse(*sources, "-o", tmp_path / "out", "--range", "minmax", "--overwrite") == 2
     assert (tmp_path / "out" / "fuse.json").exists()  # of the result that is still there
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,8 +11,11 @@ from typing import TextIO
 
 import pytest
 import torch
+from rich.console import Console
+from rich.table import Table
 
 from cddfuse.cli import VERBS, run
+from cddfuse.cli.common import print_table
 from cddfuse.cli.streams import tolerant
 from cddfuse.io import write_image
 
@@ -168,3 +172,23 @@ def test_program_without_streams(scene: Path) -> None:
     command = f"{sys.executable} -m cddfuse {' '.join(EVALUATE)} -o report <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 1
     assert report(scene) == FILES
+
+
+@pytest.mark.parametrize("width", [None, 40])
+def test_tables_are_never_cut(width: int | None) -> None:
+    """Neither on a narrow terminal nor in a file, where no cell is wrapped either."""
+    address = "https://example.org/" + "x" * 200
+    table = Table("name", "numbers", "source")
+    table.add_row("sentence of several words", "39.522", address)
+    written = io.StringIO()
+    console = Console(file=written, width=width or 40, force_terminal=width is not None)
+    print_table(console, table)
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in _rows(written)]
+    whole = ["".join(column) for column in zip(*cells, strict=True)]
+    assert whole[1:] == ["39.522", address]
+    assert len(cells) == 1 or width
+
+
+def _rows(written: io.StringIO) -> list[str]:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", written.getvalue())
+    return [line for line in plain.splitlines() if line.startswith("│")]

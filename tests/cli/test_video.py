@@ -13,6 +13,7 @@ pytest.importorskip("av")
 from video_clips import flat, noise, read_clip, write_clip
 
 from cddfuse.cli import run
+from cddfuse.cli.flags.scale import ScaleFlags
 from cddfuse.cli.hint import Hint
 from cddfuse.io.image_files import ImageFiles
 from cddfuse.io.video.writer import VideoFile
@@ -104,6 +105,27 @@ def test_a_run_that_is_stopped_leaves_the_range_of_its_results(
     assert run(command) == 130
     assert (tmp_path / "out.mkv.fuse.json").exists() is False
     assert (tmp_path / "out" / "fuse.json").exists() is not whole
+    if whole:  # the record of a file that is not replaced stays as it is
+        record = tmp_path / "out.mkv.fuse.json"
+        (tmp_path / "out.mkv").touch()
+        record.write_text('{"range": ["first=full", "second=1:2"]}')
+        assert run([*command, "--overwrite"]) == 130
+        assert "1:2" in record.read_text()
+
+
+def test_a_run_that_is_stopped_before_its_first_result_leaves_no_range(
+    thermal: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*args: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ScaleFlags, "note", stop)
+    out = tmp_path / "out"
+    assert run(["fuse", *thermal, "-o", str(out), "--model", "mean"]) == 130
+    assert not list(out.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_folders_of_pairs(folders: Path, capsys: Say) -> None:
 
 def test_explanations_of_other_settings_are_not_mixed(folders: Path, capsys: Say) -> None:
     assert explained(folders) == 0
-    assert explained(folders, "--size", "16") == 1
+    assert explained(folders, "--size", "16") == 2
     assert "made by another network" in capsys.readouterr().err
 
 

@@ -220,7 +220,7 @@ def test_a_repository_of_the_hub(hub: Hub) -> None:
 def test_a_hub_out_of_reach_is_asked_once_and_its_cache_looked_through(hub: Hub) -> None:
     hub.answer = OSError("Name or service not known")
     assert refused("runs/mine") == (
-        "there is no file FILE, and the hub cannot be reached: check the name."
+        "there is no file FILE, and the hub cannot be reached: check the name and the connection."
     )
     assert (hub.asked, hub.offline) == (["runs/mine"], [True])
 

@@ -12,6 +12,7 @@ from cddfuse.datasets.catalog import Card, find_card, locate
 from cddfuse.errors import InputError, trouble
 from cddfuse.evaluate import BASELINES
 from cddfuse.io import expanded
+from cddfuse.io.files import require_there
 from cddfuse.metrics import PAPER_EIGHT, PROFILES, Metric
 from cddfuse.models.base import Task
 
@@ -151,6 +152,7 @@ def _is_baseline(method: Method) -> bool:
 
 
 def _yaml(file: Path) -> Any:
+    require_there(file)
     with trouble(f"read {file}"):
         content = file.read_bytes()
     try:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from inspect import isfunction
 from typing import NamedTuple
 
-from cyclopts import App, CycloptsError, UnknownCommandError
+from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from cddfuse.cli import streams
@@ -102,25 +102,20 @@ def _prepare_process() -> None:
 
 
 def _run(words: Sequence[str], problems: Console) -> int:
-    from cddfuse.cli.messages import sentence
+    from cddfuse.cli.messages import misuse, sentence
     from cddfuse.errors import InputError
 
+    name = next((word for word in words if word in VERBS), None)
     try:
-        called = build(next((word for word in words if word in VERBS), None))
-        verb, given, _ = called.parse_args(words, exit_on_error=False, print_error=False)
+        verb, given, _ = build(name).parse_args(words, exit_on_error=False, print_error=False)
         if isfunction(verb):  # not --help or --version, which need no PyTorch
             _prepare_process()
         result = verb(*given.args, **given.kwargs)
-    except UnknownCommandError as error:
-        # Its own text would import every verb, and so what only training needs.
-        word, known = (error.unused_tokens or ["of that name"])[0], ", ".join(VERBS)
-        problems.print(f"cddfuse: there is no command {word}: known are {known}.")
-        return 2
     except InputError as error:
         problems.print(f"cddfuse: {sentence(error)}")
         return 2
     except CycloptsError as error:
-        problems.print(f"cddfuse: {' '.join(str(error).split())}")
+        problems.print(f"cddfuse: {misuse(error, name)}")
         return 2
     except KeyboardInterrupt:
         problems.print("cddfuse: stopped.")

@@ -4,21 +4,26 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from cddfuse.errors import InputError
 from cddfuse.export import run_by
 from cddfuse.export.writers import quiet_exporters
+from cddfuse.io.source import Source
 from cddfuse.models import MODELS, FusionModel
 from cddfuse.models.base import Task
 from cddfuse.models.load import DEFAULT, load_network
+from cddfuse.pipeline import Summary
 from cddfuse.runtime import Limits
 from cddfuse.runtime.limits import Kernels
+
+_WIDE = 10_000  # columns of a table that goes to a file: no more than it needs are written
 
 Flag = Annotated[bool, Parameter(negative=())]
 Words = Annotated[
@@ -127,6 +132,29 @@ def report_end(console: Console, written: Iterable[Path], failed: Iterable[str])
     for line in lines:
         stderr(quiet=False).print(line)
     return 1 if lines else 0
+
+
+def exit_code(summary: Summary, source: Source[Any]) -> int:
+    """What became of a source: 0 all is done, 1 a part failed or was left out, 2 all failed."""
+    if summary.failed and not (summary.done or summary.kept):
+        return 2
+    return 1 if summary.failed or source.skipped else 0
+
+
+def kept(count: int, noun: str) -> str:
+    """A line about what was there already."""
+    if count == 1:
+        return f"kept 1 {noun} that exists (--overwrite replaces it)"
+    return f"kept {count} {noun}s that exist (--overwrite replaces them)"
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table of which nothing is cut: in a file no cell is wrapped, on terminals all are."""
+    for column in table.columns:
+        column.overflow = "fold"
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)
+    console.print(table)
 
 
 def progress(console: Console) -> Progress:

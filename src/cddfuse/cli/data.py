@@ -10,12 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag, progress, stderr
+from cddfuse.cli.common import Flag, print_table, progress, stderr
 from cddfuse.datasets.catalog import CATALOG, find_card
 from cddfuse.errors import InputError
 from cddfuse.io import expanded
-
-_WIDE = 160  # columns of a table that goes to a file
 
 app = App(
     name="data",
@@ -41,11 +39,7 @@ def show(*, json: Flag = False) -> int:
         ]
         print(json_format.dumps(rows, indent=2))
         return 0
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDE)
-    table = Table("name", "task", "pairs", "size", "terms", box=None)
-    table.add_column("source", overflow="fold", min_width=40)
+    table = Table("name", "task", "pairs", "size", "terms", "source", box=None)
     for card in CATALOG.values():
         splits = ", ".join(f"{name} {split.pairs}" for name, split in card.splits.items())
         shown = (
@@ -57,7 +51,7 @@ def show(*, json: Flag = False) -> int:
             card.source,
         )
         table.add_row(*map(Text, shown))
-    console.print(table)
+    print_table(Console(highlight=False), table)
     return 0
 
 

@@ -8,7 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
+from cddfuse.cli.common import (
+    Flag,
+    LimitFlags,
+    NetworkFlags,
+    Words,
+    print_table,
+    progress,
+    stderr,
+)
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.errors import InputError
 from cddfuse.evaluate import Scores, report
@@ -19,8 +27,6 @@ from cddfuse.metrics import PAPER_EIGHT, chosen
 from cddfuse.models import FusionModel
 from cddfuse.models.exported import is_exported
 from cddfuse.runtime import Limits
-
-_WIDE = 160  # columns of a table that goes to a file
 
 
 def evaluate(
@@ -137,8 +143,6 @@ def _save(scores: Scores, folder: Path, overwrite: bool) -> InputError | None:
 
 
 def _print(scores: Scores, console: Console) -> None:
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDE)
     for name in scores.tables:
         console.print(Text(f"{report.title(scores, name)}:"), soft_wrap=True)
         table = Table()
@@ -146,6 +150,6 @@ def _print(scores: Scores, console: Console) -> None:
             table.add_column(heading, justify="left" if heading == "metric" else "right")
         for line in report.lines(scores, name):
             table.add_row(*map(Text, line))
-        console.print(table)
+        print_table(console, table)
     for note in (report.profile(scores), *report.legend(scores), *report.notes(scores)):
         console.print(Text(note), soft_wrap=True)

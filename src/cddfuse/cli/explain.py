@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from cddfuse.cli.common import Flag, NetworkFlags, Words, progress, stderr
+from cddfuse.cli.common import Flag, NetworkFlags, Words, exit_code, kept, progress, stderr
 from cddfuse.cli.messages import left_out, sentence
 from cddfuse.explain import Settings, require_decomposing
 from cddfuse.explain.files import explain_all, read_record, require_place, write_summary
@@ -91,16 +91,14 @@ def explain(
         numbers = [read_record(output / name) for name in names]
     if json:
         print(json_format.dumps(numbers, indent=2))
-    return 1 if summary.failed or source.skipped else 0
+    return exit_code(summary, source)
 
 
 def _report(summary: Summary, source: Source[Loaded], output: Path, console: Console) -> None:
     for name in summary.done:
         console.print(f"explained: {output / name / 'sheet.png'}")
     if summary.kept:
-        console.print(
-            f"kept {len(summary.kept)} explanations that exist (--overwrite replaces them)"
-        )
+        console.print(kept(len(summary.kept), "explanation"))
     problems = stderr(quiet=False)
     for skipped in source.skipped:
         problems.print(left_out(skipped))

@@ -2,8 +2,6 @@
 
 import json as json_format
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,16 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from cddfuse.cli import record
-from cddfuse.cli.common import Flag, LimitFlags, NetworkFlags, Words, progress, stderr
+from cddfuse.cli.common import (
+    Flag,
+    LimitFlags,
+    NetworkFlags,
+    Words,
+    exit_code,
+    kept,
+    progress,
+    stderr,
+)
 from cddfuse.cli.flags.alignment import AlignmentFlags, warning
 from cddfuse.cli.flags.scale import ScaleFlags
 from cddfuse.cli.flags.thermal import ThermalFlags
@@ -25,6 +32,7 @@ from cddfuse.cli.usage import peak_memory
 from cddfuse.errors import InputError, exists_already
 from cddfuse.io import expanded
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
+from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.source import Loaded, Sink, Source
 from cddfuse.models import FusionModel
 from cddfuse.pipeline import Options, Summary, fuse_all
@@ -125,6 +133,8 @@ def fuse(
         volumes.writing(grey=medical and (grey or colour == "grey")),
     )
     sink = open_sink(source, writing)
+    if isinstance(source, ImagePairs) and isinstance(sink, ImageFiles):
+        source = replace(source, skipped=sink.others(source.skipped, source.pairs))
     scale.require_engine(source, output)
     network = network.preferring("mif") if medical else network
     model = network.load() if scale.engine == "local" else None
@@ -145,64 +155,46 @@ def fuse(
     if model and source.length == 1 and not (clip or medical or os.path.isdir(first)):
         return _fuse_one(model, source, sink, options, console, json, hint)
     whole = sink.path("") == sink.path("0")  # one file for all
-    stored = None
-    if source.ranges and not (medical and whole):
-        stored = record.store(output, source.ranges, asked=range, whole=whole)
-    new = None if scale.shard else stored  # shards share it
     summary = Summary()
-    if model:
-        scale.note(model, source, writing, options)
-    with progress(console) as bar:
-        shown = bar.add_task("fuse", total=source.length, rate="")
 
-        def after(name: str) -> None:
-            speed = bar.tasks[0].speed
-            rate = f"{speed:.2f} {noun}s/s" if speed else ""
-            bar.update(shown, advance=1, description=name, rate=rate)
+    def results() -> bool:
+        return bool(scale.shared or summary.done or summary.kept)
+
+    ranges = None if medical and whole else source.ranges
+    place = sink.path("") if whole else output
+    bar = progress(console)
+
+    def after(name: str) -> None:
+        speed = bar.tasks[0].speed
+        rate = f"{speed:.2f} {noun}s/s" if speed else ""
+        bar.update(shown, advance=1, description=name, rate=rate)
+        if model:
+            hint.after_pair()
+
+    limits = replace(options.limits or Limits(), progress=hint.after_part)
+    options = replace(options, limits=limits)
+    try:
+        with record.recorded(place, ranges, results, asked=range, whole=whole), bar:
+            shown = bar.add_task("fuse", total=source.length, rate="")
             if model:
-                hint.after_pair()
-
-        limits = replace(options.limits or Limits(), progress=hint.after_part)
-        options = replace(options, limits=limits)
-        try:
-            with _forgetting(new if model else None, summary, whole=whole):
-                summary = (
-                    fuse_all(model, source, sink, options, after=after, summary=summary)
-                    if model
-                    else scale.fuse(network, source, sink, writing, options, after, console.print)
-                )
-        except KeyboardInterrupt:
-            if source.kind == "live":
-                console.print(f"stopped: what was recorded is in {output}")
-                return 0
-            again = "starts again" if overwrite or whole else "does the rest"
-            left = "nothing was written" if whole else f"what is done is in {output}"
-            advice = "; numbered frames in a folder can be resumed" if whole else ""
-            console.print(f"stopped: {left}; the same command {again}{advice}")
-            return 130
-    if new and not (summary.done or summary.kept):
-        new.unlink(missing_ok=True)
+                scale.note(model, source, writing, options)
+                fuse_all(model, source, sink, options, after=after, summary=summary)
+            else:
+                say = console.print
+                summary = scale.fuse(network, source, sink, writing, options, after, say)
+    except KeyboardInterrupt:
+        if source.kind == "live":
+            console.print(f"stopped: what was recorded is in {output}")
+            return 0
+        again = "starts again" if overwrite or whole else "does the rest"
+        left = "nothing was written" if whole else f"what is done is in {output}"
+        advice = "; numbered frames in a folder can be resumed" if whole else ""
+        console.print(f"stopped: {left}; the same command {again}{advice}")
+        return 130
     _report(summary, source, output, console, noun)
     if json:
         print(_as_json(summary, source, sink))
-    return 1 if summary.failed or source.skipped else 0
-
-
-@contextmanager
-def _forgetting(stored: Path | None, summary: Summary, *, whole: bool) -> Iterator[None]:
-    """Remove the record of a run that ends early without a result: it binds later ones for nothing.
-
-    Args:
-        stored: the record, if there was none before.
-        summary: of the run.
-        whole: whether all results are one file, which is not there then.
-    """
-    try:
-        yield
-    except BaseException:
-        if stored and (whole or not (summary.done or summary.kept)):
-            stored.unlink(missing_ok=True)
-        raise
+    return exit_code(summary, source)
 
 
 def _fuse_one(
@@ -248,7 +240,7 @@ def _report(
     memory = f"peak memory {peak_memory() / 1e9:.1f} GB"
     console.print(f"fused {parts} in {summary.seconds:.0f} s{each}, {memory}: {output}")
     if summary.kept:
-        console.print(f"kept {len(summary.kept)} results that exist (--overwrite replaces them)")
+        console.print(kept(len(summary.kept), "result"))
     if note := warning(summary, many=True):
         console.print(note)
     problems = stderr(quiet=False)

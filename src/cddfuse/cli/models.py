@@ -9,14 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cddfuse.cli.common import Flag
+from cddfuse.cli.common import Flag, print_table
 from cddfuse.models import MODELS, FusionModel
 from cddfuse.models.options import described, known_options
 from cddfuse.models.weights import imported
 from cddfuse.runtime import work
 
 _HEIGHT, _WIDTH = 480, 640
-_WIDE = 160  # columns of a table that goes to a file
 
 
 def models(*, json: Flag = False) -> int:
@@ -34,9 +33,6 @@ def models(*, json: Flag = False) -> int:
     if json:
         print(json_format.dumps(rows, indent=2))
         return 0
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDE)
     table = Table("model", "task", box=None)
     table.add_column("parameters", justify="right")
     table.add_column("GMAC", justify="right")
@@ -52,7 +48,7 @@ def models(*, json: Flag = False) -> int:
             Text(", ".join(row["weights"]) or ("" if row["parameters"] else "none needed")),
             Text(row["licence"]),
         )
-    console.print(table)
+    print_table(Console(highlight=False), table)
     return 0
 
 

@@ -5,8 +5,8 @@ A folder holds it as `fuse.json`, a clip that is one file has it beside it, as `
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,27 +51,47 @@ def ranges_for(output: Path, asked: Asked, *, overwrite: bool) -> Ranges:
     return given
 
 
-def store(
-    output: Path, ranges: Ranges, *, asked: Sequence[str] = (), whole: bool = False
-) -> Path | None:
-    """Write the ranges of a run, if its images are not used as they are.
+@contextmanager
+def recorded(
+    output: Path,
+    ranges: Ranges | None,
+    results: Callable[[], bool],
+    *,
+    asked: Sequence[str] = (),
+    whole: bool = False,
+) -> Iterator[None]:
+    """Within, a run, whose ranges are recorded if its images are not used as they are.
 
-    Returns the file if there was none before: without any result, it would bind later runs to this
-    range for nothing.
+    Of a folder they are recorded at once, so that a run that is killed can be resumed, and a new
+    record is removed after a run without results: it would bind later ones for nothing. Of a file
+    they are recorded when it is there.
 
     Args:
         output: the folder of the results, or the file that they are parts of.
         ranges: of all its images.
+        results: whether there are any, asked at the end.
         asked: the texts that they were found by, such as `minmax`.
         whole: whether it is a file.
     """
-    if not any(rule.given for rule in ranges):
-        return None
-    path = output.with_name(f"{output.name}.{NAME}") if whole else output / NAME
-    known = path.exists()
+    if ranges is None or not any(rule.given for rule in ranges):
+        yield
+    elif whole:
+        yield
+        _store(output.with_name(f"{output.name}.{NAME}"), ranges, asked)
+    else:
+        new = not (output / NAME).exists()
+        try:
+            _store(output / NAME, ranges, asked)
+            yield
+        finally:
+            if new and not results():
+                (output / NAME).unlink(missing_ok=True)
+
+
+def _store(path: Path, ranges: Ranges, asked: Sequence[str]) -> None:
     with suppress(InputError):
         if _stored(path) == ranges:
-            return None
+            return
     content: dict[str, Any] = {"range": ranges.texts}
     if asked:
         content["asked"] = list(asked)
@@ -82,7 +102,6 @@ def store(
         content["curves"] = [rule.agc.curve for rule in ranges]
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    return None if known else path
 
 
 def _given(asked: Asked, stored: Ranges | None = None, before: Ranges | None = None) -> Ranges:

@@ -11,7 +11,7 @@ from cddfuse.errors import InputError, exists_already, trouble
 from cddfuse.evaluate.matching import match_fused
 from cddfuse.evaluate.sources import listed
 from cddfuse.fuse import fuse
-from cddfuse.io.files import replacing
+from cddfuse.io.files import replacing, require_there
 from cddfuse.io.images import read_image
 from cddfuse.io.regions import Region, require_inside
 from cddfuse.io.sheet import Sheet, arranged, drawn, require_matplotlib, write_pdf, zoomed
@@ -163,8 +163,7 @@ def _results(source: Source[Loaded], place: Path) -> Mapping[str, Path]:
     """Files of results by the name of their pair."""
     if place.is_dir():
         return match_fused(place, listed(source)).files
-    if not place.exists():
-        raise InputError(f"there is no file or folder {place}: check the name.", setting="fused")
+    require_there(place, "fused")
     if source.length != 1:
         raise InputError(
             f"{place} is one image, and there are several pairs: give a folder.", setting="fused"

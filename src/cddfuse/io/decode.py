@@ -214,7 +214,7 @@ def read_header(path: Path) -> Encoded:
     with opened(path) as file:
         try:
             data: Data = mmap(file.fileno(), 0, access=ACCESS_READ)
-        except (OSError, ValueError):  # a pipe
+        except (OSError, ValueError):  # a disk that maps no files
             data = file.read()
         return _encoded(data, str(path))
 
@@ -306,6 +306,10 @@ def opened(path: Path) -> Iterator[BufferedReader]:
     """A file that has content."""
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder, not a file: name an image in it.")
+    if os.path.exists(path) and not os.path.isfile(path):  # opening a pipe waits
+        raise InputError(
+            f"{path} is a pipe or a device, and images are read more than once: save it to a file."
+        )
     try:
         file = path.open("rb")
     except FileNotFoundError as error:

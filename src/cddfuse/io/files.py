@@ -38,6 +38,18 @@ def expanded(path: Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def require_there(path: Path, setting: str | None = None) -> None:
+    """Refuse a path where nothing is, or where nobody may look."""
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        text = f"cannot open {path} ({error.strerror}): check its permissions."
+        raise InputError(text, setting=setting) from error
+    except (OSError, ValueError) as error:
+        text = f"there is no file or folder {path}: check the name."
+        raise InputError(text, setting=setting) from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a hidden path beside `path`; the file written there replaces `path` on success.

@@ -12,7 +12,7 @@ from typing import Literal
 from cddfuse.errors import InputError
 from cddfuse.io import decode
 from cddfuse.io.decode import SUFFIXES
-from cddfuse.io.files import remove_abandoned
+from cddfuse.io.files import remove_abandoned, require_there
 from cddfuse.io.folders import PairedPaths, pair_folders
 from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.names import swapped
@@ -109,8 +109,7 @@ def _kind(first: Path, second: Path | None) -> str:
     """The format of two sources."""
     if names_clip(first) or (second and names_clip(second)):
         return "video"
-    if not os.path.exists(first):
-        raise InputError(f"there is no file or folder {first}: check the name.")
+    require_there(first)
     if holds_dicom(first):
         return "volume"
     return "folder" if os.path.isdir(first) else _named(first) or "image"
@@ -265,7 +264,7 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
         from cddfuse.io.tiff_clips import ClipPairs, tiff_file
 
         assert isinstance(source, ClipPairs)
-        return tiff_file(source, writing.output, writing.bits, overwrite=writing.overwrite)
+        return tiff_file(source, _suffixed(writing), writing.bits, overwrite=writing.overwrite)
     _check_frames(source, writing.output)
     output, many = writing.output, not isinstance(source, ImagePairs) or source.folder
     if many and os.path.isfile(output):
@@ -275,7 +274,7 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
     def path(name: str) -> Path:
         if whole:
             return output / f"{name}{writing.suffix}.{writing.form}"
-        return output.with_stem(output.stem + writing.suffix)
+        return _suffixed(writing)
 
     sink = ImageFiles(
         path,
@@ -286,6 +285,11 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
     )
     sink.prepare(getattr(source, "pairs", []))  # of images and pages
     return sink
+
+
+def _suffixed(writing: Writing) -> Path:
+    """The file that is written, if it is one."""
+    return writing.output.with_stem(writing.output.stem + writing.suffix)
 
 
 def _check_frames(source: Source[Loaded], output: Path) -> None:
@@ -321,7 +325,7 @@ def _video_file(source: Source[Loaded], writing: Writing) -> Sink:
             "out.",
             "celsius",
         )
-    output = writing.output.with_stem(writing.output.stem + writing.suffix)
+    output = _suffixed(writing)
     return clip_file(source, output, writing.clip, bits=writing.bits, overwrite=writing.overwrite)
 
 

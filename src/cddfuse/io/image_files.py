@@ -122,6 +122,17 @@ class ImageFiles(PlainSink):
         for folder in {path.parent for path in paths}:
             require_writable(folder)
 
+    def others(self, skipped: Sequence[Skipped], pairs: Sequence[PairedPaths]) -> Sequence[Skipped]:
+        """What was left out of the pairs, without the results of an earlier run among the sources.
+
+        What has the name of a result is one, whatever its format.
+        """
+        real = _RealPaths()
+        paths = [self.path(pair.name) for pair in pairs] if skipped else []
+        files = {real.of(each) for path in paths for each in (path, beside(path))}
+        results = {os.path.splitext(file)[0] for file in files}
+        return [x for x in skipped if os.path.splitext(real.of(x.path))[0] not in results]
+
     def has(self, name: str) -> bool:
         """Whether the file exists and is to be kept."""
         path = self.path(name)

@@ -167,7 +167,10 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise InputError(f"cannot open the folder {folder} ({error.strerror}).") from error
+        raise InputError(
+            f"cannot open the folder {folder} ({error.strerror}): check the name and its "
+            "permissions."
+        ) from error
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

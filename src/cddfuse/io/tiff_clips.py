@@ -239,7 +239,7 @@ def _content(path: Path) -> Iterator[Data]:
     with opened(path) as file:
         try:
             data: Data = mmap(file.fileno(), 0, access=ACCESS_READ)
-        except (OSError, ValueError):  # a pipe
+        except (OSError, ValueError):  # a disk that maps no files
             data = file.read()
         try:
             yield data

@@ -125,8 +125,10 @@ def _from_hub(kind: type[FusionModel], name: str, options: Mapping[str, Any]) ->
     try:
         return kind.from_pretrained(name, local_files_only=not reachable, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        why = "has no weights that fit" if reachable else "cannot be reached"
-        text = f"there is no file {name}, and the hub {why}: check the name."
+        why = "has no weights that fit: check the name"
+        if not reachable:
+            why = "cannot be reached: check the name and the connection"
+        text = f"there is no file {name}, and the hub {why}."
         raise InputError(text, setting="weights") from error
 
 

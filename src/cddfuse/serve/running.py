@@ -47,4 +47,4 @@ def require_free(host: str, port: int) -> None:
     except OSError as error:
         reason = error.strerror or error
         text = f"cannot serve at {host}:{port} ({reason}): choose another host or port."
-        raise InputError(text, setting="port") from error
+        raise InputError(text, setting=("host", "port")) from error

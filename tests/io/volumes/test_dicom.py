@@ -1,6 +1,8 @@
 """Reading DICOM: exact, whatever the layout and the compression; refusals without patient data."""
 
+import errno
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +27,11 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, BasicTextSRStorage
 
 from cddfuse.errors import InputError
+from cddfuse.io import Ranges
 from cddfuse.io.volumes.dicom import find_series, read_series
 from cddfuse.io.volumes.finding import holds_dicom
+from cddfuse.io.volumes.options import VolumeReading
+from cddfuse.io.volumes.pair import open_volumes
 from cddfuse.io.volumes.suv import uptake_of
 from cddfuse.io.volumes.volume import Volume
 
@@ -248,6 +253,25 @@ def test_damaged_files_are_counted(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not DICOM")
     (tmp_path / "cut").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\0")
     assert find_series(tmp_path).damaged == 1
+
+
+def test_subfolders_that_cannot_be_opened_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "open", VALUES, GRID)
+    write_series(tmp_path / "closed", VALUES, GRID)
+    scan = os.scandir
+
+    def scandir(path: str) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find_series(tmp_path)
+    assert (len(found.series), found.damaged, found.closed) == (1, 0, 1)
+    source = open_volumes(tmp_path, tmp_path / "open", VolumeReading(), Ranges())
+    assert [x.reason for x in source.skipped] == ["1 subfolder that cannot be opened left out"]
 
 
 def test_what_is_named_as_dicom_and_is_not_is_counted(tmp_path: Path) -> None:

@@ -43,6 +43,11 @@ class ScaleFlags:
         """The share, if there is one."""
         return Shard.parse(self.shard) if self.shard else None
 
+    @property
+    def shared(self) -> bool:
+        """Whether other jobs may fuse into the same folder, by the same key and value range."""
+        return bool(self.shard) or self.engine == "ray"
+
     def require_engine(self, source: Source[Loaded], output: Path) -> None:
         """Refuse settings of a cluster without one, and sources that it does not divide."""
         given = {name: getattr(self, name) for name in ("address", "workers", "threads")}

@@ -61,7 +61,11 @@ class VideoFlags:
         """What is fused: the files, or the cameras."""
         if not self.camera:
             if first is None:
-                raise InputError("nothing to fuse: give two files, folders or cameras.", "camera")
+                raise InputError(
+                    "nothing to fuse: give two files or folders, before flags that take several "
+                    "values, or cameras.",
+                    "camera",
+                )
             return first, second
         if first is not None:
             raise InputError("give files or cameras, not both.", "camera")

@@ -1,6 +1,5 @@
 """How thermal images are read, and the pairs that single radiometric files are."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,13 +41,7 @@ def pairs_in(
         for path, name in names.items()
         if path in own
     ]
-    results: set[str] = set()
-    if any(os.path.realpath(each) == os.path.realpath(folder) for each in leave_out):
-        # Fused in place: what has the name of a result is one, as in any folder of results.
-        results = {name + end for name, *_ in pairs for end in ("", "_celsius")}
     others = [
-        Skipped(path, "no partner, and no visible photo in it")
-        for path, name in names.items()
-        if path not in own and name not in results
+        Skipped(path, "no partner, and no visible photo in it") for path in names if path not in own
     ]
     return Pairing(pairs, [], [*others, *skipped], [])

@@ -7,6 +7,7 @@ from typing import Literal
 
 from cddfuse.errors import InputError
 from cddfuse.io.decode import SUFFIXES as IMAGES
+from cddfuse.io.files import require_there
 from cddfuse.io.ranges import Ranges
 from cddfuse.io.source import Loaded, Source
 from cddfuse.io.video.clip import Clip
@@ -85,8 +86,7 @@ def clip_file(
 
 
 def _stream(path: Path, reading: ClipReading) -> Stream:
-    if not os.path.exists(path):
-        raise InputError(f"there is no file or folder {path}: check the name.")
+    require_there(path)
     if os.path.isdir(path):
         return ImageStream.of(path, reading.rate)
     if path.suffix.lower() in set(IMAGES) - MOVING:

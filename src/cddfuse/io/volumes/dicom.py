@@ -81,6 +81,9 @@ class Found:
     damaged: int
     """DICOM files that could not be read, and others that are named as such."""
 
+    closed: int = 0
+    """Subfolders that cannot be opened."""
+
 
 def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
     """The series of a folder and its subfolders, or of one file, that have pixels.
@@ -92,7 +95,7 @@ def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
     with extra():
         import pydicom
     found: dict[str, Series] = {}
-    files, damaged = dicom_files(path, leave_out)
+    files, damaged, closed = dicom_files(path, leave_out)
     with no_values_shown():
         for file in files:
             try:
@@ -116,7 +119,7 @@ def find_series(path: Path, leave_out: Sequence[Path] = ()) -> Found:
     if not found:
         why = f", and {damaged} damaged ones" if damaged else ""
         raise InputError(f"{path} holds no DICOM images{why}: check what it is.")
-    return Found(sorted(found.values(), key=_order), damaged)
+    return Found(sorted(found.values(), key=_order), damaged, closed)
 
 
 def read_series(series: Series, place: Path) -> Volume:

@@ -1,8 +1,9 @@
 """Which files are DICOM: by their first bytes, as many have no suffix."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cddfuse.io.decode import SUFFIXES as IMAGES
 
@@ -13,6 +14,18 @@ _OTHERS = ("dicomdir", "readme", "license", "licence", "version", "makefile")
 """Names without a suffix of files that are no images."""
 
 _SNIFFED = 64  # files that are opened to tell what a folder holds
+
+
+class DicomFiles(NamedTuple):
+    """The DICOM files of a folder, and what may be missing among them."""
+
+    found: list[Path]
+    lost: int
+    """Files that are named as DICOM files are and do not begin as such: empty ones, pages of errors
+    that were saved as slices, links to nowhere. Passing over one would cut a volume short."""
+
+    closed: int
+    """Subfolders that cannot be opened."""
 
 
 def is_dicom(path: Path) -> bool:
@@ -44,21 +57,20 @@ def holds_dicom(path: Path) -> bool:
     return dicom > images
 
 
-def dicom_files(path: Path, leave_out: Sequence[Path] = ()) -> tuple[list[Path], int]:
-    """The DICOM files of a folder and its subfolders, or of one file, and the number of lost ones.
-
-    Lost are files that are named as DICOM files are and do not begin as such: empty ones, pages of
-    errors that were saved as slices, links to nowhere. Passing over one would cut a volume short.
+def dicom_files(path: Path, leave_out: Sequence[Path] = ()) -> DicomFiles:
+    """The DICOM files of a folder and its subfolders, or of one file.
 
     Args:
         path: where to look.
         leave_out: folders that are ignored, such as that of the results.
     """
-    files = list(_files(path, leave_out)) if os.path.isdir(path) else [path]
+    closed: list[OSError] = []
+    files = list(_files(path, leave_out, closed.append)) if os.path.isdir(path) else [path]
     found = [file for file in files if is_dicom(file)]
     usual = {*SUFFIXES, "", *map(_suffix, found)}
-    lost = set(files).difference(found) if found else ()
-    return found, sum(_suffix(file) in usual and file.name.lower() not in _OTHERS for file in lost)
+    others = set(files).difference(found) if found else ()
+    lost = sum(_suffix(file) in usual and file.name.lower() not in _OTHERS for file in others)
+    return DicomFiles(found, lost, len(closed))
 
 
 def _suffix(path: Path) -> str:
@@ -67,10 +79,18 @@ def _suffix(path: Path) -> str:
     return "" if suffix[1:].isdecimal() else suffix
 
 
-def _files(folder: Path, leave_out: Sequence[Path]) -> Iterator[Path]:
-    """Files of a folder and its subfolders that are not hidden, in order of name."""
+def _files(
+    folder: Path, leave_out: Sequence[Path], closed: Callable[[OSError], object] | None = None
+) -> Iterator[Path]:
+    """Files of a folder and its subfolders that are not hidden, in order of name.
+
+    Args:
+        folder: where to look.
+        leave_out: folders that are ignored.
+        closed: called with the reason for each folder that cannot be opened.
+    """
     hidden = {os.path.realpath(path) for path in leave_out}
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=closed):
         folders[:] = sorted(
             name
             for name in folders

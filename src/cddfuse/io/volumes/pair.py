@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cddfuse import colour
 from cddfuse.errors import InputError
+from cddfuse.io.files import require_there
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
 from cddfuse.io.ranges import Ranges, Rule
@@ -221,8 +222,7 @@ def _volumes(
 
 
 def _read(path: Path, number: str, leave_out: Sequence[Path]) -> Volume:
-    if not os.path.exists(path):
-        raise InputError(f"there is no file or folder {path}: check the name.")
+    require_there(path)
     if not os.path.isdir(path) and not is_dicom(path):
         if not path.name.lower().endswith(nifti.SUFFIXES):
             raise InputError(f"{path} is no volume: give a NIfTI file or a folder of DICOM.")
@@ -271,10 +271,12 @@ def _place(series: dicom.Series) -> int:
 
 
 def _complete(volume: Volume, found: dicom.Found) -> Volume:
-    if not found.damaged:
-        return volume
-    files = "1 damaged DICOM file" if found.damaged == 1 else f"{found.damaged} damaged DICOM files"
-    return replace(volume, incomplete=(f"{files} left out",))
+    files, folders = ("s" * (number != 1) for number in (found.damaged, found.closed))
+    texts = (
+        f"{found.damaged} damaged DICOM file{files} left out" if found.damaged else "",
+        f"{found.closed} subfolder{folders} that cannot be opened left out" if found.closed else "",
+    )
+    return replace(volume, incomplete=tuple(filter(None, texts)))
 
 
 def _choice(path: Path, known: dict[str, dicom.Series], advice: str) -> InputError:
