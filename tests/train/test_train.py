@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 import torch
 from lightning_fabric import Fabric
+from matplotlib.figure import Figure
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,11 +26,13 @@ from cddfuse.datasets.crops import WHOLE, Share
 from cddfuse.losses import LOSSES, Loss
 from cddfuse.models import FusionModel
 from cddfuse.pair import ImagePair
-from cddfuse.recipes import Stage
+from cddfuse.recipes import RECIPES, Stage
 from cddfuse.recipes.base import Term
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
 from cddfuse.train import BEST, STATE, WEIGHTS, Precision, Running, batches, train
+from cddfuse.train.log import TrainingLog
 from cddfuse.train.trainer import Trainer
+from cddfuse.train.validation import Validation
 
 if sys.platform != "win32":
     KILL = signal.SIGKILL
@@ -435,3 +438,45 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match=r"state\.pt is not the state of a training run"):
         run(tmp_path, resume=True)
+
+
+# Validation pairs and curves
+
+
+def test_validation_pairs_of_any_size_are_cut_to_what_the_network_takes() -> None:
+    model = RECIPES["cddfuse_small"]["quick"].create_model().eval()
+    odd = [ImagePair(*torch.rand(2, 1, 49, 37), "odd")]
+    assert Validation(odd, multiple=8).pairs[0].first.shape == (1, 48, 32)
+    (stage,) = replace(RECIPES["cddfuse_small"]["quick"], teacher="max").stages()
+    assert math.isfinite(Validation(odd, multiple=8).losses(model, stage)["total"])
+    with pytest.raises(InputError, match="the validation pair odd is smaller than 16 pixels"):
+        Validation([ImagePair(*torch.rand(2, 1, 49, 7), "odd")])
+
+
+def test_a_finished_run_that_is_resumed_looks_once(tmp_path: Path) -> None:
+    recipe = small(steps=2)
+    run(tmp_path, recipe, validation=PAIRS[:1])
+    before = rows(tmp_path)
+    run(tmp_path, recipe, validation=PAIRS[:1], resume=True)
+    assert rows(tmp_path) == before
+
+
+def test_curves_show_the_terms_of_all_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def keep(figure: Figure, path: Path, **_: object) -> None:
+        drawn.append(figure)
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    with TrainingLog(tmp_path, total=2, step=0, quiet=True) as log:
+        log.draw()  # all steps were left out
+        log.add(1, "one", {"total": 3.0, "edges": 2.0}, 1)
+        log.add(2, "two", {"total": 1.0, "critics": -1.0}, 1)
+        log.add_validation(2, "two", {"total": 1.0, "critics": 0.5})
+        log.draw()
+    terms = drawn[-1].axes[2]
+    assert [line.get_label() for line in terms.lines] == ["edges", "critics"]
+    assert [axes.get_yscale() for axes in drawn[-1].axes[:3:2]] == ["log", "linear"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import (
@@ -42,7 +43,7 @@ class TrainingLog:
         self._rows = [row for row in _read(folder / TABLE) if int(row["step"]) <= step]
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._console = Console(quiet=quiet)
         self._bar = Progress(
             TextColumn("{task.description:8}"),
@@ -90,7 +91,8 @@ class TrainingLog:
             self._count = 0
 
     def add_validation(self, step: int, stage: str, values: Mapping[str, float]) -> None:
-        """Take the numbers of a look at the validation pairs."""
+        """Take the numbers of a look at the validation pairs, in place of those of that step."""
+        self._rows = [row for row in self._rows if not _looked_at(row, step)]
         self._row(step, stage, {f"validation_{name}": value for name, value in values.items()})
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self.say(f"step {step}, {stage}, validation: {shown}")
@@ -117,7 +119,7 @@ class TrainingLog:
         panels = {
             "loss": ("total", "validation_total"),
             "correlation of the features": ("correlation_base", "correlation_detail"),
-            "terms": tuple(name for name in self._rows[-1] if name in _terms(self._rows)),
+            "terms": _terms(self._rows),
             "learning rate": ("learning_rate",),
         }
         figure = Figure(figsize=(11, 7), layout="constrained")
@@ -135,7 +137,8 @@ class TrainingLog:
             axes.set_xlabel("step")
             if axes.lines:
                 axes.legend(fontsize=7, loc="upper right")
-            if title in ("loss", "terms"):
+            values = [y for line in axes.lines for y in np.asarray(line.get_ydata()).tolist()]
+            if title in ("loss", "terms") and min(values, default=0) > 0:
                 axes.set_yscale("log")
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=110)
@@ -147,10 +150,15 @@ class TrainingLog:
             self._events.add_scalar(f"{stage}/{name}", value, step)
 
 
-def _terms(rows: list[dict[str, Any]]) -> set[str]:
-    """Columns that are terms of the loss."""
+def _looked_at(row: Mapping[str, Any], step: int) -> bool:
+    return int(row["step"]) == step and "validation_total" in row
+
+
+def _terms(rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Columns that are terms of the loss, of all stages."""
     others = ("total", "learning_rate", "correlation", "norm_", "validation_", *_FIRST_COLUMNS)
-    return {name for row in rows for name in row if not name.startswith(others)}
+    names = (name for row in rows for name in row if not name.startswith(others))
+    return tuple(dict.fromkeys(names))
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
