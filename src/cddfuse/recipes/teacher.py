@@ -1,6 +1,7 @@
 """What a teacher makes of training pairs: each is fused once, and kept on disk."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from cddfuse.fuse import fuse
 from cddfuse.io import replacing
 from cddfuse.models.base import FusionModel
-from cddfuse.models.weights import cache_folder
+from cddfuse.models.weights import cache_folder, constructor_options
 from cddfuse.pair import ImagePair
 
 _WHITE = 2**16 - 1  # kept with 16 bits
@@ -25,12 +26,14 @@ class Teacher:
 
     Args:
         model: in evaluation mode; it fuses on its own device.
-        folder: where the images go; by default a folder of the cache for these weights.
+        folder: where the images go; by default a folder of the cache for these weights and options.
     """
 
     def __init__(self, model: FusionModel, folder: Path | None = None) -> None:
         self.model = model
-        self.folder = folder or cache_folder("teachers") / _digest(_content(model))[:16]
+        self.digest = _digest(_content(model))
+        """Of its weights and options."""
+        self.folder = folder or cache_folder("teachers") / self.digest[:16]
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         """The teacher's images (B, 1, H, W) of a batch of pairs, on the batch's device."""
@@ -50,13 +53,14 @@ class Teacher:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, known)
         if known.shape != first.shape:
-            path.unlink()
+            path.unlink(missing_ok=True)  # another run may have found it too
             return self._image(first, second)
         return torch.from_numpy(known.astype(np.float32) / _WHITE)
 
 
 def _content(model: FusionModel) -> Iterable[bytes]:
     yield model.card.name.encode()
+    yield json.dumps(constructor_options(model), sort_keys=True).encode()
     for name, value in sorted(model.weights().items()):
         yield name.encode()
         yield value.detach().cpu().numpy().tobytes()

@@ -181,6 +181,8 @@ def load_state(trainer: Trainer, path: Path) -> None:
     """Go back to where a run was saved."""
     try:
         trainer.load(path)
+    except InputError:
+        raise
     except _UNFIT as error:
         raise InputError(
             f"{path} is not the state of a training run, or is damaged, or comes from another "

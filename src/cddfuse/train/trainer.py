@@ -79,6 +79,9 @@ class RunProgress:
     best: float = field(default=math.inf)
     """Lowest validation loss of the last stage."""
 
+    teachers: tuple[str, ...] = ()
+    """Of each stage, as there."""
+
     computed: tuple[str, ...] = ()
     """In which precision, on what and by which PyTorch: each combination of the run once."""
 
@@ -146,7 +149,8 @@ class Trainer:
         if compiled:
             objective = cast(nn.Module, torch.compile(objective))
         self.objective, self.optimizer = fabric.setup(objective, _optimizer(recipe, groups))
-        self.progress = RunProgress(plan=tuple(0 for _ in self.stages))
+        teachers = tuple(stage.teacher for stage in self.stages)
+        self.progress = RunProgress(plan=tuple(0 for _ in self.stages), teachers=teachers)
         self.average = self._new_average() if recipe.ema else None
 
     def _check(self) -> None:
@@ -277,7 +281,13 @@ class Trainer:
         """Go back to where a file was saved. No code in it is run. All processes must call this."""
         state = self._state()
         self.fabric.load(path, state, weights_only=True)
-        self.progress = RunProgress(**state["progress"])
+        teachers = self.progress.teachers
+        self.progress = RunProgress(**{"teachers": teachers, **state["progress"]})
+        if tuple(self.progress.teachers) != teachers:
+            raise InputError(
+                "the teacher has changed since the run began: put its weights back, or start "
+                "another run."
+            )
 
     def _state(self) -> dict[str, Any]:
         """Modules, the optimizer, and plain values: Fabric saves each as its strategy needs."""
