@@ -112,7 +112,13 @@ def test_a_run_does_not_go_on_with_another_teacher(
         teacher="sdnet", teacher_weights=str(weights), crop=16, batch=2, steps=2, min_contrast=0
     )
     data = batches(recipe, random_pairs(2))
-    train(recipe, data, tmp_path / "run", quiet=True, running=Running(accelerator="cpu", stop_after=1e-9))
+    train(
+        recipe,
+        data,
+        tmp_path / "run",
+        quiet=True,
+        running=Running(accelerator="cpu", stop_after=1e-9),
+    )
     save_weights(create_model("sdnet"), weights)
     with pytest.raises(InputError, match="the teacher has changed since the run began"):
         train(recipe, data, tmp_path / "run", quiet=True, resume=True)

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import signal
 import sys
 import time
@@ -480,3 +481,30 @@ def test_curves_show_the_terms_of_all_stages(
     terms = drawn[-1].axes[2]
     assert [line.get_label() for line in terms.lines] == ["edges", "critics"]
     assert [axes.get_yscale() for axes in drawn[-1].axes[:3:2]] == ["log", "linear"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("log.csv", b"step;stage;total\n1;separate;2,5\n"),  # of a spreadsheet
+        ("log.csv", b"\xff\xfe"),
+        ("state.pt", b"cut"),
+        ("state.pt", b"list"),
+        ("state.pt", b"stages"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(tmp_path: Path, name: str, content: bytes) -> None:
+    recipe = small(steps=2)
+    run(tmp_path, recipe, running=Running(stop_after=1e-9))
+    path = tmp_path / name
+    if content == b"cut":
+        content = path.read_bytes()[:5000]
+    if content == b"list":
+        torch.save([1], path)
+    elif content == b"stages":
+        state = torch.load(path, weights_only=True)
+        torch.save({**state, "progress": {**state["progress"], "plan": (1, 2, 3)}}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        run(tmp_path, recipe, resume=True)

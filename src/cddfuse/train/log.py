@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from torch.utils.tensorboard import SummaryWriter
 
+from cddfuse.errors import InputError
 from cddfuse.io.files import replacing
 
 TABLE, CURVES = "log.csv", "curves.png"
@@ -40,7 +41,7 @@ class TrainingLog:
     def __init__(self, folder: Path, *, total: int, step: int, quiet: bool) -> None:
         self._folder = folder
         self._every = max(1, total // _ROWS)
-        self._rows = [row for row in _read(folder / TABLE) if int(row["step"]) <= step]
+        self._rows = _read(folder / TABLE, step)
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
@@ -161,10 +162,19 @@ def _terms(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path, step: int) -> list[dict[str, Any]]:
+    """Rows up to a step, of a table that other programs may have saved in their own way."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if value} for row in csv.DictReader(file)
-        ]
+    try:
+        with path.open(newline="") as file:
+            table = [
+                {name: value for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+        numbers = [float(value) for row in table for name, value in row.items() if name != "stage"]
+        return [row for row in table if numbers and int(row["step"]) <= step]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not the table of a run as it was written: put it back, or move it away."
+        ) from error

@@ -26,7 +26,16 @@ from cddfuse.train.validation import Validation
 STATE, WEIGHTS, BEST, SHEETS = "state.pt", "weights.safetensors", "best.safetensors", "validation"
 _PATIENCE = 20  # steps in a row without a number to learn from, before a run is given up
 # What Fabric and PyTorch raise for a file that does not fit.
-_UNFIT = (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError)
+_UNFIT = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)

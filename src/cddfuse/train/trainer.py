@@ -283,6 +283,8 @@ class Trainer:
         self.fabric.load(path, state, weights_only=True)
         teachers = self.progress.teachers
         self.progress = RunProgress(**{"teachers": teachers, **state["progress"]})
+        if len(self.progress.plan) != len(self.stages) or not self.progress.step >= 0:
+            raise ValueError("the state is of a run with other stages")
         if tuple(self.progress.teachers) != teachers:
             raise InputError(
                 "the teacher has changed since the run began: put its weights back, or start "
