@@ -291,6 +291,13 @@ def test_fusion_layers_start_their_schedule_with_their_stage() -> None:
     assert fusion[4:] == pytest.approx([1, 1, 0.5, 0.5])
 
 
+def test_the_learning_rate_of_the_log_is_of_parts_that_learn() -> None:
+    recipe = small(schedule="step", lr_step=1, epochs=(2, 2), warmup=0)
+    subject = trainer(recipe)
+    subject.progress.plan, subject.progress.step = (4, 4), 2
+    assert subject.step(batches(recipe, PAIRS).batch(2)).learning_rate == pytest.approx(2.5e-4)
+
+
 def test_parts_of_a_stage_alone_learn_and_are_clipped_alone() -> None:
     recipe = small(clip_norm=0.0, warmup=0)
     subject = trainer(recipe)

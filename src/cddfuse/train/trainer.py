@@ -60,7 +60,7 @@ class StepResult(NamedTuple):
     """Of each part that learns, before clipping."""
 
     learning_rate: float
-    """The highest of the parts'."""
+    """The highest of the parts that learn."""
 
     finite: bool
     """False if the step was left out because a loss that counts or a gradient was not a number."""
@@ -142,6 +142,7 @@ class Trainer:
         self.model = model.train()
         self.fabric = fabric
         self.parts = dict(model.named_children())
+        _check_parts(model, self.stages)
         groups = [
             {"params": list(part.parameters()), "name": name} for name, part in self.parts.items()
         ]
@@ -195,7 +196,8 @@ class Trainer:
         else:
             self.progress.skipped += 1
         self._advance(finite)
-        rate = max(group["lr"] for group in self.optimizer.param_groups)
+        groups = self.optimizer.param_groups
+        rate = max(group["lr"] for group in groups if group["name"] in stage.parts)
         return StepResult(losses, norms, rate, finite)
 
     def _backward(self, batch: ImagePair, number: int) -> dict[str, Tensor]:
@@ -314,6 +316,17 @@ class Trainer:
             if name != "progress":
                 value.load_state_dict(snapshot[name])
         self.progress = RunProgress(**snapshot["progress"])
+
+
+def _check_parts(model: FusionModel, stages: Sequence[Stage]) -> None:
+    """Raise ValueError for a network or a recipe of which something would silently not learn."""
+    parts = dict(model.named_children())
+    unknown = [part for stage in stages for part in stage.parts if part not in parts]
+    if unknown:
+        raise ValueError(f"the network has no part {unknown[0]}: it has {', '.join(parts)}.")
+    loose = [name for name, _ in model.named_parameters(recurse=False)]
+    if loose:
+        raise ValueError(f"the parameter {loose[0]} is in no part: put it into a child module.")
 
 
 def _check_batch(batch: int, processes: int, parts: int) -> None:
