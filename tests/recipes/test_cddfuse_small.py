@@ -124,6 +124,19 @@ def test_a_run_does_not_go_on_with_another_teacher(
         train(recipe, data, tmp_path / "run", quiet=True, resume=True)
 
 
+def test_a_run_whose_teacher_cannot_keep_its_images_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    recipe = CDDFuseSmallRecipe(teacher="max", crop=16, batch=2, steps=2, min_contrast=0)
+    data, running = batches(recipe, random_pairs(2)), Running(accelerator="cpu")
+    with pytest.raises(InputError, match=r"for the cache \(XDG_CACHE_HOME\); the run is saved at"):
+        train(recipe, data, tmp_path / "run", quiet=True, running=running)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    train(recipe, data, tmp_path / "run", quiet=True, running=running, resume=True)
+
+
 def test_batches_recur_after_a_cycle() -> None:
     settings = {"size": 16, "batch": 2, "flips": True, "jitter": 0.2, "seed": 3}
     crops = Crops(random_pairs(5, 24), cycle=3, **settings)  # type: ignore[arg-type]

@@ -3,12 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cddfuse.errors import InputError
 from cddfuse.fuse import fuse
 from cddfuse.io import replacing
 from cddfuse.models.base import FusionModel
@@ -49,13 +52,22 @@ class Teacher:
             with torch.autocast("cpu", enabled=False):  # of the student alone
                 fused = fuse(self.model, ImagePair(first, second))
             known = (fused.double().numpy() * _WHITE).round().astype(np.uint16)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, known)
+            _keep(path, known)
         if known.shape != first.shape:
             path.unlink(missing_ok=True)  # another run may have found it too
             return self._image(first, second)
         return torch.from_numpy(known.astype(np.float32) / _WHITE)
+
+
+def _keep(path: Path, image: NDArray[np.uint16]) -> None:
+    content = BytesIO()
+    np.save(content, image)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
+    except InputError as error:
+        text = str(error).removesuffix(".")
+        raise InputError(f"{text} for the cache (XDG_CACHE_HOME).") from error
 
 
 def _content(model: FusionModel) -> Iterable[bytes]:
