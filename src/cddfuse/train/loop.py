@@ -133,9 +133,9 @@ class Run:
     def _saved(self, error: InputError, log: TrainingLog, condition: str) -> InputError:
         """Save the run; the error that says so."""
         self._save(log)
-        text = str(error).removesuffix(".")
+        text, step = str(error).removesuffix("."), self.progress.step
         return InputError(
-            f"{text}; the run is saved at step {self.progress.step} and can be resumed {condition}.",
+            f"{text}; the run is saved at step {step} and can be resumed {condition}.",
             setting=error.setting,
         )
 

@@ -24,8 +24,10 @@ _IMPOSSIBLE = (ValueError, TypeError, RuntimeError, ImportError, Misconfiguratio
 
 @dataclass(frozen=True)
 class Running:
-    """How a run is computed. Up to rounding, nothing here changes what is computed, except where a
-    loss or a norm looks at the batch as a whole.
+    """How a run is computed.
+
+    Up to rounding, nothing here changes what is computed, except where a loss or a norm looks at
+    the batch as a whole.
     """
 
     devices: int = 1
