@@ -89,3 +89,8 @@ def test_crops_that_do_not_fit_the_network_are_refused() -> None:
         started(Request("cddfuse_small", settings={"crop": 36}))
     whole = Request("cddfuse_small", settings={"crop": 36, "sampling": "whole"})
     assert started(whole).recipe.crop == 36  # without effect
+
+
+def test_a_floor_above_the_learning_rate_is_refused() -> None:
+    with pytest.raises(InputError, match="min_lr is 1e-06, above the learning_rate 1e-07"):
+        started(Request(preset="released", settings={"learning_rate": 1e-7}))

@@ -186,6 +186,11 @@ class Recipe:
     def __post_init__(self) -> None:
         for each in fields(self):
             _check(each.name, getattr(self, each.name), each.metadata)
+        if self.schedule != "constant" and self.min_lr > self.learning_rate:
+            raise InputError(
+                f"min_lr is {self.min_lr}, above the learning_rate {self.learning_rate}: lower it.",
+                setting="min_lr",
+            )
         multiple = self.network.card.multiple_of
         if self.sampling != "whole" and self.crop % multiple:
             raise InputError(
