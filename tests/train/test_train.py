@@ -30,6 +30,7 @@ from cddfuse.pair import ImagePair
 from cddfuse.recipes import RECIPES, Stage
 from cddfuse.recipes.base import Term
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
+from cddfuse.recipes.cddfuse_small import CDDFuseSmallRecipe
 from cddfuse.train import BEST, STATE, WEIGHTS, Precision, Running, batches, train
 from cddfuse.train.log import TrainingLog
 from cddfuse.train.trainer import Trainer
@@ -451,14 +452,17 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
 # Validation pairs and curves
 
 
-def test_validation_pairs_of_any_size_are_cut_to_what_the_network_takes() -> None:
+def test_validation_pairs_of_any_size_are_cut_to_what_the_network_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     model = RECIPES["cddfuse_small"]["quick"].create_model().eval()
-    odd = [ImagePair(*torch.rand(2, 1, 49, 37), "odd")]
+    odd = [ImagePair(torch.rand(1, 49, 37), torch.rand(1, 49, 37), "odd")]
     assert Validation(odd, multiple=8).pairs[0].first.shape == (1, 48, 32)
-    (stage,) = replace(RECIPES["cddfuse_small"]["quick"], teacher="max").stages()
+    (stage,) = CDDFuseSmallRecipe(teacher="max").stages()
     assert math.isfinite(Validation(odd, multiple=8).losses(model, stage)["total"])
     with pytest.raises(InputError, match="the validation pair odd is smaller than 16 pixels"):
-        Validation([ImagePair(*torch.rand(2, 1, 49, 7), "odd")])
+        Validation([ImagePair(torch.rand(1, 49, 7), torch.rand(1, 49, 7), "odd")])
 
 
 def test_a_finished_run_that_is_resumed_looks_once(tmp_path: Path) -> None:
