@@ -68,12 +68,16 @@ def test_a_bad_pair_is_named_and_left_out(
     assert "2 pairs to train on, 0 to validate" in said
 
 
-def test_more_folders_and_validation_folders(data: tuple[str, str], tmp_path: Path) -> None:
+def test_more_folders_and_validation_folders(
+    data: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(tmp_path / "vi", other / "vi")
     shutil.copytree(tmp_path / "ir", other / "ir")
     flags = ["--extra-data", str(other), "--val", *data]
-    assert cli.run(["train", *data, "-o", str(tmp_path / "run"), *QUICK, *flags]) == 0
+    loud = [flag for flag in QUICK if flag != "--quiet"]
+    assert cli.run(["train", *data, "-o", str(tmp_path / "run"), *loud, *flags]) == 0
+    assert "4 of 4 validation pairs are trained on too: 00" in capsys.readouterr().err
     pairs = yaml.safe_load((tmp_path / "run" / "pairs.yaml").read_text())
     assert (len(pairs["train"]), len(pairs["val"])) == (8, 4)
 

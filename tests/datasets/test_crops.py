@@ -230,13 +230,13 @@ def test_a_crop_has_the_same_bits_whatever_the_threads() -> None:
 
 
 def test_whole_pairs_of_any_size_each_once_an_epoch() -> None:
-    pairs = [numbered(8, 11, "a"), numbered(13, 9, "b", 200)]
+    pairs = [numbered(16, 19, "a"), numbered(21, 17, "b", 200)]
     crops = Crops(pairs, size=3, batch=1, sampling="whole", multiple=4)
     assert crops.steps_per_epoch == 2
     for epoch in range(3):
         batches = {batch.name[0]: batch for batch in map(crops.batch, (2 * epoch, 2 * epoch + 1))}
-        assert torch.equal(batches["a"].first[0], pairs[0].first[:, :8, :8])
-        assert torch.equal(batches["b"].second[0], pairs[1].second[:, :12, :8])
+        assert torch.equal(batches["a"].first[0], pairs[0].first[:, :16, :16])
+        assert torch.equal(batches["b"].second[0], pairs[1].second[:, :20, :16])
 
 
 @pytest.mark.parametrize("sampling", ["grid", "random", "whole"])
@@ -456,7 +456,7 @@ def test_images_smaller_than_a_crop_are_named() -> None:
         "smaller crops or leave them out."
     )
     assert Crops([street(0, 16)], size=16, batch=1).steps_per_epoch == 1
-    with pytest.raises(InputError, match="pairs are smaller than the crop of 32 pixels"):
+    with pytest.raises(InputError, match="pairs are smaller than 32 pixels"):
         Crops([street()], size=16, batch=1, sampling="whole", multiple=32)
 
 

@@ -142,6 +142,6 @@ JOBS = {
     ),
     "slices": Job(_volumes, _fuse("pet.nii", "mr.nii"), partial=True),
     "volume": Job(_volumes, _fuse("pet.nii", "mr.nii", "out.nii.gz"), again=("--overwrite",)),
-    "train": Job(_pairs, _train, (".csv", "state.pt", ".0", ".svg", ".png"), grows=True),
+    "train": Job(_pairs, _train, (".csv", "state.pt", ".scalars", ".svg", ".png"), grows=True),
     "benchmark": Job(_pairs, _benchmark, grows=True, partial=True),
 }

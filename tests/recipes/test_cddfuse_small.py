@@ -11,7 +11,7 @@ from training import random_pairs
 
 from cddfuse.datasets.crops import Crops
 from cddfuse.errors import InputError
-from cddfuse.models import create_model
+from cddfuse.models import create_model, save_weights
 from cddfuse.models.cddfuse_small import CDDFuseSmall, Scene
 from cddfuse.models.classical import Max
 from cddfuse.pair import ImagePair
@@ -79,6 +79,62 @@ def test_teachers_with_other_weights_keep_their_images_apart() -> None:
     one, two = Teacher(create_model("sdnet")), Teacher(create_model("sdnet"))
     assert one.folder != two.folder
     assert one.folder == Teacher(one.model).folder
+
+
+def test_teachers_with_other_options_keep_their_images_apart() -> None:
+    torch.manual_seed(0)
+    one, two = create_model("sdnet", leading="first"), create_model("sdnet", leading="second")
+    two.load_state_dict(one.state_dict())
+    assert Teacher(one).folder != Teacher(two).folder
+
+
+def test_the_teacher_is_found_from_anywhere_and_before_the_run_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_weights(create_model("sdnet"), tmp_path / "mine.safetensors")
+    recipe = CDDFuseSmallRecipe(teacher="sdnet", teacher_weights="mine.safetensors", batch=2)
+    assert recipe.teacher_weights == str(tmp_path / "mine.safetensors")
+    missing = replace(recipe, teacher_weights="other.safetensors")
+    with pytest.raises(InputError, match="there are no weights other") as caught:
+        train(missing, batches(missing, random_pairs(2, 128)), tmp_path / "run", quiet=True)
+    assert "teacher_weights" in (caught.value.setting or ())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_go_on_with_another_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    weights = tmp_path / "mine.safetensors"
+    save_weights(create_model("sdnet"), weights)
+    recipe = CDDFuseSmallRecipe(
+        teacher="sdnet", teacher_weights=str(weights), crop=16, batch=2, steps=2, min_contrast=0
+    )
+    data = batches(recipe, random_pairs(2))
+    train(
+        recipe,
+        data,
+        tmp_path / "run",
+        quiet=True,
+        running=Running(accelerator="cpu", stop_after=1e-9),
+    )
+    save_weights(create_model("sdnet"), weights)
+    with pytest.raises(InputError, match="the teacher has changed since the run began"):
+        train(recipe, data, tmp_path / "run", quiet=True, resume=True)
+
+
+def test_a_run_whose_teacher_cannot_keep_its_images_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    recipe = CDDFuseSmallRecipe(teacher="max", crop=16, batch=2, steps=2, min_contrast=0)
+    data, running = batches(recipe, random_pairs(2)), Running(accelerator="cpu")
+    with pytest.raises(InputError, match=r"for the cache \(XDG_CACHE_HOME\); the run is saved at"):
+        train(recipe, data, tmp_path / "run", quiet=True, running=running)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    train(recipe, data, tmp_path / "run", quiet=True, running=running, resume=True)
 
 
 def test_batches_recur_after_a_cycle() -> None:

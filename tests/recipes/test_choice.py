@@ -73,3 +73,24 @@ def test_names_in_a_file_are_names(line: str, tmp_path: Path) -> None:
         InputError, match=r"mine\.yaml has the .* which is no name: write a name\.$"
     ):
         Request().over(config)
+
+
+def test_the_length_that_is_asked_for_goes_over_that_of_a_file(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("minutes: 50\n")
+    recipe = started(Request(settings={"steps": 4}).over(config)).recipe
+    assert (recipe.minutes, recipe.steps) == (0, 4)
+    with pytest.raises(InputError, match="steps and minutes each say how long the run is"):
+        started(Request(settings={"steps": 4, "minutes": 1}))
+
+
+def test_crops_that_do_not_fit_the_network_are_refused() -> None:
+    with pytest.raises(InputError, match="crop is 36: cddfuse_small needs a multiple of 8"):
+        started(Request("cddfuse_small", settings={"crop": 36}))
+    whole = Request("cddfuse_small", settings={"crop": 36, "sampling": "whole"})
+    assert started(whole).recipe.crop == 36  # without effect
+
+
+def test_a_floor_above_the_learning_rate_is_refused() -> None:
+    with pytest.raises(InputError, match="min_lr is 1e-06, above the learning_rate 1e-07"):
+        started(Request(preset="released", settings={"learning_rate": 1e-7}))

@@ -21,7 +21,7 @@ from cddfuse.models.emfusion import EMFusion
 from cddfuse.models.rfnnest import RFNNest
 from cddfuse.models.sdnet import SDNet
 from cddfuse.pair import ImagePair
-from cddfuse.recipes import RECIPES, Recipe, Stage, defusion, emfusion, learning_rate
+from cddfuse.recipes import RECIPES, Stage, defusion, emfusion, learning_rate
 from cddfuse.recipes import rfnnest as rfnnest_recipe
 from cddfuse.recipes import sdnet as sdnet_recipe
 from cddfuse.recipes import tardal as tardal_recipe
@@ -137,12 +137,13 @@ def test_wrong_number_of_stages_is_a_sentence(method: str) -> None:
 
 
 def test_learning_rates_of_a_stage() -> None:
-    recipe = Recipe(schedule="exponential", learning_rate=1e-3, lr_gamma=0.5, min_lr=1e-5)
+    kind = type(RECIPES["didfuse"]["released"])
+    recipe = kind(schedule="exponential", learning_rate=1e-3, lr_gamma=0.5, min_lr=1e-5)
     stage = Stage("a", 1, (), lambda model, pair: {}, {}, lr_factor=0.5, lr_gamma=0.7)
     rates = [learning_rate(recipe, epoch, -1, 0) for epoch in (0, 0.5, 2, 100)]
     assert rates == pytest.approx([1e-3, 1e-3 * math.sqrt(0.5), 0.25e-3, 1e-5])
     assert learning_rate(recipe, 2, -1, 0, stage) == pytest.approx(0.5e-3 * 0.49)
-    tenth = Recipe(learning_rate=1e-3, lr_step=40, lr_gamma=0.1)
+    tenth = kind(learning_rate=1e-3, lr_step=40, lr_gamma=0.1)
     assert [learning_rate(tenth, e, -1, 0) for e in (39, 40, 80)] == pytest.approx(
         [1e-3, 1e-4, 1e-5]
     )

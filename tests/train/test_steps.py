@@ -109,6 +109,21 @@ def test_a_stage_without_a_loss_is_a_sentence() -> None:
         trainer(small(intensity=0.0, gradient=0.0, decomposition=0.0, single_stage=True))
 
 
+def test_parts_that_would_not_learn_are_refused() -> None:
+    recipe = small()
+    model = recipe.create_model()
+    model.register_parameter("scale", torch.nn.Parameter(torch.ones(1)))
+    with pytest.raises(ValueError, match="the parameter scale is in no part"):
+        Trainer(recipe, model, Fabric(accelerator="cpu", devices=1))
+
+    class Misspelt(CDDFuseRecipe):
+        def stages(self) -> tuple[Stage, ...]:
+            return tuple(replace(stage, parts=("encode",)) for stage in super().stages())
+
+    with pytest.raises(ValueError, match="has no part encode: it has encoder, "):
+        trainer(Misspelt())
+
+
 # Parts of a batch
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any, cast
 import pytest
 import torch
 from lightning_fabric import Fabric
+from matplotlib.figure import Figure
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,11 +27,14 @@ from cddfuse.datasets.crops import WHOLE, Share
 from cddfuse.losses import LOSSES, Loss
 from cddfuse.models import FusionModel
 from cddfuse.pair import ImagePair
-from cddfuse.recipes import Stage
+from cddfuse.recipes import RECIPES, Stage
 from cddfuse.recipes.base import Term
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
+from cddfuse.recipes.cddfuse_small import CDDFuseSmallRecipe
 from cddfuse.train import BEST, STATE, WEIGHTS, Precision, Running, batches, train
+from cddfuse.train.log import TrainingLog
 from cddfuse.train.trainer import Trainer
+from cddfuse.train.validation import Validation
 
 if sys.platform != "win32":
     KILL = signal.SIGKILL
@@ -287,6 +292,13 @@ def test_fusion_layers_start_their_schedule_with_their_stage() -> None:
     assert fusion[4:] == pytest.approx([1, 1, 0.5, 0.5])
 
 
+def test_the_learning_rate_of_the_log_is_of_parts_that_learn() -> None:
+    recipe = small(schedule="step", lr_step=1, epochs=(2, 2), warmup=0)
+    subject = trainer(recipe)
+    subject.progress.plan, subject.progress.step = (4, 4), 2
+    assert subject.step(batches(recipe, PAIRS).batch(2)).learning_rate == pytest.approx(2.5e-4)
+
+
 def test_parts_of_a_stage_alone_learn_and_are_clipped_alone() -> None:
     recipe = small(clip_norm=0.0, warmup=0)
     subject = trainer(recipe)
@@ -435,3 +447,75 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match=r"state\.pt is not the state of a training run"):
         run(tmp_path, resume=True)
+
+
+# Validation pairs and curves
+
+
+def test_validation_pairs_of_any_size_are_cut_to_what_the_network_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = RECIPES["cddfuse_small"]["quick"].create_model().eval()
+    odd = [ImagePair(torch.rand(1, 49, 37), torch.rand(1, 49, 37), "odd")]
+    assert Validation(odd, multiple=8).pairs[0].first.shape == (1, 48, 32)
+    (stage,) = CDDFuseSmallRecipe(teacher="max").stages()
+    assert math.isfinite(Validation(odd, multiple=8).losses(model, stage)["total"])
+    with pytest.raises(InputError, match="the validation pair odd is smaller than 16 pixels"):
+        Validation([ImagePair(torch.rand(1, 49, 7), torch.rand(1, 49, 7), "odd")])
+
+
+def test_a_finished_run_that_is_resumed_looks_once(tmp_path: Path) -> None:
+    recipe = small(steps=2)
+    run(tmp_path, recipe, validation=PAIRS[:1])
+    before = rows(tmp_path)
+    run(tmp_path, recipe, validation=PAIRS[:1], resume=True)
+    assert rows(tmp_path) == before
+
+
+def test_curves_show_the_terms_of_all_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def keep(figure: Figure, path: Path, **_: object) -> None:
+        drawn.append(figure)
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    with TrainingLog(tmp_path, total=2, step=0, quiet=True) as log:
+        log.draw()  # all steps were left out
+        log.add(1, "one", {"total": 3.0, "edges": 2.0}, 1)
+        log.add(2, "two", {"total": 1.0, "critics": -1.0}, 1)
+        log.add_validation(2, "two", {"total": 1.0, "critics": 0.5})
+        log.draw()
+    terms = drawn[-1].axes[2]
+    assert [line.get_label() for line in terms.lines] == ["edges", "critics"]
+    assert [axes.get_yscale() for axes in drawn[-1].axes[:3:2]] == ["log", "linear"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("log.csv", b"step;stage;total\n1;separate;2,5\n"),  # of a spreadsheet
+        ("log.csv", b"\xff\xfe"),
+        ("state.pt", b"cut"),
+        ("state.pt", b"list"),
+        ("state.pt", b"stages"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(tmp_path: Path, name: str, content: bytes) -> None:
+    recipe = small(steps=2)
+    run(tmp_path, recipe, running=Running(stop_after=1e-9))
+    path = tmp_path / name
+    if content == b"cut":
+        content = path.read_bytes()[:5000]
+    if content == b"list":
+        torch.save([1], path)
+    elif content == b"stages":
+        state = torch.load(path, weights_only=True)
+        torch.save({**state, "progress": {**state["progress"], "plan": (1, 2, 3)}}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        run(tmp_path, recipe, resume=True)

@@ -27,6 +27,9 @@ Cut = Callable[[Corner, Size], ImagePair]
 Sampling = Literal["grid", "random", "whole"]
 """Where crops lie."""
 
+SMALLEST = 16
+"""Pixels that each side of an image must have for all losses."""
+
 _TRIES = 20  # redraws of a random crop without contrast before it is taken anyway
 _VEIL = 2 + 4 * 4  # numbers that make a veil: level, opacity, and where it is thick
 
@@ -303,14 +306,16 @@ class Crops:
         return ends, np.flatnonzero(kept)
 
     def _refuse_small_pairs(self) -> None:
-        least = self._multiple if self._sampling == "whole" else self._size
+        whole = self._sampling == "whole"
+        least = max(self._multiple, SMALLEST) if whole else self._size
         small = [index for index, size in enumerate(self._sizes) if min(size) < least]
         if small:
+            than = f"{least} pixels" if whole else f"the crop of {least} pixels"
             raise InputError(
-                f"{len(small)} of {len(self._sizes)} pairs are smaller than the crop of "
-                f"{least} pixels ({self._pairs[small[0]].name} for one): train with smaller "
-                "crops or leave them out.",
-                setting="crop",
+                f"{len(small)} of {len(self._sizes)} pairs are smaller than {than} "
+                f"({self._pairs[small[0]].name} for one): "
+                f"{'' if whole else 'train with smaller crops or '}leave them out.",
+                setting=None if whole else "crop",
             )
 
     def _refuse_batches_of_sizes(self) -> None:

@@ -164,6 +164,13 @@ def imported_path(kind: type[FusionModel], name: str) -> Path:
     return cache_folder("weights") / kind.card.name / f"{name}.safetensors"
 
 
+def located(source: str, kind: type[FusionModel]) -> str:
+    """Weights as they can be found again from another folder: a path is made absolute."""
+    named = source in kind.card.weights or source in imported(kind)
+    path = Path(source).expanduser()
+    return str(path.resolve()) if source and not named and path.exists() else source
+
+
 def cache_folder(name: str) -> Path:
     """A folder of the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from cddfuse import losses
+from cddfuse.datasets.crops import SMALLEST
 from cddfuse.errors import InputError
 from cddfuse.layers import convolutions
 from cddfuse.models.base import FusionModel
@@ -65,6 +66,9 @@ class Stage:
     lr_gamma: float | None = None
     """Replaces the recipe's."""
 
+    teacher: str = ""
+    """Digest of the network that the terms ask, if any: a resumed run must have the same."""
+
     def losses(
         self, model: FusionModel, pair: ImagePair, log: Collection[str] = ()
     ) -> dict[str, Tensor]:
@@ -99,7 +103,7 @@ class Recipe:
 
     network: ClassVar[type[FusionModel]]
 
-    crop: int = setting(128, "Data", least=16)
+    crop: int = setting(128, "Data", least=SMALLEST)
     """Side of the square training crops, in pixels; without effect on whole images."""
 
     sampling: Literal["grid", "random", "whole"] = setting("grid", "Data")
@@ -182,6 +186,17 @@ class Recipe:
     def __post_init__(self) -> None:
         for each in fields(self):
             _check(each.name, getattr(self, each.name), each.metadata)
+        if self.schedule != "constant" and self.min_lr > self.learning_rate:
+            raise InputError(
+                f"min_lr is {self.min_lr}, above the learning_rate {self.learning_rate}: lower it.",
+                setting="min_lr",
+            )
+        multiple = self.network.card.multiple_of
+        if self.sampling != "whole" and self.crop % multiple:
+            raise InputError(
+                f"crop is {self.crop}: {self.network.card.name} needs a multiple of {multiple}.",
+                setting="crop",
+            )
         if not self.epochs or not all(0 < epochs < math.inf for epochs in self.epochs):
             raise InputError(
                 f"epochs is {self.epochs}: each stage needs more than 0.", setting="epochs"

@@ -7,7 +7,7 @@ gradients; that for targets of the sources is optional.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from cddfuse.losses_target import target_contrast
 from cddfuse.models import MODELS, FusionModel
 from cddfuse.models.cddfuse_small import CDDFuseSmall
 from cddfuse.models.load import load_network
+from cddfuse.models.weights import located
 from cddfuse.pair import ImagePair
 from cddfuse.recipes.base import Recipe, Stage, Term, setting
 from cddfuse.recipes.teacher import Teacher
@@ -80,24 +81,27 @@ class CDDFuseSmallRecipe(Recipe):
                 f"there is no network {self.teacher}: known are {', '.join(MODELS)}.",
                 setting="teacher",
             )
+        weights = located(self.teacher_weights, MODELS[self.teacher])
+        object.__setattr__(self, "teacher_weights", weights)  # or resuming would depend on where
 
     def stages(self) -> tuple[Stage, ...]:
-        """One."""
+        """One. Loads the teacher."""
         weights = {
             name: getattr(self, name) for name in ("image", "gradient", "ssim", "target_contrast")
         }
         parts = ("lift", "context", "blocks", "project")
-        load = cache(partial(_teacher, self.teacher, self.teacher_task, self.teacher_weights))
+        teacher = self._teacher()
+        terms = partial(distil, teach=teacher, source=self.target_source)
+        epochs = sum(self.epochs)
+        return (Stage("distil", epochs, parts, terms, weights, teacher=teacher.digest),)
 
-        def teach(first: Tensor, second: Tensor) -> Tensor:
-            return load()(first, second)
-
-        terms = partial(distil, teach=teach, source=self.target_source)
-        return (Stage("distil", sum(self.epochs), parts, terms, weights),)
-
-
-def _teacher(name: str, task: Literal["ivf", "mif"], weights: str) -> Teacher:
-    return Teacher(load_network(name, task, weights or None, device="cpu"))
+    def _teacher(self) -> Teacher:
+        name, weights = self.teacher, self.teacher_weights or None
+        try:
+            return Teacher(load_network(name, self.teacher_task, weights, device="cpu"))
+        except InputError as error:
+            text = str(error)
+            raise InputError(text, ("teacher", "teacher_task", "teacher_weights")) from error
 
 
 def distil(

@@ -7,7 +7,7 @@ from typing import Any
 
 from cddfuse.errors import InputError
 from cddfuse.models import FusionModel, load_weights
-from cddfuse.models.weights import constructor_options, imported
+from cddfuse.models.weights import constructor_options, located
 from cddfuse.recipes import RECIPES
 from cddfuse.recipes.base import Recipe
 from cddfuse.recipes.settings import merged, plain, read_settings, with_settings, write_settings
@@ -97,17 +97,7 @@ def resolved(request: Request) -> Choice:
     """Settings over a preset. Options of the network are those asked for: see `started`."""
     method, name = request.method or METHOD, request.preset or PRESET
     recipe = with_settings(preset(method, name), request.settings)
-    return Choice(method, name, _located(request.weights or "", recipe.network), recipe)
-
-
-def _located(weights: str, network: type[FusionModel]) -> str:
-    """Weights as a run can find them again from another folder."""
-    named = weights in network.card.weights or weights in imported(network)
-    return (
-        weights
-        if named or not weights or not Path(weights).exists()
-        else str(Path(weights).resolve())
-    )
+    return Choice(method, name, located(request.weights or "", recipe.network), recipe)
 
 
 def started(request: Request) -> Choice:
@@ -116,6 +106,10 @@ def started(request: Request) -> Choice:
     Weights come with the options of their network, and own them: options that were asked for and
     differ are an error.
     """
+    if request.settings.get("steps") and request.settings.get("minutes"):
+        raise InputError(
+            "steps and minutes each say how long the run is: give one of them.", setting="minutes"
+        )
     choice = resolved(request)
     recipe, model = choice.recipe, choice.trained_model()
     if model is None:
@@ -140,7 +134,7 @@ def check_same(request: Request, choice: Choice) -> None:
     _same("recipe", choice.method, request.method)
     _same("preset", choice.preset, request.preset)
     if request.weights is not None:
-        _same("weights", choice.weights or "none", _located(request.weights, choice.recipe.network))
+        _same("weights", choice.weights or "none", located(request.weights, choice.recipe.network))
     again = with_settings(choice.recipe, request.settings)
     for name in request.settings:
         ours, asked = getattr(choice.recipe, name), getattr(again, name)

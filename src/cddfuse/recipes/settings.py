@@ -48,6 +48,11 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings over settings; of the three ways to say how long a run is, those above count."""
+    return _rows_merged(below, {**_other_lengths(above), **above})
+
+
+def _rows_merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Settings over settings; the weights of losses are replaced one by one."""
     result = {**below, **above}
     losses = [settings.get("loss") for settings in (below, above)]
@@ -57,15 +62,12 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """A recipe with some settings replaced, each checked against its type.
-
-    Of the three ways to say how long a run is, the one among `settings` counts.
-    """
+    """A recipe with some settings replaced (see `merged`), each checked against its type."""
     known = asdict(recipe)
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise InputError(f"there is no setting {unknown[0]}: known are {', '.join(known)}.")
-    wanted = merged(known, {**_other_lengths(settings), **settings})
+    wanted = merged(known, settings)
     try:
         checked = TypeAdapter(type(recipe)).validate_python(wanted)
     except ValidationError as error:

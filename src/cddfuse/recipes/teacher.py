@@ -1,17 +1,21 @@
 """What a teacher makes of training pairs: each is fused once, and kept on disk."""
 
 import hashlib
+import json
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cddfuse.errors import InputError
 from cddfuse.fuse import fuse
 from cddfuse.io import replacing
 from cddfuse.models.base import FusionModel
-from cddfuse.models.weights import cache_folder
+from cddfuse.models.weights import cache_folder, constructor_options
 from cddfuse.pair import ImagePair
 
 _WHITE = 2**16 - 1  # kept with 16 bits
@@ -25,12 +29,14 @@ class Teacher:
 
     Args:
         model: in evaluation mode; it fuses on its own device.
-        folder: where the images go; by default a folder of the cache for these weights.
+        folder: where the images go; by default a folder of the cache for these weights and options.
     """
 
     def __init__(self, model: FusionModel, folder: Path | None = None) -> None:
         self.model = model
-        self.folder = folder or cache_folder("teachers") / _digest(_content(model))[:16]
+        self.digest = _digest(_content(model))
+        """Of its weights and options."""
+        self.folder = folder or cache_folder("teachers") / self.digest[:16]
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         """The teacher's images (B, 1, H, W) of a batch of pairs, on the batch's device."""
@@ -46,17 +52,27 @@ class Teacher:
             with torch.autocast("cpu", enabled=False):  # of the student alone
                 fused = fuse(self.model, ImagePair(first, second))
             known = (fused.double().numpy() * _WHITE).round().astype(np.uint16)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, known)
+            _keep(path, known)
         if known.shape != first.shape:
-            path.unlink()
+            path.unlink(missing_ok=True)  # another run may have found it too
             return self._image(first, second)
         return torch.from_numpy(known.astype(np.float32) / _WHITE)
 
 
+def _keep(path: Path, image: NDArray[np.uint16]) -> None:
+    content = BytesIO()
+    np.save(content, image)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
+    except InputError as error:
+        text = str(error).removesuffix(".")
+        raise InputError(f"{text} for the cache (XDG_CACHE_HOME).") from error
+
+
 def _content(model: FusionModel) -> Iterable[bytes]:
     yield model.card.name.encode()
+    yield json.dumps(constructor_options(model), sort_keys=True).encode()
     for name, value in sorted(model.weights().items()):
         yield name.encode()
         yield value.detach().cpu().numpy().tobytes()

@@ -107,7 +107,8 @@ def train(
         accumulate=running.accumulate,
         log_terms=running.log_terms,
     )
-    looks = Validation(validation, running.log_terms) if validation else None
+    multiple = trainer.model.card.multiple_of
+    looks = Validation(validation, running.log_terms, multiple) if validation else None
     run = Run(trainer, folder, running, looks, facts or {})
     if resume and (folder / STATE).is_file():
         load_state(trainer, folder / STATE)

@@ -212,6 +212,9 @@ def chosen(
         kept += [flags for _, flags in checked.found if flags is not None]
     if not records[0]:
         raise InputError(f"no pair of {request.first} is left to train on: see the reasons above.")
+    learned = {record.first.sha256 for record in records[0]}
+    if known := [record.name for record in records[1] if record.first.sha256 in learned]:
+        say(f"{len(known)} of {len(records[1])} validation pairs are trained on too: {known[0]}")
     return RunData(
         records[0],
         records[1],

@@ -28,7 +28,7 @@ class Events:
     def __init__(self, folder: Path, *, step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         now = time.time_ns()
-        place = f"{socket.gethostname()}.{os.getpid()}.{now % 10**9}"
+        place = f"{socket.gethostname()}.{os.getpid()}.{now % 10**9}.scalars"
         self._file = (folder / f"events.out.tfevents.{now // 10**9:010d}.{place}").open("xb")
         self._records = RecordWriter(self._file)
         self._write(Event(file_version="brain.Event:2"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cddfuse.errors import InputError, trouble
 from cddfuse.io.files import replacing
 from cddfuse.train.events import Events
 
@@ -40,10 +42,11 @@ class TrainingLog:
     def __init__(self, folder: Path, *, total: int, step: int, quiet: bool) -> None:
         self._folder = folder
         self._every = max(1, total // _ROWS)
-        self._rows = [row for row in _read(folder / TABLE) if int(row["step"]) <= step]
+        self._rows = _read(folder / TABLE, step)
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
-        self._events = Events(folder / "tensorboard", step=step)
+        with trouble(f"write {folder / 'tensorboard'}"):
+            self._events = Events(folder / "tensorboard", step=step + 1)
         self._console = Console(quiet=quiet)
         self._bar = Progress(
             TextColumn("{task.description:8}"),
@@ -92,7 +95,8 @@ class TrainingLog:
             self._count = 0
 
     def add_validation(self, step: int, stage: str, values: Mapping[str, float]) -> None:
-        """Take the numbers of a look at the validation pairs."""
+        """Take the numbers of a look at the validation pairs, in place of those of that step."""
+        self._rows = [row for row in self._rows if not _looked_at(row, step)]
         self._row(step, stage, {f"validation_{name}": value for name, value in values.items()})
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self.say(f"step {step}, {stage}, validation: {shown}")
@@ -119,7 +123,7 @@ class TrainingLog:
         panels = {
             "loss": ("total", "validation_total"),
             "correlation of the features": ("correlation_base", "correlation_detail"),
-            "terms": tuple(name for name in self._rows[-1] if name in _terms(self._rows)),
+            "terms": _terms(self._rows),
             "learning rate": ("learning_rate",),
         }
         figure = Figure(figsize=(11, 7), layout="constrained")
@@ -137,7 +141,8 @@ class TrainingLog:
             axes.set_xlabel("step")
             if axes.lines:
                 axes.legend(fontsize=7, loc="upper right")
-            if title in ("loss", "terms"):
+            values = [y for line in axes.lines for y in np.asarray(line.get_ydata()).tolist()]
+            if title in ("loss", "terms") and min(values, default=0) > 0:
                 axes.set_yscale("log")
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=110)
@@ -149,16 +154,30 @@ class TrainingLog:
             self._events.add(f"{stage}/{name}", value, step)
 
 
-def _terms(rows: list[dict[str, Any]]) -> set[str]:
-    """Columns that are terms of the loss."""
+def _looked_at(row: Mapping[str, Any], step: int) -> bool:
+    return int(row["step"]) == step and "validation_total" in row
+
+
+def _terms(rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Columns that are terms of the loss, of all stages."""
     others = ("total", "learning_rate", "correlation", "norm_", "validation_", *_FIRST_COLUMNS)
-    return {name for row in rows for name in row if not name.startswith(others)}
+    names = (name for row in rows for name in row if not name.startswith(others))
+    return tuple(dict.fromkeys(names))
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path, step: int) -> list[dict[str, Any]]:
+    """Rows up to a step, of a table that other programs may have saved in their own way."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if value} for row in csv.DictReader(file)
-        ]
+    try:
+        with path.open(newline="") as file:
+            table = [
+                {name: value for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+        numbers = [float(value) for row in table for name, value in row.items() if name != "stage"]
+        return [row for row in table if numbers and int(row["step"]) <= step]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not the table of a run as it was written: put it back, or move it away."
+        ) from error

@@ -17,7 +17,6 @@ from cddfuse.datasets.crops import Batches
 from cddfuse.errors import InputError
 from cddfuse.io.files import replacing
 from cddfuse.models import FusionModel, save_weights
-from cddfuse.pair import ImagePair
 from cddfuse.train.log import TrainingLog
 from cddfuse.train.running import Running, share
 from cddfuse.train.trainer import RunProgress, StepResult, Trainer
@@ -26,7 +25,16 @@ from cddfuse.train.validation import Validation
 STATE, WEIGHTS, BEST, SHEETS = "state.pt", "weights.safetensors", "best.safetensors", "validation"
 _PATIENCE = 20  # steps in a row without a number to learn from, before a run is given up
 # What Fabric and PyTorch raise for a file that does not fit.
-_UNFIT = (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError)
+_UNFIT = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Run:
         while not progress.done:
             stage = self.trainer.stage.name
             begun = time.monotonic()
-            result = self.trainer.step(self._batch(batches, log))
+            result = self._step(batches, log)
             now = time.monotonic()
             progress.seconds += now - begun
             useless = 0 if result.finite else useless + 1
@@ -109,18 +117,27 @@ class Run:
         """How far the run has come."""
         return self.trainer.progress
 
-    def _batch(self, batches: Batches, log: TrainingLog) -> ImagePair:
-        """The next batch; the run is saved if it cannot be read."""
+    def _step(self, batches: Batches, log: TrainingLog) -> StepResult:
+        """Take a step; the run is saved if its batch cannot be read, or a teacher cannot work."""
         try:
-            return batches.batch(self.progress.step, self.share)
+            batch = batches.batch(self.progress.step, self.share)
         except InputError as error:
-            self._save(log)
-            text = str(error).removesuffix(".")
-            raise InputError(
-                f"{text}; the run is saved at step {self.progress.step} and can be resumed once "
-                "the data are as they were.",
-                setting=error.setting,
-            ) from error
+            raise self._saved(error, log, "once the data are as they were") from error
+        try:
+            return self.trainer.step(batch)
+        except InputError as error:
+            if self.share.count > 1:  # the others know nothing of it, and cannot save with this one
+                raise
+            raise self._saved(error, log, "once that is put right") from error
+
+    def _saved(self, error: InputError, log: TrainingLog, condition: str) -> InputError:
+        """Save the run; the error that says so."""
+        self._save(log)
+        text, step = str(error).removesuffix("."), self.progress.step
+        return InputError(
+            f"{text}; the run is saved at step {step} and can be resumed {condition}.",
+            setting=error.setting,
+        )
 
     def _save(self, log: TrainingLog) -> None:
         self.save_state()
@@ -181,6 +198,8 @@ def load_state(trainer: Trainer, path: Path) -> None:
     """Go back to where a run was saved."""
     try:
         trainer.load(path)
+    except InputError:
+        raise
     except _UNFIT as error:
         raise InputError(
             f"{path} is not the state of a training run, or is damaged, or comes from another "

@@ -24,7 +24,11 @@ _IMPOSSIBLE = (ValueError, TypeError, RuntimeError, ImportError, Misconfiguratio
 
 @dataclass(frozen=True)
 class Running:
-    """How a run is computed; up to rounding, nothing here changes what is computed."""
+    """How a run is computed.
+
+    Up to rounding, nothing here changes what is computed, except where a loss or a norm looks at
+    the batch as a whole.
+    """
 
     devices: int = 1
     """Processes, each with a device of its own (or a share of the CPU)."""
@@ -44,8 +48,7 @@ class Running:
 
     accumulate: int = 1
     """Process each batch in so many parts, to need less memory. Gradients are the same for losses
-    that are means over images; not for the decomposition loss, a ratio of means over the batch, and
-    for networks with batch norms."""
+    that are means over images; not where a loss or a norm looks at the batch as a whole."""
 
     log_terms: tuple[str, ...] = ()
     """Terms of the loss to compute and log though their weight is 0."""

@@ -60,7 +60,7 @@ class StepResult(NamedTuple):
     """Of each part that learns, before clipping."""
 
     learning_rate: float
-    """The highest of the parts'."""
+    """The highest of the parts that learn."""
 
     finite: bool
     """False if the step was left out because a loss that counts or a gradient was not a number."""
@@ -78,6 +78,9 @@ class RunProgress:
     seconds: float = 0.0
     best: float = field(default=math.inf)
     """Lowest validation loss of the last stage."""
+
+    teachers: tuple[str, ...] = ()
+    """Of each stage, as there."""
 
     computed: tuple[str, ...] = ()
     """In which precision, on what and by which PyTorch: each combination of the run once."""
@@ -139,6 +142,7 @@ class Trainer:
         self.model = model.train()
         self.fabric = fabric
         self.parts = dict(model.named_children())
+        _check_parts(model, self.stages)
         groups = [
             {"params": list(part.parameters()), "name": name} for name, part in self.parts.items()
         ]
@@ -146,7 +150,8 @@ class Trainer:
         if compiled:
             objective = cast(nn.Module, torch.compile(objective))
         self.objective, self.optimizer = fabric.setup(objective, _optimizer(recipe, groups))
-        self.progress = RunProgress(plan=tuple(0 for _ in self.stages))
+        teachers = tuple(stage.teacher for stage in self.stages)
+        self.progress = RunProgress(plan=tuple(0 for _ in self.stages), teachers=teachers)
         self.average = self._new_average() if recipe.ema else None
 
     def _check(self) -> None:
@@ -191,7 +196,8 @@ class Trainer:
         else:
             self.progress.skipped += 1
         self._advance(finite)
-        rate = max(group["lr"] for group in self.optimizer.param_groups)
+        groups = self.optimizer.param_groups
+        rate = max(group["lr"] for group in groups if group["name"] in stage.parts)
         return StepResult(losses, norms, rate, finite)
 
     def _backward(self, batch: ImagePair, number: int) -> dict[str, Tensor]:
@@ -277,7 +283,15 @@ class Trainer:
         """Go back to where a file was saved. No code in it is run. All processes must call this."""
         state = self._state()
         self.fabric.load(path, state, weights_only=True)
-        self.progress = RunProgress(**state["progress"])
+        teachers = self.progress.teachers
+        self.progress = RunProgress(**{"teachers": teachers, **state["progress"]})
+        if len(self.progress.plan) != len(self.stages) or not self.progress.step >= 0:
+            raise ValueError("the state is of a run with other stages")
+        if tuple(self.progress.teachers) != teachers:
+            raise InputError(
+                "the teacher has changed since the run began: put its weights back, or start "
+                "another run."
+            )
 
     def _state(self) -> dict[str, Any]:
         """Modules, the optimizer, and plain values: Fabric saves each as its strategy needs."""
@@ -302,6 +316,17 @@ class Trainer:
             if name != "progress":
                 value.load_state_dict(snapshot[name])
         self.progress = RunProgress(**snapshot["progress"])
+
+
+def _check_parts(model: FusionModel, stages: Sequence[Stage]) -> None:
+    """Raise ValueError for a network or a recipe of which something would silently not learn."""
+    parts = dict(model.named_children())
+    unknown = [part for stage in stages for part in stage.parts if part not in parts]
+    if unknown:
+        raise ValueError(f"the network has no part {unknown[0]}: it has {', '.join(parts)}.")
+    loose = [name for name, _ in model.named_parameters(recurse=False)]
+    if loose:
+        raise ValueError(f"the parameter {loose[0]} is in no part: put it into a child module.")
 
 
 def _check_batch(batch: int, processes: int, parts: int) -> None:

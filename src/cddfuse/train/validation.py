@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cddfuse.datasets.crops import SMALLEST
+from cddfuse.errors import InputError
 from cddfuse.fuse import full_range, fuse
 from cddfuse.io import contact_sheet
 from cddfuse.io.files import replacing
@@ -26,12 +28,18 @@ class Validation:
     Args:
         pairs: images (1, H, W).
         log_terms: terms of the loss to compute though their weight is 0.
+        multiple: of what the sides of an image have to be multiples; the pixels beyond are cut off.
+
+    Raises:
+        InputError: a pair is too small.
     """
 
-    def __init__(self, pairs: Sequence[ImagePair], log_terms: Sequence[str] = ()) -> None:
+    def __init__(
+        self, pairs: Sequence[ImagePair], log_terms: Sequence[str] = (), multiple: int = 1
+    ) -> None:
         self._log_terms = log_terms
         every = -(-len(pairs) // _PAIRS) or 1
-        self.pairs = [_middle(pairs[index]) for index in range(0, len(pairs), every)]
+        self.pairs = [_middle(pairs[index], multiple) for index in range(0, len(pairs), every)]
 
     @torch.no_grad()
     def losses(self, model: FusionModel, stage: Stage) -> dict[str, float]:
@@ -71,8 +79,14 @@ def _scores(fused: Sequence[Tensor], pairs: Sequence[ImagePair]) -> dict[str, fl
     return {name: float(torch.cat([row[name] for row in rows]).nanmean()) for name in names}
 
 
-def _middle(pair: ImagePair) -> ImagePair:
-    height, width = (min(side, _SIDE) for side in pair.first.shape[-2:])
+def _middle(pair: ImagePair, multiple: int) -> ImagePair:
+    least = max(multiple, SMALLEST)
+    if min(pair.first.shape[-2:]) < least:
+        raise InputError(
+            f"the validation pair {pair.name} is smaller than {least} pixels: leave it out.", "val"
+        )
+    sides = (min(side, _SIDE) for side in pair.first.shape[-2:])
+    height, width = (side - side % multiple for side in sides)
     top, left = ((pair.first.shape[-2] - height) // 2, (pair.first.shape[-1] - width) // 2)
     window = (..., slice(top, top + height), slice(left, left + width))
     return ImagePair(pair.first[window], pair.second[window], pair.name)
