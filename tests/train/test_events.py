@@ -11,7 +11,9 @@ pytest.importorskip("tensorboard", reason="needs cddfuse[train]")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cddfuse.errors import InputError
 from cddfuse.train.events import Events
+from cddfuse.train.log import TrainingLog
 
 
 def test_a_resumed_run_replaces_what_was_done_again(tmp_path: Path) -> None:
@@ -39,3 +41,9 @@ def test_a_full_disk_is_told_to_the_caller(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No space") if full else nullcontext():
             events.flush()
     events.close()
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").touch()
+    with pytest.raises(InputError, match=r"cannot write .*tensorboard"):
+        TrainingLog(tmp_path, total=1, step=0, quiet=True)
