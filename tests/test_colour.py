@@ -131,3 +131,15 @@ def test_lab_black_and_white_take_no_colour(level: float) -> None:
     brightness = torch.full((1, 4, 4), level, dtype=torch.float64)
     found = in_lab(brightness, picture(3, 4, 4))
     torch.testing.assert_close(found, brightness.expand(3, 4, 4), atol=2e-3, rtol=0)
+
+
+def test_a_colour_is_desaturated_no_more_than_it_must() -> None:
+    """Channel by channel: up to white, down to black; where channels are 0 or have one sign too."""
+    random = torch.Generator().manual_seed(0)
+    chroma = (torch.rand(3, 30, 40, generator=random) * 8).round() / 4 - 1
+    chroma[:, :5] = chroma[:, :5].abs()
+    chroma[:, 5:10] = -chroma[:, 5:10].abs()
+    grey = (torch.rand(1, 30, 40, generator=random) * 4).round() / 4
+    room = torch.where(chroma > 0, 1 - grey, grey) / chroma.abs().clamp(min=1e-38)
+    saturation = room.amin(0).clamp(max=1)
+    assert torch.equal(join(grey, chroma), (grey + saturation * chroma).clamp(0, 1))

@@ -48,9 +48,12 @@ def join(grey: Tensor, chroma: Tensor | None) -> Tensor:
     """
     if chroma is None:
         return grey
-    room = torch.where(chroma > 0, 1 - grey, grey)
-    fits = room.div_(chroma.abs().clamp_(min=torch.finfo(chroma.dtype).tiny))
-    saturation = fits.amin(-3, keepdim=True).clamp_(max=1)
+    # Each channel may go up to white or down to black; those that go furthest decide.
+    tiny = torch.finfo(chroma.dtype).tiny
+    most, least = chroma.amax(-3, keepdim=True), chroma.amin(-3, keepdim=True)
+    up = ((1 - grey) / most.clamp(min=tiny)).masked_fill_(most <= 0, 1)
+    down = (grey / (-least).clamp_(min=tiny)).masked_fill_(least > 0, 1)
+    saturation = torch.minimum(up, down).clamp_(max=1)
     return (saturation * chroma).add_(grey).clamp_(0, 1)
 
 
