@@ -44,6 +44,12 @@ def test_interruptions_are_for_the_program_and_end_all_work(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_all_are_started_while_interruptions_are_held_back() -> None:
+    before = set(multiprocessing.active_children())
+    with workers(2, time.sleep, 0):
+        assert len(set(multiprocessing.active_children()) - before) == 2
+
+
 SCRIPT = """
 import os, time
 from cddfuse.runtime.workers import workers

@@ -27,7 +27,8 @@ def workers(count: int, prepare: Callable[..., None], *given: Any) -> Iterator[P
     with ProcessPoolExecutor(count, context, _prepared, (prepare, *given)) as pool:
         try:
             with _undisturbed():
-                pool.submit(int)  # starts all of them
+                for _ in range(count):  # each starts one, for none is idle yet
+                    pool.submit(int)
             yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
