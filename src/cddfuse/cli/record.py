@@ -77,7 +77,8 @@ def recorded(
         yield
     elif whole:
         yield
-        _store(output.with_name(f"{output.name}.{NAME}"), ranges, asked)
+        if results():
+            _store(output.with_name(f"{output.name}.{NAME}"), ranges, asked)
     else:
         new = not (output / NAME).exists()
         try:

@@ -9,14 +9,15 @@ from cddfuse.errors import InputError
 from cddfuse.io import expanded
 from cddfuse.serve import create_app, require_extra
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
+_HOST, _PORT = "127.0.0.1", 8000
+_LOCAL = (_HOST, "localhost", "::1")
 _ALL = ("0.0.0.0", "::")
 
 
 def serve(
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    host: str = _HOST,
+    port: int = _PORT,
     models: Words = (),
     device: str = "auto",
     limits: ServingFlags = ServingFlags(),  # noqa: B008
@@ -93,7 +94,7 @@ def _require_no_service(
 ) -> None:
     """Refuse flags that a page without a server leaves unused."""
     given = {"host": host, "port": port, "models": models, "device": device, **vars(limits)}
-    usual = {"host": "127.0.0.1", "port": 8000, "models": (), "device": "auto"}
+    usual = {"host": _HOST, "port": _PORT, "models": (), "device": "auto", **vars(ServingFlags())}
     for name, value in given.items():
-        if value != {**usual, **vars(ServingFlags())}[name]:
+        if value != usual[name]:
             raise InputError(f"{name} is for a server, and static is a page without one.", name)

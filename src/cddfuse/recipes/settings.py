@@ -48,13 +48,11 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings over settings; of the three ways to say how long a run is, those above count."""
-    return _rows_merged(below, {**_other_lengths(above), **above})
+    """Settings over settings; the weights of losses are replaced one by one.
 
-
-def _rows_merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings over settings; the weights of losses are replaced one by one."""
-    result = {**below, **above}
+    Of the three ways to say how long a run is, those above count.
+    """
+    result = {**below, **_other_lengths(above), **above}
     losses = [settings.get("loss") for settings in (below, above)]
     if all(isinstance(rows, Mapping) for rows in losses):
         result["loss"] = {**losses[0], **losses[1]}  # type: ignore[dict-item]

@@ -1,7 +1,7 @@
 """Scalars for TensorBoard, written as they come.
 
 The writer that comes with PyTorch writes in a thread of its own, which prints a traceback where
-the disk is full and may leave the program waiting for it.
+the disk is full or cannot be written.
 """
 
 import os

@@ -175,8 +175,10 @@ def _read(path: Path, step: int) -> list[dict[str, Any]]:
                 {name: value for name, value in row.items() if value}
                 for row in csv.DictReader(file)
             ]
-        numbers = [float(value) for row in table for name, value in row.items() if name != "stage"]
-        return [row for row in table if numbers and int(row["step"]) <= step]
+        for row in table:
+            for name in row.keys() - {"stage"}:
+                float(row[name])
+        return [row for row in table if int(row["step"]) <= step]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not the table of a run as it was written: put it back, or move it away."
