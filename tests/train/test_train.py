@@ -443,6 +443,33 @@ def test_a_run_by_minutes_plans_its_steps_and_starts_afresh(tmp_path: Path) -> N
     assert_same_weights(tmp_path, tmp_path / "fixed")
 
 
+def test_settings_that_were_edited_before_resuming_are_refused(tmp_path: Path) -> None:
+    run(tmp_path, small(), running=Running(stop_after=1e-9))
+    with pytest.raises(InputError, match=r"began with learning_rate 0\.0005, not 0\.01: put it"):
+        run(tmp_path, small(learning_rate=0.01), resume=True)
+    run(tmp_path, resume=True)
+
+
+def test_a_second_run_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    recipe = small()
+    data = batches(recipe, PAIRS)
+    refused = []
+
+    class Meanwhile:
+        steps_per_epoch = data.steps_per_epoch
+
+        def batch(self, step: int, share: Share = WHOLE) -> ImagePair:
+            if step == 2:
+                with pytest.raises(InputError, match="another run is at work in .*: wait for its"):
+                    run(tmp_path, resume=True)
+                refused.append(step)
+            return data.batch(step, share)
+
+    assert train(recipe, Meanwhile(), tmp_path, quiet=True).finished
+    assert refused == [2]
+    run(tmp_path, resume=True)  # the lock went with the first
+
+
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match=r"state\.pt is not the state of a training run"):

@@ -18,7 +18,7 @@ from cddfuse.recipes import Recipe
 from cddfuse.train.log import TrainingLog
 from cddfuse.train.loop import BEST, SHEETS, STATE, WEIGHTS, Outcome, Run, load_state, stop_signal
 from cddfuse.train.plan import plan
-from cddfuse.train.running import Precision, Running, leading, share
+from cddfuse.train.running import Precision, Running, alone, leading, share
 from cddfuse.train.trainer import Trainer
 from cddfuse.train.validation import Validation
 
@@ -92,8 +92,8 @@ def train(
         quiet: no progress bar.
 
     Raises:
-        InputError: the state does not fit, pairs cannot be read any more, or the loss stops being a
-            number.
+        InputError: another run is at work in the folder, the state does not fit, pairs cannot be
+            read any more, or the loss stops being a number.
     """
     running = running or Running()
     fabric = fabric or running.fabric()
@@ -110,21 +110,22 @@ def train(
     multiple = trainer.model.card.multiple_of
     looks = Validation(validation, running.log_terms, multiple) if validation else None
     run = Run(trainer, folder, running, looks, facts or {})
-    if resume and (folder / STATE).is_file():
-        load_state(trainer, folder / STATE)
-    else:
-        trainer.progress.plan = fabric.broadcast(plan(trainer, batches, share(fabric)))
-        run.save_state()
-    quiet = quiet or not fabric.is_global_zero
-    progress = trainer.progress
-    several = f" in {fabric.world_size} processes" if fabric.world_size > 1 else ""
-    how = f"{running.precision} on {fabric.device.type}{several}, torch {torch.__version__}"
-    progress.computed = tuple(dict.fromkeys((*progress.computed, how)))
-    with (
-        TrainingLog(folder, total=progress.total, step=progress.step, quiet=quiet) as log,
-        stop_signal() as asked,
-    ):
-        run.follow(batches, log, asked)
+    with alone(folder, fabric):
+        if resume and (folder / STATE).is_file():
+            load_state(trainer, folder / STATE)
+        else:
+            trainer.progress.plan = fabric.broadcast(plan(trainer, batches, share(fabric)))
+            run.save_state()
+        quiet = quiet or not fabric.is_global_zero
+        progress = trainer.progress
+        several = f" in {fabric.world_size} processes" if fabric.world_size > 1 else ""
+        how = f"{running.precision} on {fabric.device.type}{several}, torch {torch.__version__}"
+        progress.computed = tuple(dict.fromkeys((*progress.computed, how)))
+        with (
+            TrainingLog(folder, total=progress.total, step=progress.step, quiet=quiet) as log,
+            stop_signal() as asked,
+        ):
+            run.follow(batches, log, asked)
     return Outcome(
         trainer.best_model.eval(), folder, progress.step, progress.total, progress.skipped
     )

@@ -2,11 +2,14 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
+from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
@@ -17,6 +20,7 @@ from cddfuse.errors import InputError
 Precision = Literal["32-true", "bf16-mixed"]
 Result = TypeVar("Result")
 
+LOCK = ".lock"
 _LEAST = {"devices": 1, "nodes": 1, "accumulate": 1}
 # What Fabric raises for devices that there are not.
 _IMPOSSIBLE = (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException)
@@ -134,6 +138,34 @@ def leading(fabric: Fabric, work: Callable[[], Result]) -> Result:
     if isinstance(found, InputError):
         raise found
     return cast(Result, found)
+
+
+@contextmanager
+def alone(folder: Path, fabric: Fabric) -> Iterator[None]:
+    """Keep other runs out of a folder. However the process ends, its lock ends with it.
+
+    Raises:
+        InputError: another run is at work there.
+    """
+    lock = FileLock(folder / LOCK, blocking=False)
+
+    def take() -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"another run is at work in {folder}: wait for its end, or choose another folder.",
+                setting="output",
+            ) from error
+        except (OSError, NotImplementedError):
+            pass  # a file system without locks; or one that cannot be written, which a save says
+
+    leading(fabric, take)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def share(fabric: Fabric) -> Share:

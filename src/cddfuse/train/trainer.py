@@ -18,6 +18,7 @@ from cddfuse.filters import full
 from cddfuse.models.base import FusionModel
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import Recipe, Stage, learning_rate
+from cddfuse.recipes.settings import plain
 
 
 class Objective(nn.Module):
@@ -81,6 +82,9 @@ class RunProgress:
 
     teachers: tuple[str, ...] = ()
     """Of each stage, as there."""
+
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """The settings that the run began with."""
 
     computed: tuple[str, ...] = ()
     """In which precision, on what and by which PyTorch: each combination of the run once."""
@@ -151,7 +155,9 @@ class Trainer:
             objective = cast(nn.Module, torch.compile(objective))
         self.objective, self.optimizer = fabric.setup(objective, _optimizer(recipe, groups))
         teachers = tuple(stage.teacher for stage in self.stages)
-        self.progress = RunProgress(plan=tuple(0 for _ in self.stages), teachers=teachers)
+        self.progress = RunProgress(
+            plan=tuple(0 for _ in self.stages), teachers=teachers, recipe=plain(recipe)
+        )
         self.average = self._new_average() if recipe.ema else None
 
     def _check(self) -> None:
@@ -292,6 +298,19 @@ class Trainer:
                 "the teacher has changed since the run began: put its weights back, or start "
                 "another run."
             )
+        self._check_recipe()
+
+    def _check_recipe(self) -> None:
+        """Refuse settings that were edited since the run began: what they ask for was not done."""
+        now = plain(self.recipe)
+        for name, then in self.progress.recipe.items():
+            # Weights of a teacher may have moved; that they are the same is known by its digest.
+            if name in now and now[name] != then and name != "teacher_weights":
+                raise InputError(
+                    f"the run began with {name} {then}, not {now[name]}: put it back in its "
+                    "recipe.yaml, or start another run.",
+                    setting=name,
+                )
 
     def _state(self) -> dict[str, Any]:
         """Modules, the optimizer, and plain values: Fabric saves each as its strategy needs."""
