@@ -571,6 +571,14 @@ def test_swapped_sides_are_noted(tmp_path: Path, capsys: Say, folder: bool) -> N
     assert capsys.readouterr().err.startswith(note)
 
 
+@pytest.mark.parametrize("folder", [True, False])
+def test_one_source_given_twice_is_questioned(tmp_path: Path, capsys: Say, folder: bool) -> None:
+    source = folders(tmp_path, 1)[0]
+    source = source if folder else source / "1.png"
+    assert mean(source, source, "-o", tmp_path / "out") == 0
+    assert capsys.readouterr().err.startswith(f"both images come from {source}: was the second")
+
+
 def test_home_folder_for_a_tilde(
     tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from cddfuse.datasets.labelled import LabelledSet, LabelRequest, open_labelled
 from cddfuse.downstream import instruments, learning, suite
 from cddfuse.downstream.correlation import fusion_scores
 from cddfuse.downstream.inputs import Input, parse_inputs
+from cddfuse.downstream.pictures import palette
 from cddfuse.downstream.prints import kept_prints
 from cddfuse.downstream.report import write_report
 from cddfuse.downstream.statistics import Scored
@@ -123,6 +124,20 @@ def test_processes_give_what_one_gives(data: Path, tmp_path: Path) -> None:
             np.testing.assert_allclose(mine["scores"], theirs["scores"], rtol=1e-4)
 
 
+def test_damaged_scores_are_made_again_or_named(data: Path, tmp_path: Path) -> None:
+    results, _ = ran(QUICK, ["vi", "ir"], data, tmp_path)
+    before = fusion_scores(results, tmp_path)
+    for path in (tmp_path / "scores").glob("*.json"):
+        path.write_text('{"EN": [1')
+    assert fusion_scores(results, tmp_path) == before
+    path = next(tmp_path.glob("predictions/*.*.npz"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=f"{path.name} is damaged: delete it"):
+        ran(QUICK, ["vi", "ir"], data, tmp_path)
+    path.unlink()
+    ran(QUICK, ["vi", "ir"], data, tmp_path)
+
+
 def test_a_frozen_network_sees_all_rows(data: Path, tmp_path: Path) -> None:
     plan = replace(QUICK, protocol="frozen")
     results, seen = ran(plan, ["mean", "ir"], data, tmp_path)
@@ -153,6 +168,9 @@ def test_segmentation_runs_and_has_a_report(data: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "segment.png") as sheet:
         assert 2 * 320 < sheet.width < 3 * 320  # two images, and below them
         assert sheet.height > 5 * 240  # labels and four inputs
+        meaning = np.asarray(sheet)[-40:]
+    for colour in palette(3)[:3]:
+        assert (meaning == colour).all(-1).sum() >= 14 * 14  # a square of each class
     content = json.loads((tmp_path / "downstream.json").read_text())
     (table,) = content["tables"]
     assert table["measure"] == "IoU"

@@ -108,7 +108,11 @@ def test_one_pair(folders: Path, capsys: Say) -> None:
     assert run([*command, "laplacian", "--json"]) == 0
     (numbers,) = json.loads(capsys.readouterr().out)
     assert numbers["share_of_first"] is None  # NumPy has no gradient
-    assert (folders / "one" / "1" / "sheet.png").is_file()
+    with Image.open(folders / "one" / "1" / "sheet.png") as sheet:
+        assert sheet.width == 8 + 5 * 248  # five columns of parts, three above
+        above = np.asarray(sheet)[40:200]
+    assert above[:, : 3 * 248].std() > 20
+    assert above[:, 3 * 248 + 8 :].std() < 1  # nothing where there are no shares
     assert not (folders / "one" / "summary.json").exists()
 
 

@@ -150,7 +150,7 @@ def fuse(
     )
     share = partial(share_of_time, model, network.trained_for()) if model else (lambda: None)
     hint = Hint(source.length, share, console.print)
-    for note in (*source.notes, *sink.notes):
+    for note in (*_doubts(first, second), *source.notes, *sink.notes):
         console.print(note)
     if model and source.length == 1 and not (clip or medical or os.path.isdir(first)):
         return _fuse_one(model, source, sink, options, console, json, hint)
@@ -229,6 +229,15 @@ def _fuse_one(
     if json:
         print(_as_json(summary, source, sink))
     return 0
+
+
+def _doubts(first: Path, second: Path | None) -> list[str]:
+    """What is to be said of two sources that are one; it is no error."""
+    try:
+        same = second is not None and os.path.samefile(first, second)
+    except OSError:  # an address, or a pattern of names
+        same = False
+    return [f"both images come from {first}: was the second meant to be another?"] if same else []
 
 
 def _report(

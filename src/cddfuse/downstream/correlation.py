@@ -6,8 +6,10 @@ images, the same resamples for both; and one for the few rows that there are, by
 the variance of Bonett and Wright (Psychometrika, 2000), which for eight rows is wide.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,8 +179,6 @@ def fusion_scores(
     results: Results, out: Path, after: Callable[[str], None] = lambda label: None
 ) -> dict[str, dict[str, list[float]]]:
     """Scores of the test images of each row by metric; `early` has none. Kept in `out/scores`."""
-    import json
-
     names = results.labelled.partition.test
     pairs = [results.labelled.pairs[name] for name in names]
     found: dict[str, dict[str, list[float]]] = {}
@@ -189,7 +189,8 @@ def fusion_scores(
         code = hash_code(("metrics", "evaluate"))
         key = hash_facts([row.key, results.labelled.partition.digest, code])
         path = out / "scores" / f"{key[:24]}.json"
-        if not path.is_file():
+        stored = _kept(path, len(names))
+        if stored is None:
             folder = out / "scores" / f"images-{row.key[:12]}"
             for name, file in as_files(row, pairs, results.ranges, out).items():
                 write_image(folder / f"{name}.png", read_image(file), overwrite=True)
@@ -197,16 +198,25 @@ def fusion_scores(
             scored = evaluate(folder, source, METRICS, baselines=False)
             (values,) = (table["fused"] for table in scored.tables.values())
             place = {name: number for number, name in enumerate(scored.images)}
-            content = {
+            stored = {
                 metric: [_finite(column[place[name]]) if name in place else None for name in names]
                 for metric, column in values.items()
             }
             with replacing(path) as temporary:
-                temporary.write_text(json.dumps(content), encoding="utf-8")
-        stored: Any = json.loads(path.read_text(encoding="utf-8"))
+                temporary.write_text(json.dumps(stored), encoding="utf-8")
         found[label] = {m: [math.nan if x is None else x for x in xs] for m, xs in stored.items()}
         after(label)
     return found
+
+
+def _kept(path: Path, images: int) -> dict[str, list[float | None]] | None:
+    """Scores of so many images from a file; None if it is not there, or damaged."""
+    with suppress(OSError, ValueError):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        columns = stored.values() if isinstance(stored, dict) else []
+        if columns and all(isinstance(each, list) and len(each) == images for each in columns):
+            return stored
+    return None
 
 
 def _finite(value: float) -> float | None:

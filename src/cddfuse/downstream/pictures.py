@@ -13,6 +13,7 @@ from cddfuse.downstream.suite import Results
 from cddfuse.downstream.tasks import Detection, Segmentation, Segmented
 from cddfuse.io import contact_sheet, read_image
 from cddfuse.io.images import quantize
+from cddfuse.io.sheet import legend, stacked
 
 _WIDTH = 320  # of an image
 _SURE = 0.3  # score of the boxes that are drawn
@@ -29,11 +30,23 @@ def sheet(results: Results, count: int) -> Image.Image:
     """The test images with most to see, one a column: labels first, then a row for each input."""
     names = _chosen(results, count)
     labels = list(results.rows)
-    draw = _detections if results.plan.task == "detect" else _segmentations
+    classes = results.frames.classes
+    if results.plan.task == "detect":
+        draw, first = _detections, "labels on vi"
+        colours = {
+            "labels": _TRUTH,
+            "labels that do not count": _IGNORED,
+            "right": _RIGHT,
+            "wrong": _WRONG,
+        }
+    else:
+        draw, first = _segmentations, "labels"
+        hues = zip(classes, palette(len(classes)).tolist(), strict=False)
+        colours = {name: (hue[0], hue[1], hue[2]) for name, hue in hues}
     columns = [draw(results, name, labels) for name in names]
-    first = "labels" if results.plan.task == "segment" else "labels on vi"
     rows = list(zip(*columns, strict=True))
-    return contact_sheet(rows, headings=names, names=[first, *labels], width=_WIDTH)
+    whole = contact_sheet(rows, headings=names, names=[first, *labels], width=_WIDTH)
+    return stacked(whole, legend(list(colours.items()), whole.width))
 
 
 def _chosen(results: Results, count: int) -> list[str]:
@@ -137,8 +150,13 @@ def _segmentations(results: Results, name: str, labels: Sequence[str]) -> list[I
 
 def coloured(values: ClassMap, classes: int) -> Image.Image:
     """A class map in colours, ignored pixels in black."""
-    palette = np.zeros((IGNORED + 1, 3), np.uint8)
+    return Image.fromarray(palette(classes)[values])
+
+
+def palette(classes: int) -> NDArray[np.uint8]:
+    """The colour of every value of a class map: (256, 3); of those that are no class, black."""
+    colours = np.zeros((IGNORED + 1, 3), np.uint8)
     for index in range(classes):
         hue, light = index / classes, 0.95 if index % 2 else 0.65
-        palette[index] = [round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, light)]
-    return Image.fromarray(palette[values])
+        colours[index] = [round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, light)]
+    return colours

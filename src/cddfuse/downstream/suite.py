@@ -30,6 +30,7 @@ from cddfuse.datasets.labelled import LabelledSet
 from cddfuse.downstream import average_precision, instruments, overlap, yolo, yolox
 from cddfuse.downstream.frames import Frames
 from cddfuse.downstream.inputs import Input, Preparation, Prepared, as_files
+from cddfuse.downstream.kept import arrays, record
 from cddfuse.downstream.learning import Training, steps_within, train
 from cddfuse.downstream.networks.backbone import pretrained_backbone
 from cddfuse.downstream.statistics import Scored, image_weights
@@ -561,9 +562,9 @@ def _work(job: _Job, after: Callable[[int], None]) -> None:
         found = task.load(job.prediction(test))
         values, resampled = task.score(found), task.score(found, weights)
         with replacing(job.scores(test)) as temporary:
-            arrays = {f"values {m}": values[m] for m in task.measures}
-            arrays |= {f"resampled {m}": resampled[m] for m in task.measures}
-            np.savez_compressed(temporary, **arrays)
+            content = {f"values {m}": values[m] for m in task.measures}
+            content |= {f"resampled {m}": resampled[m] for m in task.measures}
+            np.savez_compressed(temporary, **content)
     if not job.record.is_file():
         content = {
             "seed": job.seed,
@@ -660,7 +661,7 @@ def _collect(
             )
             results.failures.append(Failure(given.label, count + reasons[0]))
             continue
-        loaded = [_arrays(job.scores(row)) for job in mine]
+        loaded = [arrays(job.scores(row)) for job in mine]
         results.rows[given.label] = {
             measure: Scored(
                 np.stack([content[f"values {measure}"][0] for content in loaded]),
@@ -669,10 +670,5 @@ def _collect(
             for measure in measures
         }
         results.predictions[given.label] = [job.prediction(row) for job in mine]
-        records = [json.loads(job.record.read_text(encoding="utf-8")) for job in mine]
+        records = [record(job.record) for job in mine]
         results.seconds[given.label] = sum(r["seconds"] for r in records) / len(records)
-
-
-def _arrays(path: Path) -> dict[str, Any]:
-    with np.load(path) as content:
-        return dict(content)

@@ -33,11 +33,12 @@ def sheet(found: Explanation, model: str) -> Image.Image:
     empty = torch.full_like(found.fused, _EMPTY)
     width = max(_NARROWEST, found.fused.shape[-1])
     shared = [images.get(name, empty) for name in ("share", "share_over_fused")]
-    above = contact_sheet(
+    above = _table(
         [[found.pair.first, found.pair.second, found.fused, *shared]],
-        headings=["first", "second", f"fused by {model}", "share by gradient", "on the result"],
-        names=[_shares(found)],
-        width=width,
+        ["first", "second", f"fused by {model}", "share by gradient", "on the result"],
+        [_shares(found)],
+        width,
+        empty,
     )
     rows, names = [], []
     for kind, part in found.parts.items():
@@ -52,8 +53,17 @@ def sheet(found: Explanation, model: str) -> Image.Image:
         names.append(f"residual: switched off, the result changes by {moved:.1f} grey levels")
     white = 255 * _reach(found)
     headings = ["first", "second", "after fusion", "switched off", f"added, +-{white:.0f} levels"]
-    below = contact_sheet(rows, headings=headings, names=names, width=width)
-    return stacked(above, below)
+    return stacked(above, _table(rows, headings, names, width, empty))
+
+
+def _table(
+    rows: list[list[Tensor]], headings: list[str], names: list[str], width: int, empty: Tensor
+) -> Image.Image:
+    """Rows of images, without the columns in which there is none."""
+    columns = zip(headings, *rows, strict=True)
+    used = [column for column in columns if any(image is not empty for image in column[1:])]
+    headings, *rows = map(list, zip(*used, strict=True))
+    return contact_sheet(rows, headings=headings, names=names, width=width)
 
 
 def file_name(kind: str) -> str:

@@ -109,6 +109,25 @@ def drawn(sheet: Sheet, *, paper: bool = False) -> Image.Image:
     return whole
 
 
+def legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> Image.Image:
+    """What colours mean: a square of each and its name, in as many lines as the width needs."""
+    size = 14
+    font, step = ImageFont.load_default(size), size + _MARGIN
+    places, left, top = [], _MARGIN, _MARGIN
+    for name, _ in entries:
+        room = size + _MARGIN + round(font.getlength(name))
+        if left + room + _MARGIN > width and left > _MARGIN:
+            left, top = _MARGIN, top + step
+        places.append((left, top))
+        left += room + 2 * _MARGIN
+    whole = Image.new("RGB", (width, top + step), _DARK)
+    painter = ImageDraw.Draw(whole)
+    for (name, colour), (left, top) in zip(entries, places, strict=True):
+        painter.rectangle((left, top, left + size - 1, top + size - 1), colour)
+        painter.text((left + size + _MARGIN, top - 1), name, _LIGHT, font)
+    return whole
+
+
 def require_matplotlib() -> None:
     """Refuse early where no PDF can be written."""
     if find_spec("matplotlib") is None:
