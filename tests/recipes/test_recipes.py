@@ -111,6 +111,7 @@ def test_presets_of_cddfuse() -> None:
         "jitter": 0,
         "darken": 0,
         "haze": 0,
+        "cameras": 0,
         "cycle": 0,
         "batch": 8,
         "epochs": (40, 80),

@@ -96,6 +96,8 @@ class Crops:
         jitter: largest share by which contrast and brightness of an image change at random.
         darken: largest share by which an image is darkened at random; black stays black.
         haze: share of the crops whose first image is veiled, as by smoke.
+        cameras: share of the crops whose images look as if taken by other cameras: each with a
+            gamma, a range of values and some noise of its own.
         cycle: epochs after which batches recur exactly; 0 is never.
         multiple: of what the sides of a whole pair have to be multiples; the pixels beyond, at the
             right and at the bottom, are left out.
@@ -117,6 +119,7 @@ class Crops:
         jitter: float = 0.0,
         darken: float = 0.0,
         haze: float = 0.0,
+        cameras: float = 0.0,
         cycle: int = 0,
         multiple: int = 1,
         seed: int = 0,
@@ -133,6 +136,7 @@ class Crops:
         self._jitter = jitter
         self._darken = darken
         self._haze = haze
+        self._cameras = cameras
         self._cycle = cycle
         self._seed = seed
         self._epoch: tuple[int, NDArray[np.int64]] | None = None
@@ -264,7 +268,9 @@ class Crops:
         ]
         darker = random.uniform(0, self._darken, 2).tolist() if self._darken else []
         veil = random.random(_VEIL) if self._haze and random.random() < self._haze else None
-        return _Draw(corner, tries, flipped, jitters, darker, veil)
+        other = bool(self._cameras) and random.random() < self._cameras
+        cameras = random.integers(2**32, size=2).tolist() if other else []
+        return _Draw(corner, tries, flipped, jitters, darker, veil, cameras)
 
     def _random_corner(
         self, index: int, cut: Cut | None, tries: int, random: np.random.Generator
@@ -285,6 +291,8 @@ class Crops:
             images = [image * (1 - each) for image, each in zip(images, draw.darker, strict=True)]
         if draw.veil is not None:
             images[0] = _veiled(images[0], draw.veil)
+        if draw.cameras:
+            images = [_taken(*each) for each in zip(images, draw.cameras, strict=True)]
         return ImagePair(images[0], images[1], crop.name)
 
     def _grid(
@@ -354,6 +362,8 @@ class _Draw(NamedTuple):
     jitters: list[tuple[float, ...]]
     darker: list[float]
     veil: NDArray[np.float64] | None
+    cameras: list[int]
+    """Seeds, one for each image; none leaves them as they are."""
 
 
 def grid_count(pair: Size, size: int, stride: int) -> int:
@@ -420,3 +430,19 @@ def _veiled(image: Tensor, numbers: NDArray[np.float64]) -> Tensor:
     cover = F.interpolate(coarse, size=image.shape[-2:], mode="bicubic", align_corners=True)[0]
     opacity = thickest * cover.clamp(0, 1)
     return image * (1 - opacity) + level * opacity
+
+
+def _taken(image: Tensor, seed: int) -> Tensor:
+    """An image (1, H, W) as another camera could have given it.
+
+    Its gamma is between 0.4 and 2.5. Three of five such cameras have a black level above 0, as many
+    a white level below 1, and three of ten have noise.
+    """
+    random = np.random.default_rng(seed)
+    gamma = math.exp(random.uniform(-0.9, 0.9))
+    raised, lowered, noisy = random.random(3) < (0.6, 0.6, 0.3)
+    low, high = 0.3 * random.random() * raised, 1 - 0.4 * random.random() * lowered
+    levels = low + (high - low) * image.numpy().astype(np.float64) ** gamma
+    if noisy:
+        levels += random.normal(0, 0.03 * random.random(), levels.shape)
+    return torch.from_numpy(np.clip(levels, 0, 1).astype(np.float32))

@@ -8,6 +8,9 @@ that describe the scene if the option `scene` asks for them. It is trained by di
 (`recipes/cddfuse_small.py`), from any network of the zoo.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +21,14 @@ from cddfuse.models.shipped import harvard, streets
 
 _UNSHUFFLE = 2  # features are at half resolution
 _LEVELS = 255  # one of them, of 8 bits, is no longer black
+_BINS, _OCTAVES = 6, 3  # of what a tone is decided by
+_DEGREE = 4
+_POWERS = [(i, j) for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
+_ROWS = [
+    (sum(_DEGREE + 1 - n for n in range(i)), sum(_DEGREE + 1 - n for n in range(i + 1)))
+    for i in range(_DEGREE + 1)
+]
+_TINY = 1e-7
 
 
 class Scene(nn.Module):
@@ -63,6 +74,92 @@ class Token(nn.Module):
         token = F.relu(self.squeeze(seen))
         scale, shift = self.excite(token)[:, :, None, None].chunk(2, 1)
         return 1 + scale, shift
+
+
+class Tone(nn.Module):
+    """What the two values of a pixel alone make of it, by one polynomial for the whole image.
+
+    CDDFuse's image is almost that: the polynomial of degree 3 that fits it best is 37 dB from it,
+    on pairs of any kind. Which one it is depends on what the pair looks like as a whole: the joint
+    histogram of both images, their contrasts in three octaves, and how these correlate.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        values = torch.linspace(0, 1, 33, dtype=torch.float64)
+        grid = torch.cartesian_prod(values, values).unbind(1)
+        powers = torch.stack([grid[0] ** i * grid[1] ** j for i, j in _POWERS], 1)
+        # Of polynomials that are orthogonal on the unit square, each can be learned alone.
+        whiten = torch.linalg.inv(torch.linalg.qr(powers)[1] / len(powers) ** 0.5)
+        self.register_buffer("_whiten", whiten.t().float(), persistent=False)
+        self.register_buffer("_levels", torch.arange(_BINS)[None, None, :, None], persistent=False)
+        mean = torch.tensor([0.5 if i + j == 1 else 0.0 for i, j in _POWERS])
+        self.register_buffer("_mean", mean, persistent=False)
+        self._whiten: Tensor
+        self._mean: Tensor
+        self._levels: Tensor
+        seen = _BINS**2 + 3 * _OCTAVES + 5
+        self.decide = nn.Sequential(
+            nn.Linear(seen, width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, len(_POWERS)),
+        )
+        last = self.decide[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.bias)
+        nn.init.normal_(last.weight, std=1e-2)  # at first, the mean of both
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """(B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W); H and W are at least 8."""
+        coefficients = self.decide(steady(self._seen(first, second))) @ self._whiten + self._mean
+        columns = coefficients[:, :, None, None, None].unbind(1)
+        rows = [columns[start:end] for start, end in _ROWS]  # of each power of the first image
+        fused = _polynomial(rows[-1], second)
+        for row in rows[-2::-1]:
+            fused = torch.addcmul(_polynomial(row, second), fused, first)
+        return fused
+
+    def _seen(self, first: Tensor, second: Tensor) -> Tensor:
+        """(B, statistics), each about 1 at most."""
+        images = torch.cat([first, second], 1)
+        halves = F.avg_pool2d(images, 2)
+        moments, levels = [_moments(images)], halves
+        for _ in range(_OCTAVES):
+            moments.append(_moments(levels))
+            levels = F.avg_pool2d(levels, 2) if len(moments) <= _OCTAVES else levels
+        mean = images.mean((2, 3))
+        flat = torch.stack([mean[:, 0] ** 2, mean[:, 1] ** 2, mean[:, 0] * mean[:, 1]], 1)
+        moments.append(flat)
+        bands = [_contrasts(fine - coarse) for fine, coarse in pairwise(moments)]
+        some = halves[:, :, ::2, ::2].flatten(2)[:, :, None]  # a quarter tells as much as all
+        values = (some * (_BINS - 1) - self._levels).abs()
+        shares = (1 - values).clamp_min(0)  # of each pixel in each bin
+        joint = shares[:, 0] @ shares[:, 1].transpose(1, 2) / shares.shape[3]
+        return torch.cat([4 * joint.flatten(1).clamp_min(_TINY).sqrt(), mean, *bands], 1)
+
+
+def _moments(images: Tensor) -> Tensor:
+    """Mean squares of both and mean product: (B, 3) for (B, 2, H, W)."""
+    first, second = images.flatten(2).unbind(1)
+    pixels = first.shape[1]
+    squares = torch.linalg.vector_norm(images, dim=(2, 3)).square() / pixels  # no copy of them
+    return torch.cat([squares, (first * second).mean(1, keepdim=True)], 1)
+
+
+def _contrasts(moments: Tensor) -> Tensor:
+    """Deviations of both, enlarged, and their correlation: (B, 3) for differences of moments."""
+    deviations = moments[:, :2].clamp_min(_TINY).sqrt()
+    return torch.cat([4 * deviations, moments[:, 2:] / deviations.prod(1, keepdim=True)], 1)
+
+
+def _polynomial(coefficients: Sequence[Tensor], values: Tensor) -> Tensor:
+    """Of the lowest power first."""
+    result = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
+        result = torch.addcmul(coefficient, result, values)
+    return result
 
 
 class Block(nn.Module):
@@ -114,6 +211,7 @@ class CDDFuseSmall(FusionModel):
         context_width: channels at an eighth of the resolution.
         context_depth: residual blocks there, the dilation doubling from one to the next.
         scene: numbers that describe the whole pair to each token; 0 is none.
+        tone: hidden numbers of what decides on the tone of the whole image (`Tone`); 0 is no tone.
         keep_black: what is black in both images is black in the result. A level or two above black
             is not seen, yet halves SSIM there, and half of a medical image is background.
     """
@@ -150,11 +248,13 @@ class CDDFuseSmall(FusionModel):
         context_width: int = 24,
         context_depth: int = 3,
         scene: int = 0,
+        tone: int = 0,
         keep_black: bool = False,
     ) -> None:
         super().__init__()
         self.keep_black = keep_black
         pixels = _UNSHUFFLE**2
+        self.tone = Tone(tone) if tone else None
         self.lift = nn.Conv2d(2 * pixels, width, 3, padding=1)
         self.context = Context(width, context_width, context_depth, scene)
         self.blocks = nn.ModuleList(Block(width, scene) for _ in range(depth))
@@ -171,7 +271,10 @@ class CDDFuseSmall(FusionModel):
         for block in self.blocks:
             features = block(features, scene)
         share, detail = F.pixel_shuffle(self.project(features), _UNSHUFFLE).chunk(2, 1)
-        fused = torch.addcmul(first + detail, torch.sigmoid(share), second - first)
+        if self.tone:
+            fused = torch.addcmul(self.tone(first, second) + detail, share, second - first)
+        else:
+            fused = torch.addcmul(first + detail, torch.sigmoid(share), second - first)
         if self.keep_black:
             fused = fused * (_LEVELS * torch.maximum(first, second)).clamp(0, 1)
         return fused if self.training else fused.clamp(0, 1)  # beyond, nothing would be learned

@@ -43,6 +43,9 @@ class CDDFuseSmallRecipe(Recipe):
     image: float = 1.0
     """Weight of the mean absolute difference to the teacher's image."""
 
+    square: float = 0.0
+    """Weight of the mean squared difference to it: large ones count more."""
+
     gradient: float = 1.0
     """Weight of the mean absolute difference of neighbours' differences."""
 
@@ -71,6 +74,9 @@ class CDDFuseSmallRecipe(Recipe):
     scene: int = setting(0, "Network")
     """Numbers that describe the whole pair to each token; 0 is none."""
 
+    tone: int = setting(0, "Network")
+    """Hidden numbers of what decides on the tone of the whole image; 0 is no such tone."""
+
     keep_black: bool = setting(False, "Network")
     """What is black in both images is black in the result."""
 
@@ -87,7 +93,8 @@ class CDDFuseSmallRecipe(Recipe):
     def stages(self) -> tuple[Stage, ...]:
         """One. Loads the teacher."""
         weights = {
-            name: getattr(self, name) for name in ("image", "gradient", "ssim", "target_contrast")
+            name: getattr(self, name)
+            for name in ("image", "square", "gradient", "ssim", "target_contrast")
         }
         parts = ("lift", "context", "blocks", "project")
         teacher = self._teacher()
@@ -115,6 +122,7 @@ def distil(
     fused = model(pair.first, pair.second)
     return {
         "image": lambda: F.l1_loss(fused, wanted),
+        "square": lambda: F.mse_loss(fused, wanted),
         "gradient": lambda: differences(fused, wanted),
         "ssim": lambda: 1 - losses.ssim_map(fused, wanted).mean(),
         "target_contrast": lambda: target_contrast(
@@ -130,16 +138,20 @@ def differences(fused: Tensor, wanted: Tensor) -> Tensor:
 
 
 _RELEASED = CDDFuseSmallRecipe(
-    crop=256,
+    square=5.0,
+    ssim=0.0,
+    tone=64,
+    crop=128,
     sampling="random",
-    cycle=1,
+    cycle=12,
     flips=True,
     min_contrast=0,
     jitter=0.15,
     darken=0.25,
-    batch=2,
+    cameras=0.7,
+    batch=8,
     epochs=(1,),
-    steps=8_000,
+    steps=12_000,
     learning_rate=3e-3,
     warmup=100,
     schedule="cosine",
@@ -153,11 +165,19 @@ PRESETS = {
         _RELEASED,
         teacher_task="mif",
         target_source="first",
+        square=0.0,
+        ssim=0.1,
+        crop=256,
         sampling="whole",
+        cycle=1,
         jitter=0.2,
         darken=0.4,
+        cameras=0.0,
+        batch=2,
+        steps=8_000,
         scene=24,
+        tone=0,
         keep_black=True,
     ),
-    "quick": replace(_RELEASED, crop=128, batch=4, cycle=2, steps=0, minutes=10),
+    "quick": replace(_RELEASED, batch=4, cycle=2, steps=0, minutes=10),
 }

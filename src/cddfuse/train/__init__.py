@@ -57,6 +57,7 @@ def batches(
         jitter=recipe.jitter,
         darken=recipe.darken,
         haze=recipe.haze,
+        cameras=recipe.cameras,
         cycle=recipe.cycle,
         multiple=recipe.network.card.multiple_of,
         seed=recipe.seed,
