@@ -12,7 +12,7 @@ from training import random_pairs
 from cddfuse.datasets.crops import Crops
 from cddfuse.errors import InputError
 from cddfuse.models import create_model, save_weights
-from cddfuse.models.cddfuse_small import CDDFuseSmall, Scene
+from cddfuse.models.cddfuse_small import CDDFuseSmall, Scene, Tone
 from cddfuse.models.classical import Max
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import RECIPES
@@ -200,6 +200,44 @@ def test_a_scene_is_seen_by_means_and_covariances_over_the_image() -> None:
         torch.testing.assert_close(seen, torch.cat([pixels.mean(1), upper]))
 
 
+def test_a_tone_is_one_polynomial_of_both_values_for_the_whole_image() -> None:
+    torch.manual_seed(0)
+    tone = Tone(16)
+    last = tone.decide[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.normal_(last.bias, std=0.3)  # other than the mean of both
+    first, second = images(2, 1, 32, 48)
+    fused = tone(first, second).detach()
+    powers = [first**i * second**j for i in range(5) for j in range(5 - i)]
+    columns = torch.stack(powers, -1).double()
+    for image, values in zip(fused.double(), columns, strict=True):
+        found = torch.linalg.lstsq(values.flatten(0, 2), image.flatten()[:, None]).solution
+        torch.testing.assert_close(values @ found[:, 0], image, rtol=0, atol=3e-5)
+    mean = (first + second) / 2
+    assert (fused - mean).abs().max() > 0.1
+    for shown, given in zip(fused.split(1), zip(first.split(1), second.split(1)), strict=True):
+        torch.testing.assert_close(tone(*given), shown)  # each pair has a tone of its own
+
+
+def test_a_tone_is_decided_by_what_the_whole_pair_looks_like() -> None:
+    tone = Tone(16)
+    first, second = images(1, 1, 32, 32)
+    seen = tone._seen(first, second)[0]
+    assert seen.shape == (50,)
+    shuffled = tone._seen(first.flip(-1).flip(-2), second.flip(-1).flip(-2))[0]
+    torch.testing.assert_close(seen[36:], shuffled[36:])  # where things are does not count
+    joint = (seen[:36] / 4).square()
+    torch.testing.assert_close(joint.sum(), torch.tensor(1.0), rtol=0, atol=1e-4)
+    torch.testing.assert_close(seen[36:38], torch.cat([first.mean()[None], second.mean()[None]]))
+    bands = seen[38:].view(4, 3)  # three octaves, and what is below
+    total = (bands[:, :2] / 4).square().sum(0)
+    expected = torch.stack([first.var(correction=0), second.var(correction=0)])
+    torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-6)
+    alike = tone._seen(first, first)[0, 38:].view(4, 3)[:, 2]
+    torch.testing.assert_close(alike, torch.ones(4), rtol=0, atol=1e-3)
+    assert tone(torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)).isfinite().all()
+
+
 def test_black_in_both_images_can_be_kept_black() -> None:
     first, second = (image + 1 / 255 for image in images(1, 1, 16, 16))
     first[..., :8, :], second[..., 3:, :] = 0, 0
@@ -209,7 +247,7 @@ def test_black_in_both_images_can_be_kept_black() -> None:
     fused = []
     for keeps in (False, True):
         torch.manual_seed(0)
-        model = CDDFuseSmall(keep_black=keeps).train()  # what is above 1 is not cut off
+        model = CDDFuseSmall(tone=0, keep_black=keeps).train()  # what is above 1 is not cut off
         assert model.project.bias is not None
         torch.nn.init.constant_(model.project.bias, 1)  # above black everywhere
         fused.append(model(first, second).detach())

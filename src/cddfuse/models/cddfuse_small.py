@@ -124,20 +124,21 @@ class Tone(nn.Module):
     def _seen(self, first: Tensor, second: Tensor) -> Tensor:
         """(B, statistics), each about 1 at most."""
         images = torch.cat([first, second], 1)
-        halves = F.avg_pool2d(images, 2)
-        moments, levels = [_moments(images)], halves
+        mean = images.mean((2, 3), keepdim=True)
+        levels = images - mean  # or deviations of flat images would drown in rounding
+        moments = [_moments(levels)]
         for _ in range(_OCTAVES):
+            levels = F.avg_pool2d(levels, 2)
             moments.append(_moments(levels))
-            levels = F.avg_pool2d(levels, 2) if len(moments) <= _OCTAVES else levels
-        mean = images.mean((2, 3))
-        flat = torch.stack([mean[:, 0] ** 2, mean[:, 1] ** 2, mean[:, 0] * mean[:, 1]], 1)
-        moments.append(flat)
+        moments.append(torch.zeros_like(moments[0]))  # of the mean alone
         bands = [_contrasts(fine - coarse) for fine, coarse in pairwise(moments)]
-        some = halves[:, :, ::2, ::2].flatten(2)[:, :, None]  # a quarter tells as much as all
-        values = (some * (_BINS - 1) - self._levels).abs()
-        shares = (1 - values).clamp_min(0)  # of each pixel in each bin
+        # Every second pixel in both directions tells as much as all.
+        some = F.avg_pool2d(images, 2, stride=4).flatten(2)[:, :, None]
+        shares = 1 - (some * (_BINS - 1) - self._levels).abs()  # of each pixel in each bin
+        shares = shares.clamp_min(0)
         joint = shares[:, 0] @ shares[:, 1].transpose(1, 2) / shares.shape[3]
-        return torch.cat([4 * joint.flatten(1).clamp_min(_TINY).sqrt(), mean, *bands], 1)
+        seen = [4 * joint.flatten(1).clamp_min(_TINY).sqrt(), mean.flatten(1), *bands]
+        return torch.cat(seen, 1)
 
 
 def _moments(images: Tensor) -> Tensor:
@@ -151,7 +152,8 @@ def _moments(images: Tensor) -> Tensor:
 def _contrasts(moments: Tensor) -> Tensor:
     """Deviations of both, enlarged, and their correlation: (B, 3) for differences of moments."""
     deviations = moments[:, :2].clamp_min(_TINY).sqrt()
-    return torch.cat([4 * deviations, moments[:, 2:] / deviations.prod(1, keepdim=True)], 1)
+    correlation = moments[:, 2:] / deviations[:, :1] / deviations[:, 1:]
+    return torch.cat([4 * deviations, correlation.clamp(-1, 1)], 1)
 
 
 def _polynomial(coefficients: Sequence[Tensor], values: Tensor) -> Tensor:
@@ -230,12 +232,14 @@ class CDDFuseSmall(FusionModel):
                 "995c9d54135fc23cd42629589fcdba91777527c222b7314f70d8abd2d09bb190",
                 "distilled from cddfuse, ivf 9, in 8,000 steps: docs/small.md",
                 scene=0,
+                tone=0,
             ),
             "mif": harvard(
                 "cddfuse_small-mif-2.safetensors",
                 "9771f8fd2fdb442aa34c90c4041347af94c07f5b901117bda718f23912414fb6",
                 "distilled from cddfuse, mif 8, in 8,000 steps: docs/small.md",
                 scene=24,
+                tone=0,
                 keep_black=True,
             ),
         },
@@ -248,7 +252,7 @@ class CDDFuseSmall(FusionModel):
         context_width: int = 24,
         context_depth: int = 3,
         scene: int = 0,
-        tone: int = 0,
+        tone: int = 64,
         keep_black: bool = False,
     ) -> None:
         super().__init__()

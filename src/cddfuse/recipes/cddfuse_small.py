@@ -74,7 +74,7 @@ class CDDFuseSmallRecipe(Recipe):
     scene: int = setting(0, "Network")
     """Numbers that describe the whole pair to each token; 0 is none."""
 
-    tone: int = setting(0, "Network")
+    tone: int = setting(64, "Network")
     """Hidden numbers of what decides on the tone of the whole image; 0 is no such tone."""
 
     keep_black: bool = setting(False, "Network")
@@ -97,6 +97,7 @@ class CDDFuseSmallRecipe(Recipe):
             for name in ("image", "square", "gradient", "ssim", "target_contrast")
         }
         parts = ("lift", "context", "blocks", "project")
+        parts = (*parts, "tone") if self.tone else parts
         teacher = self._teacher()
         terms = partial(distil, teach=teacher, source=self.target_source)
         epochs = sum(self.epochs)
@@ -140,7 +141,6 @@ def differences(fused: Tensor, wanted: Tensor) -> Tensor:
 _RELEASED = CDDFuseSmallRecipe(
     square=5.0,
     ssim=0.0,
-    tone=64,
     crop=128,
     sampling="random",
     cycle=12,
