@@ -3,6 +3,7 @@
     scripts/results --list                            # what is kept, what is to be computed
     scripts/results --only tno --methods classical    # a part; pages hold all that is kept
     scripts/results --turns 3                         # everything, and what each network costs
+    scripts/results --methods cddfuse_small --rest    # the other rows as they stand in docs/results
     scripts/results --pages                           # only the overview, from docs/results/data
 
 A result is kept under --cells by the content of the images and the weights, and the code that it
@@ -11,6 +12,9 @@ written for each data set that was named; those of other data sets stay as they 
 """
 
 import argparse
+import csv
+import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +30,8 @@ import results_pages as pages  # noqa: E402
 from cddfuse import io, runtime  # noqa: E402
 from cddfuse.benchmark.cells import (  # noqa: E402
     BASELINE,
+    TABLES,
+    Record,
     Settings,
     code_version,
     pair_names,
@@ -109,6 +115,36 @@ def to_do(plan: Plan, results: Results) -> list[str]:
     return [label for label in labels if (plan.data[0].name, label) not in results.records]
 
 
+def standing(out: Path, name: str) -> dict[str, Record]:
+    """The results of a data set as its page has them, with six digits, by label."""
+    try:
+        content = json.loads((out / "data" / f"{name}.json").read_text(encoding="utf-8"))
+        with (out / "data" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except OSError:
+        return {}
+    found = {}
+    for facts in content["cells"]:
+        label = facts["method"]
+        rows = BASELINES if label == BASELINE.label else (label,)
+        mine = [line for line in lines if line["method"] in rows]
+        images = list(dict.fromkeys(line["image"] for line in mine))
+        tables = {
+            table: {
+                row: _columns([x for x in mine if (x["variant"], x["method"]) == (table, row)])
+                for row in rows
+            }
+            for table in TABLES
+        }
+        found[label] = Record(label, name, facts["key"], facts, images, tables, {}, [])
+    return found
+
+
+def _columns(lines: Sequence[Mapping[str, str]]) -> dict[str, list[float]]:
+    metrics = list(lines[0])[4:]
+    return {name: [float(line[name] or math.nan) for line in lines] for name in metrics}
+
+
 def say_progress(state: Progress, begun: float, said: list[str]) -> None:
     """A line for each method that begins, with rate and time left."""
     if state.doing in said:
@@ -123,11 +159,11 @@ def say_progress(state: Progress, begun: float, said: list[str]) -> None:
     print(f"{state.done} of {state.total} pairs: {state.doing}{left}", file=sys.stderr, flush=True)
 
 
-def costs(cells: Path, official: Path, turns: int) -> dict[str, Cost]:
-    """What each network costs, by its name. Weights do not change that."""
+def costs(cells: Path, official: Path, turns: int, words: Sequence[str] = ()) -> dict[str, Cost]:
+    """What each network costs, or each of those named, by its name. Weights do not change that."""
     networks, keys = {}, {}
     for name, kind in MODELS.items():
-        if name in BASELINES:
+        if name in BASELINES or (words and name not in words):
             continue
         shipped = next(iter(kind.card.weights), None)
         file = next((f for f, known in AUTHORS.items() if known.model == name), "")
@@ -177,10 +213,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         return listed(sets, official, cells, arguments)
     if not arguments.pages:
-        spent = costs(cells, official, arguments.turns)
+        rest = arguments.rest
+        spent = costs(cells, official, arguments.turns, arguments.methods if rest else ())
+        spent = {**pages.standing_costs(out), **spent} if rest else spent
         for each in sets:
             whole = plan_for(each, official)
             found = kept_results(whole, replace(SETTINGS, limit=arguments.limit), cells)
+            labels = {BASELINE.label, *(method.label for method in whole.methods)}
+            for label, record in standing(out, each.name).items() if rest else ():
+                if label in labels:
+                    found.records.setdefault((each.name, label), record)
             if (each.name, BASELINE.label) not in found.records:
                 print(f"{each.name}: no results of this code are kept, page left as it is")
                 continue
@@ -249,6 +291,9 @@ def main() -> int:
         default=[],
         metavar="WORD",
         help="classical, shipped, authors, networks or labels",
+    )
+    parser.add_argument(
+        "--rest", action="store_true", help="what is not kept is taken from the pages as they are"
     )
     parser.add_argument("--turns", type=int, default=0, help="measure costs so many times")
     parser.add_argument("--limit", type=int, default=None, help="pairs of each set, to try it out")

@@ -143,6 +143,12 @@ def write_costs(costs: Mapping[str, Cost], out: Path) -> None:
         _write(out / "data" / "cost.json", json.dumps(content, indent=1) + "\n")
 
 
+def standing_costs(out: Path) -> dict[str, Cost]:
+    """What each network costs, as it is written there."""
+    content = _content(out / "data" / "cost.json")
+    return {name: Cost(**cost) for name, cost in content.get("costs", {}).items()}
+
+
 def write_overview(out: Path, readme: Path, performance: Path) -> list[Path]:
     """The overview of all sets, the README's table and that of costs, from the data files."""
     sets = [

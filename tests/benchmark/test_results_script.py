@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -94,6 +95,20 @@ def test_parts_add_up_and_pages_say_what_is_missing(
     assert "CDDFuse, published | 7.12 | 46.00 |" in readme
     assert "CDDFuse, published | 4.88 | 79.17 |" in readme  # of the medical model, on MRI-CT
     assert "| `cddfuse`: not run |" in readme
+
+
+def test_rows_that_are_not_kept_are_taken_from_the_pages_if_asked(
+    script: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--only", "tno", "--methods")
+    assert call(script, place, monkeypatch, *words, "laplacian", "guided") == 0
+    before = (place / "results" / "data" / "tno.csv").read_text()
+    shutil.rmtree(place / "cells")
+    assert call(script, place, monkeypatch, *words, "laplacian", "--rest") == 0
+    assert (place / "results" / "data" / "tno.csv").read_text() == before
+    shutil.rmtree(place / "cells")
+    assert call(script, place, monkeypatch, *words, "laplacian") == 0
+    assert "| guided | 2 |" not in (place / "results" / "tno.md").read_text()
 
 
 def test_costs_of_a_busy_machine_have_no_seconds(

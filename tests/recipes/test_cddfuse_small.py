@@ -215,8 +215,9 @@ def test_a_tone_is_one_polynomial_of_both_values_for_the_whole_image() -> None:
         torch.testing.assert_close(values @ found[:, 0], image, rtol=0, atol=3e-5)
     mean = (first + second) / 2
     assert (fused - mean).abs().max() > 0.1
-    for shown, given in zip(fused.split(1), zip(first.split(1), second.split(1)), strict=True):
-        torch.testing.assert_close(tone(*given), shown)  # each pair has a tone of its own
+    for index, shown in enumerate(fused.split(1)):  # each pair has a tone of its own
+        alone = tone(first[index : index + 1], second[index : index + 1])
+        torch.testing.assert_close(alone, shown)
 
 
 def test_a_tone_is_decided_by_what_the_whole_pair_looks_like() -> None:
