@@ -70,6 +70,8 @@ def test_onnx_says_what_it_is(onnx_file: Path) -> None:
     assert facts["cddfuse.version"]
     assert facts["cddfuse.smallest"] == "8"
     assert json.loads(facts["cddfuse.options"])["residual"] == "first"
+    assert not any(node.metadata_props for node in model.graph.node)
+    assert b"graphs.py" not in onnx_file.read_bytes()  # nor folders of the machine
 
 
 def test_openvino_gives_what_fuse_gives(tmp_path: Path) -> None:

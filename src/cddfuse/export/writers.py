@@ -50,6 +50,9 @@ def _onnx(model: FusionModel, path: Path, facts: Facts) -> str:
         verbose=False,
     )
     assert written is not None  # with dynamo, it returns the program
+    graphs = [written.model.graph, *written.model.functions.values()]
+    for node in (node for graph in graphs for node in graph.all_nodes()):
+        node.metadata_props.clear()  # half a megabyte of source lines, with folders of this machine
     written.model.metadata_props.update(facts)
     written.save(str(path), external_data=False)
     return f"opset {written.model.opset_imports['']}"
