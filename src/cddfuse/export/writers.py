@@ -50,9 +50,10 @@ def _onnx(model: FusionModel, path: Path, facts: Facts) -> str:
         verbose=False,
     )
     assert written is not None  # with dynamo, it returns the program
-    graphs = [written.model.graph, *written.model.functions.values()]
-    for node in (node for graph in graphs for node in graph.all_nodes()):
-        node.metadata_props.clear()  # half a megabyte of source lines, with folders of this machine
+    graphs = (written.model.graph, *(each.graph for each in written.model.functions.values()))
+    for graph in graphs:
+        for node in graph.all_nodes():
+            node.metadata_props.clear()  # half a megabyte of source lines, with folders of ours
     written.model.metadata_props.update(facts)
     written.save(str(path), external_data=False)
     return f"opset {written.model.opset_imports['']}"

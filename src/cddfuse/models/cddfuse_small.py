@@ -222,7 +222,7 @@ class CDDFuseSmall(FusionModel):
         name="cddfuse_small",
         paper="",
         tasks=("ivf", "mif"),
-        parameters=47_736,
+        parameters=56_135,
         multiple_of=8,
         smallest=8,
         bytes_per_pixel=88,

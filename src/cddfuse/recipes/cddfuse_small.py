@@ -96,8 +96,7 @@ class CDDFuseSmallRecipe(Recipe):
             name: getattr(self, name)
             for name in ("image", "square", "gradient", "ssim", "target_contrast")
         }
-        parts = ("lift", "context", "blocks", "project")
-        parts = (*parts, "tone") if self.tone else parts
+        parts = ("lift", "context", "blocks", "project", *(("tone",) if self.tone else ()))
         teacher = self._teacher()
         terms = partial(distil, teach=teacher, source=self.target_source)
         epochs = sum(self.epochs)
