@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from cddfuse.filters import gaussian_window, sobel
+from cddfuse.filters import convolve, gaussian_window, sobel
 
 
 def test_window_worked_by_hand() -> None:
@@ -54,3 +55,27 @@ def test_borders_of_a_flat_image() -> None:
     across, down = sobel(flat, "zero")[0]
     assert across.tolist() == [[3, 0, 0, -3], [4, 0, 0, -4], [3, 0, 0, -3]]
     assert down.tolist() == [[3, 4, 4, 3], [0, 0, 0, 0], [-3, -4, -4, -3]]
+
+
+# PyTorch compiles parts of its forward-mode derivatives by a function that it deprecates itself.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("shape", "padding"), [((2, 1, 3, 5), 1), ((1, 1, 11, 11), 0), ((1, 1, 1, 3), 0)]
+)
+def test_gradients_of_filters_are_those_of_a_convolution(
+    shape: tuple[int, ...], padding: int
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 1, 14, 13, generator=random, dtype=torch.float64, requires_grad=True)
+    kernel = torch.rand(shape, generator=random, dtype=torch.float64)
+    ours, theirs = convolve(image, kernel, padding), F.conv2d(image, kernel, padding=padding)
+    assert torch.equal(ours, theirs)
+    along = torch.rand(ours.shape, generator=random, dtype=torch.float64)
+    found = [torch.autograd.grad(x, image, along)[0] for x in (ours, theirs)]
+    torch.testing.assert_close(*found)
+    assert torch.autograd.gradgradcheck(lambda x: convolve(x, kernel, padding), image)
+    assert torch.autograd.gradcheck(
+        lambda x: convolve(x, kernel, padding), image, check_forward_ad=True
+    )
+    learned = kernel.requires_grad_()
+    assert torch.autograd.grad(convolve(image, learned, padding).sum(), learned)[0].any()
