@@ -40,7 +40,7 @@ def main() -> None:
     values = []
     for each in pairs:
         pair = read_pair(each.first, each.second)
-        grey = ImagePair(*(colour.split(image)[0] for image in (pair.first, pair.second)))
+        grey = ImagePair(colour.split(pair.first)[0], colour.split(pair.second)[0])
         images = (grey.first, grey.second, fuse(network, grey))
         first, second, fused = (image.double().numpy().ravel() for image in images)
         values.append([decibels(first, second, fused, degree) for degree in DEGREES])
