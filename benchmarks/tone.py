@@ -2,7 +2,7 @@
 
 `python -m benchmarks.tone VISIBLE INFRARED [--model cddfuse] [--task mif] [--limit N]` fuses the
 pairs of two folders, fits polynomials by least squares, and prints their PSNR to the image, mean
-and least over the pairs. `cddfuse_small` is built on that.
+and lowest over the pairs. `cddfuse_small` is built on that.
 """
 
 import argparse
@@ -23,7 +23,8 @@ def decibels(first: np.ndarray, second: np.ndarray, fused: np.ndarray, degree: i
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
     columns = np.stack([first**i * second**j for i, j in powers], 1)
     found = np.linalg.lstsq(columns, fused, rcond=None)[0]
-    return float(-10 * np.log10(np.mean((columns @ found - fused) ** 2)))
+    error = np.mean((columns @ found - fused) ** 2)
+    return float(-10 * np.log10(max(error, 1e-12)))
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
         values.append([decibels(first, second, fused, degree) for degree in DEGREES])
         print(each.name, *(f"{value:.1f}" for value in values[-1]), flush=True)
     for degree, column in zip(DEGREES, np.transpose(values), strict=True):
-        print(f"degree {degree}: {column.mean():.1f} dB, least {column.min():.1f}")
+        print(f"degree {degree}: {column.mean():.1f} dB, lowest {column.min():.1f}")
 
 
 if __name__ == "__main__":

@@ -136,6 +136,7 @@ def standing(out: Path, name: str) -> dict[str, Record]:
             }
             for table in TABLES
         }
+        facts = {**facts, "data": facts.get("data_sha256", facts["data"])}
         found[label] = Record(label, name, facts["key"], facts, images, tables, {}, [])
     return found
 
@@ -194,6 +195,9 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown or not sets:
         known = ", ".join(each.name for each in sets) or "none"
         print(f"there is no {', '.join(unknown) or 'test set'} in {data}: {known}", file=sys.stderr)
+        return 2
+    if arguments.rest and arguments.limit:
+        print("--rest: the pages hold all pairs, not --limit of them", file=sys.stderr)
         return 2
     sets = [each for each in sets if not arguments.only or each.name in arguments.only]
     failures = 0

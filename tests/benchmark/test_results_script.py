@@ -106,6 +106,12 @@ def test_rows_that_are_not_kept_are_taken_from_the_pages_if_asked(
     shutil.rmtree(place / "cells")
     assert call(script, place, monkeypatch, *words, "laplacian", "--rest") == 0
     assert (place / "results" / "data" / "tno.csv").read_text() == before
+    for _ in range(2):
+        assert call(script, place, monkeypatch, *words, "laplacian", "--rest") == 0
+    cells = json.loads((place / "results" / "data" / "tno.json").read_text())["cells"]
+    assert len({cell["data_sha256"] for cell in cells}) == 1
+    assert {cell["data"] for cell in cells} == {"tno"}
+    assert call(script, place, monkeypatch, *words, "laplacian", "--rest", "--limit", "1") == 2
     shutil.rmtree(place / "cells")
     assert call(script, place, monkeypatch, *words, "laplacian") == 0
     assert "| guided | 2 |" not in (place / "results" / "tno.md").read_text()

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +16,9 @@ from cddfuse import cli
 from cddfuse.losses import LOSSES
 from cddfuse.models import create_model, save_weights
 from cddfuse.recipes import RECIPES
+from cddfuse.train import STATE
+from cddfuse.train.data import RunData, chosen
+from cddfuse.train.running import LOCK, claimed
 
 QUICK = ["--crop", "16", "--batch", "2", "--epochs", "1", "1", "--steps", "2", "--quiet"]
 
@@ -52,6 +56,33 @@ def test_weights_of_a_run_fuse(finished: Path, tmp_path: Path) -> None:
     fused = tmp_path / "fused.png"
     assert cli.run(["fuse", str(first), str(second), "-o", str(fused), "--weights", weights]) == 0
     assert fused.is_file()
+
+
+def test_a_run_claims_its_folder_before_it_writes(
+    data: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    given = ["train", *data, "-o", str(out), *QUICK]
+    lock = claimed(out)
+    assert cli.run(given) == 2
+    assert f"another run is at work in {out}: wait until it ends" in capsys.readouterr().err
+    assert {path.name for path in out.iterdir()} == {LOCK}
+    lock.release()
+
+    def meanwhile(*arguments: Any) -> RunData:
+        (out / STATE).touch()
+        return chosen(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cddfuse.train.start.chosen", meanwhile)
+        assert cli.run(given) == 2
+    assert f"another run began in {out} meanwhile" in capsys.readouterr().err
+    assert not (out / "recipe.yaml").exists()
+    (out / STATE).unlink()
+    assert cli.run(given) == 0  # both have let go of it
 
 
 def test_a_bad_pair_is_named_and_left_out(

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cddfuse.datasets.labelled import LabelledSet, LabelRequest, open_labelled
 from cddfuse.downstream import instruments, learning, suite
 from cddfuse.downstream.correlation import fusion_scores
 from cddfuse.downstream.inputs import Input, parse_inputs
+from cddfuse.downstream.kept import arrays
 from cddfuse.downstream.pictures import palette
 from cddfuse.downstream.prints import kept_prints
 from cddfuse.downstream.report import write_report
@@ -136,6 +138,14 @@ def test_damaged_scores_are_made_again_or_named(data: Path, tmp_path: Path) -> N
         ran(QUICK, ["vi", "ir"], data, tmp_path)
     path.unlink()
     ran(QUICK, ["vi", "ir"], data, tmp_path)
+    whole = path.read_bytes()
+    for at in range(0, len(whole), len(whole) // 20):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+        with suppress(InputError):  # a few bytes are of no consequence
+            arrays(path)
+    path.unlink()
+    with pytest.raises(InputError, match="cannot read"):
+        arrays(path)
 
 
 def test_a_frozen_network_sees_all_rows(data: Path, tmp_path: Path) -> None:

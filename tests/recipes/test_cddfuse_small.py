@@ -1,11 +1,14 @@
 """Distillation: a teacher is asked once for each crop, and the student comes to resemble it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from training import random_pairs
 
@@ -237,6 +240,34 @@ def test_a_tone_is_decided_by_what_the_whole_pair_looks_like() -> None:
     alike = tone._seen(first, first)[0, 38:].view(4, 3)[:, 2]
     torch.testing.assert_close(alike, torch.ones(4), rtol=0, atol=1e-3)
     assert tone(torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)).isfinite().all()
+
+
+def test_a_tone_is_as_exact_under_mixed_precision_and_on_any_machine() -> None:
+    torch.manual_seed(0)
+    tone = Tone(16)
+    torch.nn.init.normal_(tone.decide[-1].bias, std=0.3)  # type: ignore[arg-type]
+    first, second = images(1, 1, 32, 48)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = tone(first, second)
+    torch.testing.assert_close(mixed, tone(first, second))
+    # Weights hold only for these polynomials, whose signs a QR is free to choose.
+    corners = [float(tone._whiten[n].sum()) for n in range(4)]
+    assert corners == pytest.approx([-1, 1.68034, -2.04158, -2.20517], rel=1e-3)
+
+
+def test_weights_without_a_tone_load_by_their_path(tmp_path: Path) -> None:
+    old = CDDFuseSmall(tone=0)
+    save_weights(old, tmp_path / "old.safetensors", {})
+    with safe_open(tmp_path / "old.safetensors", "pt") as file:
+        header = file.metadata()
+    tensors = load_file(tmp_path / "old.safetensors")
+    options = json.loads(header["cddfuse.options"])
+    del options["tone"]  # of a version that did not know the option
+    header["cddfuse.options"] = json.dumps(options)
+    save_file(tensors, tmp_path / "older.safetensors", header)
+    model = create_model("cddfuse_small", tmp_path / "older.safetensors")
+    assert isinstance(model, CDDFuseSmall)
+    assert model.tone is None
 
 
 def test_black_in_both_images_can_be_kept_black() -> None:

@@ -450,6 +450,16 @@ def test_settings_that_were_edited_before_resuming_are_refused(tmp_path: Path) -
     run(tmp_path, resume=True)
 
 
+def test_options_that_were_edited_are_named_and_a_teacher_may_move(tmp_path: Path) -> None:
+    run(tmp_path, small(), running=Running(stop_after=1e-9))
+    with pytest.raises(InputError, match=r"began with ema 0\.0, not 0\.9: put it back"):
+        run(tmp_path, small(ema=0.9), resume=True)
+    state = torch.load(tmp_path / STATE, weights_only=True)
+    state["progress"]["recipe"]["teacher_weights"] = "where/it/was.safetensors"
+    torch.save(state, tmp_path / STATE)
+    run(tmp_path, resume=True)
+
+
 def test_a_second_run_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
     recipe = small()
     data = batches(recipe, PAIRS)

@@ -1,6 +1,7 @@
 """The verb `train`. Its flags are those of the recipe that is chosen."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import fields, make_dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -30,6 +31,7 @@ from cddfuse.recipes.settings import read_settings
 from cddfuse.train import WEIGHTS, Outcome, Running, batches, leading
 from cddfuse.train import train as follow
 from cddfuse.train.data import DataRequest, RunData
+from cddfuse.train.running import claimed
 from cddfuse.train.start import RECIPE, is_run, prepare
 
 GROUPS = {
@@ -158,15 +160,17 @@ def _verb(method: str, preset_name: str) -> Callable[..., int]:
             recursive,
             Ranges.parse(range) if range else None,
         )
-        return _run(
-            expanded(output),
-            asked.over(config) if config else asked,
-            data,
-            running or Running(),
-            cache=byte_count(cache),
-            resume=resume,
-            quiet=quiet,
-        )
+        with ExitStack() as held:
+            return _run(
+                expanded(output),
+                asked.over(config) if config else asked,
+                data,
+                running or Running(),
+                cache=byte_count(cache),
+                resume=resume,
+                quiet=quiet,
+                held=held,
+            )
 
     presets = ", ".join(RECIPES[method])
     train.__doc__ = (train.__doc__ or "").format(methods=", ".join(RECIPES), presets=presets)
@@ -231,6 +235,7 @@ def _run(
     cache: int,
     resume: bool,
     quiet: bool,
+    held: ExitStack,
 ) -> int:
     fabric = running.fabric()
     console = stderr(quiet or not fabric.is_global_zero)
@@ -243,11 +248,22 @@ def _run(
     reader = Reader(cache // running.devices if cache else None)
     fresh = not is_run(output)
 
+    def claim() -> None:
+        held.callback(claimed(output).release)
+
     def resolve() -> tuple[Choice, RunData]:
         with progress(console) as bar:
             task = bar.add_task("reading pairs", total=None, rate="")
-            advance = partial(bar.advance, task)
-            return prepare(output, request, data, reader, resume=resume, say=say, advance=advance)
+            return prepare(
+                output,
+                request,
+                data,
+                reader,
+                resume=resume,
+                say=say,
+                claim=claim,
+                advance=partial(bar.advance, task),
+            )
 
     try:
         choice, pairs = leading(fabric, resolve)
@@ -268,6 +284,7 @@ def _run(
         fabric=fabric,
         resume=resume,
         facts=_facts(output) if fabric.is_global_zero else {},
+        claimed=True,
         quiet=console.quiet,
     )
     return _report(outcome, console)

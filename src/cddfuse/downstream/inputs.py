@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cddfuse import colour
 from cddfuse.downstream.frames import Frames
-from cddfuse.downstream.kept import damaged
+from cddfuse.downstream.kept import reading
 from cddfuse.errors import InputError, some_of, trouble
 from cddfuse.evaluate.matching import match_fused
 from cddfuse.evaluate.provenance import (
@@ -113,11 +113,9 @@ class Prepared:
 
     def open(self) -> Arrays:
         """The images, read from disk when they are used."""
-        try:
+        with reading(self.arrays):
             found: Arrays = np.load(self.arrays, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            raise damaged(self.arrays) from error
-        return found
+            return found
 
 
 class Preparation:

@@ -16,7 +16,7 @@ from cddfuse.downstream import average_precision, intersection
 from cddfuse.downstream.average_precision import Found
 from cddfuse.downstream.frames import Frames
 from cddfuse.downstream.inputs import Arrays
-from cddfuse.downstream.kept import arrays
+from cddfuse.downstream.kept import arrays, reading
 from cddfuse.downstream.networks import centernet
 from cddfuse.io import replacing
 
@@ -78,7 +78,8 @@ class Detection:
     def load(self, path: Path) -> Found:
         """What `save` kept."""
         content = arrays(path)
-        return Found(*(content[name] for name in Found._fields))
+        with reading(path):
+            return Found(*(content[name] for name in Found._fields))
 
     def score(self, found: Found, weights: Values | None = None) -> Mapping[str, Values]:
         """AP of each class by measure: (resamples, classes)."""
@@ -158,8 +159,9 @@ class Segmentation:
     def load(self, path: Path) -> Segmented:
         """What `save` kept."""
         content = arrays(path)
-        matrices = content["matrices"]
-        return Segmented([content[f"map_{n}"] for n in range(len(matrices))], matrices)
+        with reading(path):
+            matrices = content["matrices"]
+            return Segmented([content[f"map_{n}"] for n in range(len(matrices))], matrices)
 
     def score(self, found: Segmented, weights: Values | None = None) -> Mapping[str, Values]:
         """IoU of each class: (resamples, classes)."""

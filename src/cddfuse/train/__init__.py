@@ -4,6 +4,7 @@ The only package that knows Lightning Fabric.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,7 @@ def train(
     fabric: Fabric | None = None,
     resume: bool = False,
     facts: dict[str, str] | None = None,
+    claimed: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """Run the stages of a recipe one after another.
@@ -90,6 +92,7 @@ def train(
         fabric: the processes of `running`, where they have been started already.
         resume: go on from the state in `folder`; without one, start.
         facts: more for the header of the weights file, such as the data.
+        claimed: the caller keeps other runs out of the folder.
         quiet: no progress bar.
 
     Raises:
@@ -111,7 +114,7 @@ def train(
     multiple = trainer.model.card.multiple_of
     looks = Validation(validation, running.log_terms, multiple) if validation else None
     run = Run(trainer, folder, running, looks, facts or {})
-    with alone(folder, fabric):
+    with nullcontext() if claimed else alone(folder, fabric):
         if resume and (folder / STATE).is_file():
             load_state(trainer, folder / STATE)
         else:

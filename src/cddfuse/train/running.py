@@ -140,32 +140,38 @@ def leading(fabric: Fabric, work: Callable[[], Result]) -> Result:
     return cast(Result, found)
 
 
-@contextmanager
-def alone(folder: Path, fabric: Fabric) -> Iterator[None]:
-    """Keep other runs out of a folder. However the process ends, its lock ends with it.
+def claimed(folder: Path) -> FileLock:
+    """Keep other runs out of a folder, until the lock is released or the process ends.
+
+    Where the file system has no locks, nothing is kept out.
 
     Raises:
         InputError: another run is at work there.
     """
-    lock = FileLock(folder / LOCK, blocking=False)
+    lock = FileLock(folder / LOCK, blocking=False, fallback_to_soft=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another run is at work in {folder}: wait until it ends, or choose another folder.",
+            setting="output",
+        ) from error
+    except (OSError, NotImplementedError):
+        pass  # no locks; or a folder that cannot be written, which the first save says
+    return lock
 
-    def take() -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"another run is at work in {folder}: wait for its end, or choose another folder.",
-                setting="output",
-            ) from error
-        except (OSError, NotImplementedError):
-            pass  # a file system without locks; or one that cannot be written, which a save says
 
-    leading(fabric, take)
+@contextmanager
+def alone(folder: Path, fabric: Fabric) -> Iterator[None]:
+    """Keep other runs out of a folder meanwhile (see `claimed`). All processes must call this."""
+    held: list[FileLock] = []
+    leading(fabric, lambda: held.append(claimed(folder)))
     try:
         yield
     finally:
-        lock.release()
+        for lock in held:
+            lock.release()
 
 
 def share(fabric: Fabric) -> Share:

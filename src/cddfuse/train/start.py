@@ -21,6 +21,7 @@ def prepare(
     *,
     resume: bool,
     say: Say,
+    claim: Callable[[], object] = lambda: None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Choice, RunData]:
     """Resolve everything that a run needs to know, and note it in its folder.
@@ -32,9 +33,13 @@ def prepare(
         reader: decodes pairs.
         resume: whether a run in the folder goes on; then what was asked for must not differ.
         say: told what is left out.
+        claim: keeps other runs out of the folder from here on (`running.claimed`). Called once it
+            is known that the run can begin, before anything is written.
         advance: called after every pair that is read.
     """
     require_folders(data)
+    if is_run(folder):
+        claim()
     for place in (folder, folder / SHEETS):
         remove_abandoned(place)
     if is_run(folder):
@@ -53,6 +58,9 @@ def prepare(
         )
     choice = started(request)
     pairs = chosen(data, choice.recipe, reader, say, advance)
+    claim()
+    if is_run(folder):  # since pairs were read, which takes a while
+        raise InputError(f"another run began in {folder} meanwhile: resume it, or choose another.")
     choice.write(folder / RECIPE)
     pairs.write(folder)
     return choice, pairs

@@ -287,9 +287,11 @@ class Trainer:
 
     def load(self, path: Path) -> None:
         """Go back to where a file was saved. No code in it is run. All processes must call this."""
+        teachers = self.progress.teachers
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["progress"]
+        self._check_recipe(found.get("recipe", {}))  # or weights would be said not to fit
         state = self._state()
         self.fabric.load(path, state, weights_only=True)
-        teachers = self.progress.teachers
         self.progress = RunProgress(**{"teachers": teachers, **state["progress"]})
         if len(self.progress.plan) != len(self.stages) or not self.progress.step >= 0:
             raise ValueError("the state is of a run with other stages")
@@ -298,12 +300,11 @@ class Trainer:
                 "the teacher has changed since the run began: put its weights back, or start "
                 "another run."
             )
-        self._check_recipe()
 
-    def _check_recipe(self) -> None:
+    def _check_recipe(self, begun: dict[str, Any]) -> None:
         """Refuse settings that were edited since the run began: what they ask for was not done."""
         now = plain(self.recipe)
-        for name, then in self.progress.recipe.items():
+        for name, then in begun.items():
             # Weights of a teacher may have moved; that they are the same is known by its digest.
             if name in now and now[name] != then and name != "teacher_weights":
                 raise InputError(
