@@ -232,11 +232,11 @@ class CDDFuseSmall(FusionModel):
         bytes_per_pixel=88,
         weights={
             "ivf": streets(
-                "cddfuse_small-ivf-1.safetensors",
-                "995c9d54135fc23cd42629589fcdba91777527c222b7314f70d8abd2d09bb190",
-                "distilled from cddfuse, ivf 9, in 8,000 steps: docs/small.md",
+                "cddfuse_small-ivf-2.safetensors",
+                "4cbb9887650c7f20a3e07e2bfacf199e68b7f9d1dcbcbc218c9ae05394966d16",
+                "distilled from cddfuse, ivf 9, in 6,000 steps: docs/small.md",
                 scene=0,
-                tone=0,
+                tone=64,
             ),
             "mif": harvard(
                 "cddfuse_small-mif-2.safetensors",
