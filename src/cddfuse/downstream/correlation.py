@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cddfuse.downstream.inputs import Input, as_files
+from cddfuse.downstream.kept import record
 from cddfuse.downstream.statistics import LEVEL, Interval, image_weights
 from cddfuse.downstream.suite import Results
 from cddfuse.errors import InputError
@@ -211,9 +212,9 @@ def fusion_scores(
 
 def _kept(path: Path, images: int) -> dict[str, list[float | None]] | None:
     """Scores of so many images from a file; None if it is not there, or damaged."""
-    with suppress(OSError, ValueError):
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        columns = stored.values() if isinstance(stored, dict) else []
+    with suppress(InputError):
+        stored = record(path)
+        columns = stored.values()
         if columns and all(isinstance(each, list) and len(each) == images for each in columns):
             return stored
     return None

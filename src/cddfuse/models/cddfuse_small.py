@@ -24,12 +24,8 @@ from cddfuse.models.shipped import harvard, streets
 _UNSHUFFLE = 2  # features are at half resolution
 _LEVELS = 255  # one of them, of 8 bits, is no longer black
 _BINS, _OCTAVES = 6, 3  # of what a tone is decided by
-_DEGREE = 4
-_POWERS = [(i, j) for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
-_ROWS = [
-    (sum(_DEGREE + 1 - n for n in range(i)), sum(_DEGREE + 1 - n for n in range(i + 1)))
-    for i in range(_DEGREE + 1)
-]
+_LENGTHS = (5, 4, 3, 2, 1)  # powers of the second image beside each power of the first
+_POWERS = [(i, j) for i, length in enumerate(_LENGTHS) for j in range(length)]
 _TINY = 1e-7
 
 
@@ -94,12 +90,12 @@ class Tone(nn.Module):
         # Of polynomials that are orthogonal on the unit square, each can be learned alone.
         whiten = torch.linalg.inv(torch.linalg.qr(powers)[1] / len(powers) ** 0.5)
         self.register_buffer("_whiten", whiten.t().float(), persistent=False)
-        self.register_buffer("_levels", torch.arange(_BINS)[None, None, :, None], persistent=False)
+        self.register_buffer("_bins", torch.arange(_BINS)[None, None, :, None], persistent=False)
         mean = torch.tensor([0.5 if i + j == 1 else 0.0 for i, j in _POWERS])
         self.register_buffer("_mean", mean, persistent=False)
         self._whiten: Tensor
         self._mean: Tensor
-        self._levels: Tensor
+        self._bins: Tensor
         seen = _BINS**2 + 3 * _OCTAVES + 5
         self.decide = nn.Sequential(
             nn.Linear(seen, width),
@@ -118,8 +114,8 @@ class Tone(nn.Module):
         with unmixed(first):  # coefficients are large and cancel
             seen = steady(self._seen(full(first), full(second)))
             coefficients = self.decide(seen) @ self._whiten + self._mean
-        columns = coefficients[:, :, None, None, None].unbind(1)
-        rows = [columns[start:end] for start, end in _ROWS]  # of each power of the first image
+        columns = coefficients[:, :, None, None, None]
+        rows = [row.unbind(1) for row in columns.split(_LENGTHS, 1)]
         fused = _polynomial(rows[-1], second)
         for row in rows[-2::-1]:
             fused = torch.addcmul(_polynomial(row, second), fused, first)
@@ -138,7 +134,7 @@ class Tone(nn.Module):
         bands = [_contrasts(fine - coarse) for fine, coarse in pairwise(moments)]
         # Every second pixel in both directions tells as much as all.
         some = F.avg_pool2d(images, 2, stride=4).flatten(2)[:, :, None]
-        shares = 1 - (some * (_BINS - 1) - self._levels).abs()  # of each pixel in each bin
+        shares = 1 - (some * (_BINS - 1) - self._bins).abs()  # of each pixel in each bin
         shares = shares.clamp_min(0)
         joint = shares[:, 0] @ shares[:, 1].transpose(1, 2) / shares.shape[3]
         seen = [4 * joint.flatten(1).clamp_min(_TINY).sqrt(), mean.flatten(1), *bands]

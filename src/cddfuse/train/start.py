@@ -38,11 +38,10 @@ def prepare(
         advance: called after every pair that is read.
     """
     require_folders(data)
-    if is_run(folder):
-        claim()
     for place in (folder, folder / SHEETS):
         remove_abandoned(place)
     if is_run(folder):
+        claim()
         if not resume:
             raise InputError(
                 f"{folder} holds a run already: resume it, or choose another folder.",
