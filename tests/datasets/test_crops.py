@@ -444,7 +444,7 @@ def test_haze_brightens_a_share_of_the_first_images_alone() -> None:
     assert min(levels) < 0.5 < 0.85 < max(levels)
 
 
-def test_other_cameras_change_gamma_range_and_noise_of_a_share_of_the_crops() -> None:
+def test_other_cameras_take_both_images_of_a_share_of_the_crops() -> None:
     levels = torch.linspace(0, 1, 32 * 32).view(1, 32, 32)
     crops = Crops([ImagePair(levels, levels, "a")], size=32, batch=1, cameras=0.4)
     batches = [crops.batch(step) for step in range(300)]
@@ -453,20 +453,6 @@ def test_other_cameras_change_gamma_range_and_noise_of_a_share_of_the_crops() ->
     for batch in changed:
         assert not torch.equal(batch.second[0], levels)
         assert not torch.equal(batch.first, batch.second)
-        assert batch.first.min() >= 0
-        assert batch.first.max() <= 1
-    shown = [image.flatten() for batch in changed for image in (batch.first, batch.second)]
-    smooth = [image for image in shown if (image.diff() >= 0).all()]
-    assert 0.6 < len(smooth) / len(shown) < 0.8  # three of ten have noise
-    lows, highs = (torch.stack([image[end] for image in smooth]) for end in (0, -1))
-    middles = torch.stack([(image[512] - image[0]) / (image[-1] - image[0]) for image in smooth])
-    assert 0.5 < (lows > 0).float().mean() < 0.7
-    assert 0.5 < (highs < 1).float().mean() < 0.7
-    assert lows.max() <= 0.3
-    assert highs.min() >= 0.6
-    gammas = -middles.log2()
-    assert 0.4 < gammas.min() < 0.5
-    assert 2.1 < gammas.max() < 2.5
     again = Crops([ImagePair(levels, levels, "a")], size=32, batch=1, cameras=0.4)
     assert all(torch.equal(again.batch(n).first, batches[n].first) for n in range(20))
 

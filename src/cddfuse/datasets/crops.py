@@ -4,19 +4,17 @@ What step n sees depends on the seed and on n alone. That is what makes a resume
 that was never stopped, and several processes equal to one, without any generator's state on disk.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from cddfuse.datasets.augment import VEIL, jittered, taken, veiled
 from cddfuse.errors import InputError
 from cddfuse.pair import ImagePair
 
@@ -31,7 +29,6 @@ SMALLEST = 16
 """Pixels that each side of an image must have for all losses."""
 
 _TRIES = 20  # redraws of a random crop without contrast before it is taken anyway
-_VEIL = 2 + 4 * 4  # numbers that make a veil: level, opacity, and where it is thick
 
 
 @dataclass(frozen=True)
@@ -96,8 +93,7 @@ class Crops:
         jitter: largest share by which contrast and brightness of an image change at random.
         darken: largest share by which an image is darkened at random; black stays black.
         haze: share of the crops whose first image is veiled, as by smoke.
-        cameras: share of the crops whose images look as if taken by other cameras: each with a
-            gamma, a range of values and some noise of its own.
+        cameras: share of the crops whose images look as if taken by other cameras (`taken`).
         cycle: epochs after which batches recur exactly; 0 is never.
         multiple: of what the sides of a whole pair have to be multiples; the pixels beyond, at the
             right and at the bottom, are left out.
@@ -267,7 +263,7 @@ class Crops:
             for _ in range(2 if self._jitter else 0)
         ]
         darker = random.uniform(0, self._darken, 2).tolist() if self._darken else []
-        veil = random.random(_VEIL) if self._haze and random.random() < self._haze else None
+        veil = random.random(VEIL) if self._haze and random.random() < self._haze else None
         other = bool(self._cameras) and random.random() < self._cameras
         cameras = random.integers(2**32, size=2).tolist() if other else []
         return _Draw(corner, tries, flipped, jitters, darker, veil, cameras)
@@ -286,13 +282,13 @@ class Crops:
     def _changed(self, crop: ImagePair, draw: "_Draw") -> ImagePair:
         images = [image.flip(draw.flipped) for image in (crop.first, crop.second)]
         if draw.jitters:
-            images = [_jittered(*each) for each in zip(images, draw.jitters, strict=True)]
+            images = [jittered(*each) for each in zip(images, draw.jitters, strict=True)]
         if draw.darker:
             images = [image * (1 - each) for image, each in zip(images, draw.darker, strict=True)]
         if draw.veil is not None:
-            images[0] = _veiled(images[0], draw.veil)
+            images[0] = veiled(images[0], draw.veil)
         if draw.cameras:
-            images = [_taken(*each) for each in zip(images, draw.cameras, strict=True)]
+            images = [taken(*each) for each in zip(images, draw.cameras, strict=True)]
         return ImagePair(images[0], images[1], crop.name)
 
     def _grid(
@@ -408,41 +404,3 @@ def _cut(pair: ImagePair, corner: Corner, size: Size) -> ImagePair:
     (top, left), (height, width) = corner, size
     window = (..., slice(top, top + height), slice(left, left + width))
     return ImagePair(pair.first[window], pair.second[window], pair.name)
-
-
-def _jittered(image: Tensor, amounts: tuple[float, ...]) -> Tensor:
-    gain, offset = amounts
-    # Of NumPy, as PyTorch's last bit depends on the threads, and teachers know a crop by its bits.
-    middle = float(image.numpy().mean(dtype=np.float64))
-    return torch.clamp((image - middle) * (1 + gain) + middle * (1 + offset), 0, 1)
-
-
-def _veiled(image: Tensor, numbers: NDArray[np.float64]) -> Tensor:
-    """An image (1, H, W) behind smoke or glare, thick in some places and thin in others.
-
-    Args:
-        image: in [0, 1].
-        numbers: what the veil is made of, `_VEIL` of them, uniform in [0, 1].
-    """
-    level, thickest, thickness = 0.4 + 0.6 * numbers[0], 0.5 + 0.5 * numbers[1], numbers[2:]
-    side = math.isqrt(len(thickness))
-    coarse = torch.from_numpy(thickness).float().view(1, 1, side, side)
-    cover = F.interpolate(coarse, size=image.shape[-2:], mode="bicubic", align_corners=True)[0]
-    opacity = thickest * cover.clamp(0, 1)
-    return image * (1 - opacity) + level * opacity
-
-
-def _taken(image: Tensor, seed: int) -> Tensor:
-    """An image (1, H, W) as another camera could have given it.
-
-    Its gamma is between 0.4 and 2.5. Three of five such cameras have a black level above 0, as many
-    a white level below 1, and three of ten have noise.
-    """
-    random = np.random.default_rng(seed)
-    gamma = math.exp(random.uniform(-0.9, 0.9))
-    raised, lowered, noisy = random.random(3) < (0.6, 0.6, 0.3)
-    low, high = 0.3 * random.random() * raised, 1 - 0.4 * random.random() * lowered
-    levels = low + (high - low) * image.numpy().astype(np.float64) ** gamma
-    if noisy:
-        levels += random.normal(0, 0.03 * random.random(), levels.shape)
-    return torch.from_numpy(np.clip(levels, 0, 1).astype(np.float32))

@@ -128,8 +128,8 @@ class Recipe:
     """Share of the crops whose first image is veiled at random, as by smoke or glare."""
 
     cameras: float = setting(0.0, "Data", most=1)
-    """Share of the crops whose images look as if taken by other cameras: each with a gamma, a range
-    of values and noise of its own."""
+    """Share of the crops whose images look as if taken by other cameras: of another response, range
+    of values and local contrast, in other light, out of focus, black-hot, noisy."""
 
     cycle: int = setting(0, "Data")
     """Epochs after which crops recur exactly, as a teacher needs that fuses each once; 0 never."""
