@@ -1,0 +1,136 @@
+"""How near a tone comes to its teacher's on a camera that it has never seen.
+
+`python -m benchmarks.cameras HELD OTHER [OTHER ...] [--cameras 0 0.75] [--crops 200] [--side 128]`
+trains the tone of `cddfuse_small` alone, on random crops of the folders OTHER (each with both
+sides, as for `cddfuse train`), and prints its PSNR to the teacher's image on unchanged crops of
+HELD, for each share of crops that look as if taken by other cameras. A tone's squared error is a
+quadratic form of its 15 coefficients, so training takes seconds; most of the time is the teacher's.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from cddfuse import runtime
+from cddfuse.datasets.base import PairFolder
+from cddfuse.datasets.crops import Crops
+from cddfuse.io import pair_folders
+from cddfuse.models.cddfuse_small import Tone
+from cddfuse.models.load import load_network
+from cddfuse.recipes.teacher import Teacher
+
+BATCH, STEPS, RATE, SEEDS = 64, 2_500, 3e-3, 4
+LEAST = 3e-4  # mean square, 35 dB: what is nearer counts little
+
+
+class Learned(NamedTuple):
+    """Crops: what a tone is decided by, and the mean square of its error as a quadratic form."""
+
+    seen: Tensor
+    square: Tensor
+    linear: Tensor
+    constant: Tensor
+
+    def error(self, chosen: Tensor, decided: Tensor) -> Tensor:
+        """Mean squares for coefficients (B, 15) of the chosen crops."""
+        square = torch.einsum("bi,bij,bj->b", decided, self.square[chosen], decided)
+        linear = (decided * self.linear[chosen]).sum(1)
+        return (square - 2 * linear + self.constant[chosen]).clamp_min(1e-7)
+
+
+def learned(crops: Crops, count: int, teacher: Teacher) -> Learned:
+    """Ask the teacher about so many crops."""
+    tone, rows = Tone(8), []
+    for step in track(range(count), "crops"):
+        pair = crops.batch(step)
+        # The polynomials one by one: with these coefficients alone, a tone is one of them.
+        basis = torch.cat([polynomial(tone, pair.first, pair.second, n) for n in range(15)])
+        start = polynomial(tone, pair.first, pair.second, None)
+        columns = (basis - start).flatten(1).double()
+        wanted = (teacher(pair.first, pair.second) - start).flatten().double()
+        seen = tone._seen(pair.first, pair.second)[0]
+        square, linear = columns @ columns.t(), columns @ wanted
+        sums = (square, linear, wanted @ wanted)
+        rows.append((seen, *(each.div(len(wanted)).float() for each in sums)))
+    return Learned(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+@torch.no_grad()
+def polynomial(tone: Tone, first: Tensor, second: Tensor, number: int | None) -> Tensor:
+    """The tone of one coefficient, or that of none: (1, 1, H, W)."""
+    last = tone.decide[-1]
+    assert isinstance(last, torch.nn.Linear)
+    last.weight.zero_()
+    last.bias.zero_()
+    if number is not None:
+        last.bias[number] = 1
+    return tone(first, second)
+
+
+def decibels(data: Learned, held: Learned, seed: int) -> tuple[float, float]:
+    """Train, and measure on what was trained on and on what was held out."""
+    torch.manual_seed(seed)
+    decide = Tone(56).decide
+    optimizer = torch.optim.AdamW(decide.parameters(), lr=RATE, weight_decay=0.3)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS, pct_start=0.05)
+    for _ in range(STEPS):
+        chosen = torch.randint(len(data.seen), (BATCH,))
+        loss = (data.error(chosen, decide(data.seen[chosen])) + LEAST).log().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rates.step()
+    with torch.no_grad():
+        errors = [
+            each.error(torch.arange(len(each.seen)), decide(each.seen)) for each in (data, held)
+        ]
+    trained, tested = (float(-10 * error.log10().mean()) for error in errors)
+    return trained, tested
+
+
+def crops_of(folders: Sequence[Path], side: int, cameras: float, changed: bool) -> Crops:
+    """Random crops, one at a time."""
+    paths = [paths for folder in folders for paths in pair_folders(folder)[0]]
+    return Crops(
+        PairFolder(paths),
+        size=side,
+        batch=1,
+        flips=changed,
+        jitter=0.15 if changed else 0,
+        darken=0.25 if changed else 0,
+        cameras=cameras,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("held", type=Path)
+    parser.add_argument("others", type=Path, nargs="+")
+    parser.add_argument("--cameras", type=float, nargs="+", default=[0, 0.75])
+    parser.add_argument("--crops", type=int, default=200)
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--model", default="cddfuse")
+    parser.add_argument("--task", choices=("ivf", "mif"), default="ivf")
+    arguments = parser.parse_args()
+    runtime.prepare_process()
+    teacher = Teacher(load_network(arguments.model, arguments.task))
+    unseen = crops_of([arguments.held], arguments.side, 0, changed=False)
+    held = learned(unseen, arguments.crops, teacher)
+    for share in arguments.cameras:
+        crops = crops_of(arguments.others, arguments.side, share, changed=True)
+        data = learned(crops, arguments.crops, teacher)
+        found = torch.tensor([decibels(data, held, seed) for seed in range(SEEDS)])
+        (trained, tested), (_, spread) = found.mean(0).tolist(), found.std(0).tolist()
+        print(
+            f"cameras {share:g}: {trained:.1f} dB on its crops, {tested:.1f} dB (deviation "
+            f"{spread:.1f} over {SEEDS} seeds) on {arguments.held.name}"
+        )
+
+
+if __name__ == "__main__":
+    main()
