@@ -228,18 +228,35 @@ def test_a_tone_is_decided_by_what_the_whole_pair_looks_like() -> None:
     first, second = images(1, 1, 32, 32)
     seen = tone._seen(first, second)[0]
     assert seen.shape == (50,)
-    shuffled = tone._seen(first.flip(-1).flip(-2), second.flip(-1).flip(-2))[0]
-    torch.testing.assert_close(seen[36:], shuffled[36:])  # where things are does not count
-    joint = (seen[:36] / 4).square()
-    torch.testing.assert_close(joint.sum(), torch.tensor(1.0), rtol=0, atol=1e-4)
-    torch.testing.assert_close(seen[36:38], torch.cat([first.mean()[None], second.mean()[None]]))
-    bands = seen[38:].view(4, 3)  # three octaves, and what is below
-    total = (bands[:, :2] / 4).square().sum(0)
+    turned = tone._seen(first.flip(-1).flip(-2), second.flip(-1).flip(-2))[0]
+    torch.testing.assert_close(seen, turned)  # where things are does not count
+    assert not torch.allclose(seen, tone._seen(second, first)[0], atol=1e-2)
+    torch.testing.assert_close(seen[:2] / 5, torch.stack([first.mean(), second.mean()]))
+    bands = seen[2:14].view(4, 3)  # three octaves, and what is below
+    deviations = bands[:, :2] / torch.tensor([64.0, 64, 64, 16])[:, None]
     expected = torch.stack([first.var(correction=0), second.var(correction=0)])
-    torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-6)
-    alike = tone._seen(first, first)[0, 38:].view(4, 3)[:, 2]
-    torch.testing.assert_close(alike, torch.ones(4), rtol=0, atol=1e-3)
+    torch.testing.assert_close(deviations.square().sum(0), expected, rtol=1e-4, atol=1e-6)
+    alike = tone._seen(first, first)[0, 2:14].view(4, 3)[:, 2]
+    torch.testing.assert_close(alike, torch.full((4,), 4.0), rtol=0, atol=4e-3)
     assert tone(torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)).isfinite().all()
+
+
+def test_a_tone_sees_how_much_contrast_there_is_at_each_level() -> None:
+    # Two of six levels: 0.2 without contrast, and 0.8, where neighbours differ by 0.1.
+    first = torch.full((1, 1, 32, 32), 0.2)
+    first[..., 16:, :] = 0.75
+    first[..., 16:, ::2] += 0.1
+    second = torch.full_like(first, 0.4)
+    second[..., :8, ::2] += 0.02
+    second[..., :8, 1::2] -= 0.02
+    seen = Tone(16)._seen(first, second)[0]
+    histograms = (seen[14:26] / 4).square().view(2, 6)
+    assert histograms[0] == pytest.approx([0, 0.5, 0, 0, 0.5, 0], abs=1e-4)
+    assert histograms[1] == pytest.approx([0, 0, 1, 0, 0, 0], abs=1e-4)
+    contrasts = seen[26:].view(2, 6, 2) / 56  # by levels of each image, of each image
+    assert contrasts[0, 1] == pytest.approx([0.001, 0.02 / 2**0.5], rel=0.01)
+    assert contrasts[0, 4] == pytest.approx([0.05, 0.001], rel=0.01)
+    assert contrasts[1, 2] == pytest.approx([0.05 / 2**0.5, 0.01], rel=0.01)
 
 
 def test_a_tone_is_as_exact_under_mixed_precision_and_on_any_machine() -> None:

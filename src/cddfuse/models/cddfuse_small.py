@@ -23,10 +23,13 @@ from cddfuse.models.shipped import harvard, streets
 
 _UNSHUFFLE = 2  # features are at half resolution
 _LEVELS = 255  # one of them, of 8 bits, is no longer black
-_BINS, _OCTAVES = 6, 3  # of what a tone is decided by
+_BINS, _OCTAVES = 6, 3  # of what decides on a tone
+_SCALES = (*[64] * _OCTAVES, 16)  # of deviations in octaves, and of what is below
 _LENGTHS = (5, 4, 3, 2, 1)  # powers of the second image beside each power of the first
 _POWERS = [(i, j) for i, length in enumerate(_LENGTHS) for j in range(length)]
 _TINY = 1e-7
+_FLAT = 1e-6  # mean square of what 8 bits round away
+_RARE = 1e-3  # share of an image that tells little
 
 
 class Scene(nn.Module):
@@ -79,7 +82,8 @@ class Tone(nn.Module):
 
     CDDFuse's image is almost that: the polynomial of degree 4 that fits it best is 38 to 39 dB from
     it (`benchmarks/tone.py`). Which one it is depends on what the pair looks like as a whole: the
-    joint histogram of both images, their contrasts in three octaves, and how these correlate.
+    histogram of each image, the fine contrast of both where an image has a certain level, their
+    contrasts in three octaves, and how these correlate.
     """
 
     def __init__(self, width: int) -> None:
@@ -96,14 +100,11 @@ class Tone(nn.Module):
         self._whiten: Tensor
         self._mean: Tensor
         self._bins: Tensor
-        seen = _BINS**2 + 3 * _OCTAVES + 5
-        self.decide = nn.Sequential(
-            nn.Linear(seen, width),
-            nn.ReLU(inplace=True),
-            nn.Linear(width, width),
-            nn.ReLU(inplace=True),
-            nn.Linear(width, len(_POWERS)),
-        )
+        seen = 6 * _BINS + 3 * _OCTAVES + 5
+        layers: list[nn.Module] = []
+        for given in (seen, width, width):
+            layers += [nn.Linear(given, width), nn.ReLU(inplace=True)]
+        self.decide = nn.Sequential(*layers, nn.Linear(width, len(_POWERS)))
         last = self.decide[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.bias)
@@ -122,22 +123,30 @@ class Tone(nn.Module):
         return fused
 
     def _seen(self, first: Tensor, second: Tensor) -> Tensor:
-        """(B, statistics), each about 1 at most."""
+        """(B, statistics), each of a deviation of about 1 over pairs of all kinds."""
         images = torch.cat([first, second], 1)
         mean = images.mean((2, 3), keepdim=True)
-        levels = images - mean  # or deviations of flat images would drown in rounding
-        moments = [_moments(levels)]
+        octaves = [images - mean]  # or deviations of flat images would drown in rounding
         for _ in range(_OCTAVES):
-            levels = F.avg_pool2d(levels, 2)
-            moments.append(_moments(levels))
+            octaves.append(F.avg_pool2d(octaves[-1], 2))
+        moments = [_moments(levels) for levels in octaves]
         moments.append(torch.zeros_like(moments[0]))  # of the mean alone
-        bands = [_contrasts(fine - coarse) for fine, coarse in pairwise(moments)]
-        # Every second pixel in both directions tells as much as all.
-        some = F.avg_pool2d(images, 2, stride=4).flatten(2)[:, :, None]
-        shares = 1 - (some * (_BINS - 1) - self._bins).abs()  # of each pixel in each bin
-        shares = shares.clamp_min(0)
-        joint = shares[:, 0] @ shares[:, 1].transpose(1, 2) / shares.shape[3]
-        seen = [4 * joint.flatten(1).clamp_min(_TINY).sqrt(), mean.flatten(1), *bands]
+        bands = [
+            _contrasts(fine - coarse, scale)
+            for (fine, coarse), scale in zip(pairwise(moments), _SCALES, strict=True)
+        ]
+        fine = F.avg_pool2d(octaves[0].square(), 4) - F.avg_pool2d(octaves[1].square(), 2)
+        blocks = (octaves[2] + mean).flatten(2)[:, :, None] * (_BINS - 1)
+        shares = (1 - (blocks - self._bins).abs()).clamp_min(0)  # of each block in each bin
+        histograms = shares.mean(3)
+        contrasts = shares @ fine.flatten(2).transpose(1, 2)[:, None] / shares.shape[3]
+        contrasts = contrasts / (histograms[..., None] + _RARE)
+        seen = [
+            5 * mean.flatten(1),
+            *bands,
+            4 * histograms.clamp_min(_TINY).sqrt().flatten(1),
+            56 * contrasts.clamp_min(_FLAT).sqrt().flatten(1),
+        ]
         return torch.cat(seen, 1)
 
 
@@ -149,11 +158,11 @@ def _moments(images: Tensor) -> Tensor:
     return torch.cat([squares, (first * second).mean(1, keepdim=True)], 1)
 
 
-def _contrasts(moments: Tensor) -> Tensor:
-    """Deviations of both, enlarged, and their correlation: (B, 3) for differences of moments."""
+def _contrasts(moments: Tensor, scale: float) -> Tensor:
+    """Deviations of both, scaled, and their correlation: (B, 3) for differences of moments."""
     deviations = moments[:, :2].clamp_min(_TINY).sqrt()
     correlation = moments[:, 2:] / deviations[:, :1] / deviations[:, 1:]
-    return torch.cat([4 * deviations, correlation.clamp(-1, 1)], 1)
+    return torch.cat([scale * deviations, 4 * correlation.clamp(-1, 1)], 1)
 
 
 def _polynomial(coefficients: Sequence[Tensor], values: Tensor) -> Tensor:
@@ -222,17 +231,17 @@ class CDDFuseSmall(FusionModel):
         name="cddfuse_small",
         paper="",
         tasks=("ivf", "mif"),
-        parameters=56_135,
+        parameters=57_831,
         multiple_of=8,
         smallest=8,
         bytes_per_pixel=88,
         weights={
             "ivf": streets(
-                "cddfuse_small-ivf-2.safetensors",
-                "4cbb9887650c7f20a3e07e2bfacf199e68b7f9d1dcbcbc218c9ae05394966d16",
-                "distilled from cddfuse, ivf 9, in 6,000 steps: docs/small.md",
+                "cddfuse_small-ivf-3.safetensors",
+                "770aa0af7971b63236b0d48ee5dd75fa159c519d91550f55164041377bf8ba8a",
+                "distilled from cddfuse, ivf 9, in 12,000 steps: docs/small.md",
                 scene=0,
-                tone=64,
+                tone=56,
             ),
             "mif": harvard(
                 "cddfuse_small-mif-2.safetensors",
@@ -252,7 +261,7 @@ class CDDFuseSmall(FusionModel):
         context_width: int = 24,
         context_depth: int = 3,
         scene: int = 0,
-        tone: int = 64,
+        tone: int = 56,
         keep_black: bool = False,
     ) -> None:
         super().__init__()

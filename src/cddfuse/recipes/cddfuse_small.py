@@ -74,7 +74,7 @@ class CDDFuseSmallRecipe(Recipe):
     scene: int = setting(0, "Network")
     """Numbers that describe the whole pair to each token; 0 is none."""
 
-    tone: int = setting(64, "Network")
+    tone: int = setting(56, "Network")
     """Hidden numbers of what decides on the tone of the whole image; 0 is no such tone."""
 
     keep_black: bool = setting(False, "Network")
@@ -142,15 +142,15 @@ _RELEASED = CDDFuseSmallRecipe(
     ssim=0.0,
     crop=256,
     sampling="random",
-    cycle=1,
+    cycle=5,
     flips=True,
     min_contrast=0,
     jitter=0.15,
     darken=0.25,
-    cameras=0.5,
+    cameras=0.75,
     batch=2,
     epochs=(1,),
-    steps=6_000,
+    steps=12_000,
     learning_rate=3e-3,
     warmup=100,
     schedule="cosine",
@@ -167,6 +167,7 @@ PRESETS = {
         square=0.0,
         ssim=0.1,
         sampling="whole",
+        cycle=1,
         jitter=0.2,
         darken=0.4,
         cameras=0.0,
