@@ -186,6 +186,39 @@ def test_the_student_comes_to_resemble_its_teacher(
     assert (after - wanted).abs().mean() < (before - wanted).abs().mean() / 2
 
 
+def test_the_tone_can_learn_alone_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    recipe = CDDFuseSmallRecipe(
+        teacher="max",
+        crop=16,
+        batch=2,
+        steps=10,
+        tone_first=0.6,
+        min_contrast=0,
+        learning_rate=1e-3,
+    )
+    tone, together = recipe.stages()
+    assert (tone.name, together.name) == ("tone", "distil")
+    assert tone.epochs / (tone.epochs + together.epochs) == pytest.approx(0.6)
+    data = batches(recipe, random_pairs(4))
+    torch.manual_seed(recipe.seed)
+    before = recipe.create_model().weights()
+    pause = Running(accelerator="cpu", stop_after=1e-9)  # after each step
+    changed = []
+    for step in range(10):
+        outcome = train(recipe, data, tmp_path / "run", quiet=True, running=pause, resume=step > 0)
+        after = {name: value.clone() for name, value in outcome.model.weights().items()}
+        changed.append({n.split(".")[0] for n in after if not torch.equal(after[n], before[n])})
+        before = after
+    everything = {"tone", "lift", "context", "blocks", "project"}
+    assert changed == [{"tone"}] * 6 + [everything] * 4
+
+
+def test_only_a_tone_can_learn_first() -> None:
+    with pytest.raises(InputError, match="tone_first needs a tone"):
+        CDDFuseSmallRecipe(tone=0, tone_first=0.5)
+
+
 def test_a_teacher_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match="there is no network nobody: known are cddfuse, "):
         CDDFuseSmallRecipe(teacher="nobody")

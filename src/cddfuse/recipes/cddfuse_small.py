@@ -8,6 +8,7 @@ gradients; that for targets of the sources is optional.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Literal
 
 import torch.nn.functional as F
@@ -80,6 +81,10 @@ class CDDFuseSmallRecipe(Recipe):
     keep_black: bool = setting(False, "Network")
     """What is black in both images is black in the result."""
 
+    tone_first: float = setting(0.0, "Recipe", below=1)
+    """Share of the steps, at first, in which the tone learns alone: that needs many crops, and such
+    steps take little time."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.teacher not in MODELS:
@@ -87,11 +92,16 @@ class CDDFuseSmallRecipe(Recipe):
                 f"there is no network {self.teacher}: known are {', '.join(MODELS)}.",
                 setting="teacher",
             )
+        if self.tone_first and not self.tone:
+            raise InputError(
+                "tone_first needs a tone: set tone above 0, or tone_first to 0.",
+                setting="tone_first",
+            )
         weights = located(self.teacher_weights, MODELS[self.teacher])
         object.__setattr__(self, "teacher_weights", weights)  # or resuming would depend on where
 
     def stages(self) -> tuple[Stage, ...]:
-        """One. Loads the teacher."""
+        """The tone alone, if asked for, and all together. Loads the teacher."""
         weights = {
             name: getattr(self, name)
             for name in ("image", "square", "gradient", "ssim", "target_contrast")
@@ -100,7 +110,15 @@ class CDDFuseSmallRecipe(Recipe):
         teacher = self._teacher()
         terms = partial(distil, teach=teacher, source=self.target_source)
         epochs = sum(self.epochs)
-        return (Stage("distil", epochs, parts, terms, weights, teacher=teacher.digest),)
+        first = self.tone_first * epochs
+        distilled = Stage("distil", epochs - first, parts, terms, weights, teacher=teacher.digest)
+        if not first:
+            return (distilled,)
+        alone = partial(terms, learner=attrgetter("tone"))
+        return (
+            replace(distilled, name="tone", epochs=first, parts=("tone",), terms=alone),
+            distilled,
+        )
 
     def _teacher(self) -> Teacher:
         name, weights = self.teacher, self.teacher_weights or None
@@ -116,10 +134,11 @@ def distil(
     pair: ImagePair,
     teach: Callable[[Tensor, Tensor], Tensor],
     source: Literal["first", "second"],
+    learner: Callable[[FusionModel], Callable[[Tensor, Tensor], Tensor]] = lambda model: model,
 ) -> Mapping[str, Term]:
-    """Terms of the one stage."""
+    """Terms of both stages: the difference of the network, or of a part of it, to its teacher."""
     wanted = teach(pair.first, pair.second)
-    fused = model(pair.first, pair.second)
+    fused = learner(model)(pair.first, pair.second)
     return {
         "image": lambda: F.l1_loss(fused, wanted),
         "square": lambda: F.mse_loss(fused, wanted),
@@ -150,7 +169,8 @@ _RELEASED = CDDFuseSmallRecipe(
     cameras=0.75,
     batch=2,
     epochs=(1,),
-    steps=12_000,
+    tone_first=0.7,
+    steps=28_000,
     learning_rate=3e-3,
     warmup=100,
     schedule="cosine",
@@ -174,7 +194,8 @@ PRESETS = {
         steps=8_000,
         scene=24,
         tone=0,
+        tone_first=0,
         keep_black=True,
     ),
-    "quick": replace(_RELEASED, crop=128, batch=4, cycle=2, steps=0, minutes=10),
+    "quick": replace(_RELEASED, crop=128, batch=4, cycle=2, steps=0, minutes=10, tone_first=0.3),
 }
