@@ -88,14 +88,15 @@ class Tone(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        values = torch.linspace(0, 1, 33, dtype=torch.float64, device="cpu")
+        # From black, -1, to white, 1: there, coefficients are a hundredth as large as from 0 to 1.
+        values = torch.linspace(-1, 1, 33, dtype=torch.float64, device="cpu")
         grid = torch.cartesian_prod(values, values).unbind(1)
         powers = torch.stack([grid[0] ** i * grid[1] ** j for i, j in _POWERS], 1)
-        # Of polynomials that are orthogonal on the unit square, each can be learned alone.
+        # Of polynomials that are orthogonal on the square, each can be learned alone.
         whiten = torch.linalg.inv(torch.linalg.qr(powers)[1] / len(powers) ** 0.5)
         self.register_buffer("_whiten", whiten.t().float(), persistent=False)
         self.register_buffer("_bins", torch.arange(_BINS)[None, None, :, None], persistent=False)
-        mean = torch.tensor([0.5 if i + j == 1 else 0.0 for i, j in _POWERS])
+        mean = torch.tensor([{0: 0.5, 1: 0.25}.get(i + j, 0.0) for i, j in _POWERS])
         self.register_buffer("_mean", mean, persistent=False)
         self._whiten: Tensor
         self._mean: Tensor
@@ -115,6 +116,7 @@ class Tone(nn.Module):
         with unmixed(first):  # coefficients are large and cancel
             seen = steady(self._seen(full(first), full(second)))
             coefficients = self.decide(seen) @ self._whiten + self._mean
+        first, second = 2 * first - 1, 2 * second - 1
         columns = coefficients[:, :, None, None, None]
         rows = [row.unbind(1) for row in columns.split(_LENGTHS, 1)]
         fused = _polynomial(rows[-1], second)
