@@ -88,7 +88,7 @@ class Tone(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        # From black, -1, to white, 1: there, coefficients are a hundredth as large as from 0 to 1.
+        # From black, -1, to white, 1: coefficients are a thirtieth as large as from 0 to 1.
         values = torch.linspace(-1, 1, 33, dtype=torch.float64, device="cpu")
         grid = torch.cartesian_prod(values, values).unbind(1)
         powers = torch.stack([grid[0] ** i * grid[1] ** j for i, j in _POWERS], 1)
