@@ -46,11 +46,11 @@ class Learned(NamedTuple):
 def learned(crops: Crops, count: int, teacher: Teacher) -> Learned:
     """Ask the teacher about so many crops."""
     tone, rows = Tone(8), []
+    polynomials = len(tone._mean)
     for step in track(range(count), "crops"):
         pair = crops.batch(step)
-        # The polynomials one by one: with these coefficients alone, a tone is one of them.
-        basis = torch.cat([polynomial(tone, pair.first, pair.second, n) for n in range(15)])
-        start = polynomial(tone, pair.first, pair.second, None)
+        start = tone.image(torch.zeros(1, polynomials), pair.first, pair.second)
+        basis = tone.image(torch.eye(polynomials), pair.first, pair.second)
         columns = (basis - start).flatten(1).double()
         wanted = (teacher(pair.first, pair.second) - start).flatten().double()
         seen = tone._seen(pair.first, pair.second)[0]
@@ -58,18 +58,6 @@ def learned(crops: Crops, count: int, teacher: Teacher) -> Learned:
         sums = (square, linear, wanted @ wanted)
         rows.append((seen, *(each.div(len(wanted)).float() for each in sums)))
     return Learned(*(torch.stack(column) for column in zip(*rows, strict=True)))
-
-
-@torch.no_grad()
-def polynomial(tone: Tone, first: Tensor, second: Tensor, number: int | None) -> Tensor:
-    """The tone of one coefficient, or that of none: (1, 1, H, W)."""
-    last = tone.decide[-1]
-    assert isinstance(last, torch.nn.Linear)
-    last.weight.zero_()
-    last.bias.zero_()
-    if number is not None:
-        last.bias[number] = 1
-    return tone(first, second)
 
 
 def decibels(data: Learned, held: Learned, seed: int) -> tuple[float, float]:

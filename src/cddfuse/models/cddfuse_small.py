@@ -115,7 +115,13 @@ class Tone(nn.Module):
         """(B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W); H and W are at least 8."""
         with unmixed(first):  # coefficients are large and cancel
             seen = steady(self._seen(full(first), full(second)))
-            coefficients = self.decide(seen) @ self._whiten + self._mean
+            decided = self.decide(seen)
+        return self.image(decided, first, second)
+
+    def image(self, decided: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """(B, 1, H, W): the mean of both, and of each polynomial as much as `decided` (B, 15)."""
+        with unmixed(first):
+            coefficients = decided @ self._whiten + self._mean
         first, second = 2 * first - 1, 2 * second - 1
         columns = coefficients[:, :, None, None, None]
         rows = [row.unbind(1) for row in columns.split(_LENGTHS, 1)]
