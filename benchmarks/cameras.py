@@ -10,11 +10,9 @@ quadratic form of its 15 coefficients, so training takes seconds; most of the ti
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from rich.progress import track
-from torch import Tensor
 
 from cddfuse import runtime
 from cddfuse.datasets.base import PairFolder
@@ -22,62 +20,41 @@ from cddfuse.datasets.crops import Crops
 from cddfuse.io import pair_folders
 from cddfuse.models.cddfuse_small import Tone
 from cddfuse.models.load import load_network
+from cddfuse.recipes.memory import Memory
 from cddfuse.recipes.teacher import Teacher
 
 BATCH, STEPS, RATE, SEEDS = 64, 2_500, 3e-3, 4
 LEAST = 3e-4  # mean square, 35 dB: what is nearer counts little
 
 
-class Learned(NamedTuple):
-    """Crops: what a tone is decided by, and the mean square of its error as a quadratic form."""
-
-    seen: Tensor
-    square: Tensor
-    linear: Tensor
-    constant: Tensor
-
-    def error(self, chosen: Tensor, decided: Tensor) -> Tensor:
-        """Mean squares for coefficients (B, 15) of the chosen crops."""
-        square = torch.einsum("bi,bij,bj->b", decided, self.square[chosen], decided)
-        linear = (decided * self.linear[chosen]).sum(1)
-        return (square - 2 * linear + self.constant[chosen]).clamp_min(1e-7)
-
-
-def learned(crops: Crops, count: int, teacher: Teacher) -> Learned:
+def remembered(crops: Crops, count: int, teacher: Teacher) -> Memory:
     """Ask the teacher about so many crops."""
-    tone, rows = Tone(8), []
-    polynomials = len(tone._mean)
+    tone = Tone(8)
+    memory = Memory(tone, count)
     for step in track(range(count), "crops"):
         pair = crops.batch(step)
-        start = tone.image(torch.zeros(1, polynomials), pair.first, pair.second)
-        basis = tone.image(torch.eye(polynomials), pair.first, pair.second)
-        columns = (basis - start).flatten(1).double()
-        wanted = (teacher(pair.first, pair.second) - start).flatten().double()
-        seen = tone._seen(pair.first, pair.second)[0]
-        square, linear = columns @ columns.t(), columns @ wanted
-        sums = (square, linear, wanted @ wanted)
-        rows.append((seen, *(each.div(len(wanted)).float() for each in sums)))
-    return Learned(*(torch.stack(column) for column in zip(*rows, strict=True)))
+        memory.keep(tone, pair.first, pair.second, teacher(pair.first, pair.second))
+    return memory
 
 
-def decibels(data: Learned, held: Learned, seed: int) -> tuple[float, float]:
+def decibels(memory: Memory, held: Memory, seed: int) -> tuple[float, float]:
     """Train, and measure on what was trained on and on what was held out."""
     torch.manual_seed(seed)
     decide = Tone(56).decide
     optimizer = torch.optim.AdamW(decide.parameters(), lr=RATE, weight_decay=0.3)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS, pct_start=0.05)
     for _ in range(STEPS):
-        chosen = torch.randint(len(data.seen), (BATCH,))
-        loss = (data.error(chosen, decide(data.seen[chosen])) + LEAST).log().mean()
+        chosen = torch.randint(len(memory.seen), (BATCH,))
+        loss = (memory.squares(decide(memory.seen[chosen]), chosen) + LEAST).log().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         rates.step()
     with torch.no_grad():
-        errors = [
-            each.error(torch.arange(len(each.seen)), decide(each.seen)) for each in (data, held)
+        squares = [
+            each.squares(decide(each.seen), torch.arange(len(each.seen))) for each in (memory, held)
         ]
-    trained, tested = (float(-10 * error.log10().mean()) for error in errors)
+    trained, tested = (float(-10 * each.log10().mean()) for each in squares)
     return trained, tested
 
 
@@ -108,10 +85,10 @@ def main() -> None:
     runtime.prepare_process()
     teacher = Teacher(load_network(arguments.model, arguments.task))
     unseen = crops_of([arguments.held], arguments.side, 0, changed=False)
-    held = learned(unseen, arguments.crops, teacher)
+    held = remembered(unseen, arguments.crops, teacher)
     for share in arguments.cameras:
         crops = crops_of(arguments.others, arguments.side, share, changed=True)
-        data = learned(crops, arguments.crops, teacher)
+        data = remembered(crops, arguments.crops, teacher)
         found = torch.tensor([decibels(data, held, seed) for seed in range(SEEDS)])
         (trained, tested), (_, spread) = found.mean(0).tolist(), found.std(0).tolist()
         print(

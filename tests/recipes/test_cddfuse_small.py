@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,6 +22,7 @@ from cddfuse.models.classical import Max
 from cddfuse.pair import ImagePair
 from cddfuse.recipes import RECIPES
 from cddfuse.recipes.cddfuse_small import CDDFuseSmallRecipe, differences, distil
+from cddfuse.recipes.memory import Memory
 from cddfuse.recipes.teacher import Teacher
 from cddfuse.train import Running, batches, train
 
@@ -186,37 +189,133 @@ def test_the_student_comes_to_resemble_its_teacher(
     assert (after - wanted).abs().mean() < (before - wanted).abs().mean() / 2
 
 
-def test_the_tone_can_learn_alone_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def decided(tone: Tone) -> Tone:
+    """A tone other than the mean of both."""
+    for parameter in tone.decide.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return tone
+
+
+def test_a_memory_knows_how_near_a_tone_comes() -> None:
+    torch.manual_seed(0)
+    tone = decided(Tone(16))
+    memory = Memory(tone, 3)
+    batches = torch.rand(2, 3, 2, 1, 16, 24)  # of two batches, both images and the teacher's
+    for first, second, wanted in batches:
+        memory.keep(tone, first, second, wanted)
+    first, second, wanted = batches.transpose(0, 1).flatten(1, 2)[:, [3, 1, 2]]  # 0 is forgotten
+    with torch.no_grad():
+        squares = (tone(first, second) - wanted).square().mean((1, 2, 3))
+        known = memory.squares(tone.decide(memory.seen), torch.arange(3))
+        torch.testing.assert_close(known, squares)
+        assert int(memory.count) == 4
+        mean = squares.sqrt().mean()
+        assert memory.error(tone, 3000) == pytest.approx(float(mean), rel=0.01)
+        assert memory.error(tone, 7) == memory.error(tone, 7) != memory.error(tone, 7, noise=0.5)
+
+
+def test_a_tone_that_learns_alone_learns_from_its_own_term_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    recipe = CDDFuseSmallRecipe(teacher="max", tone_alone=1, contrast=1)
+    model = CDDFuseSmall()
+    recipe.prepare(model)
+    first, second = images(2, 1, 16, 16)
+    (stage,) = recipe.stages()
+    for name, learns in (("image", False), ("contrast", False), ("tone_alone", True)):
+        model.zero_grad(set_to_none=True)
+        stage.terms(model, ImagePair(first, second))[name]().backward()
+        learned = {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None}
+        assert ("tone" in learned, "project" in learned) == (learns, not learns)
+    memory = model.get_submodule("memory")
+    assert int(memory.count) == 2  # type: ignore[arg-type]
+    model.eval()
+    error = stage.terms(model, ImagePair(first, second))["tone_alone"]()
+    assert model.tone
+    expected = (model.tone(first, second) - torch.maximum(first, second)).square().mean().sqrt()
+    torch.testing.assert_close(error, expected)
+    assert int(memory.count) == 2  # type: ignore[arg-type]
+    assert "tone_alone" not in replace(recipe, tone_alone=0).stages()[0].weights
+
+
+def test_what_a_tone_remembers_outlives_a_pause_but_is_not_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     recipe = CDDFuseSmallRecipe(
         teacher="max",
         crop=16,
         batch=2,
-        steps=10,
-        tone_first=0.6,
+        steps=6,
+        tone_alone=1,
+        tone_crops=7,
+        tone_noise=0.1,
         min_contrast=0,
         learning_rate=1e-3,
     )
-    tone, together = recipe.stages()
-    assert (tone.name, together.name) == ("tone", "distil")
-    assert tone.epochs / (tone.epochs + together.epochs) == pytest.approx(0.6)
-    data = batches(recipe, random_pairs(4))
-    torch.manual_seed(recipe.seed)
-    before = recipe.create_model().weights()
-    pause = Running(accelerator="cpu", stop_after=1e-9)  # after each step
-    changed = []
-    for step in range(10):
-        outcome = train(recipe, data, tmp_path / "run", quiet=True, running=pause, resume=step > 0)
-        after = {name: value.clone() for name, value in outcome.model.weights().items()}
-        changed.append({n.split(".")[0] for n in after if not torch.equal(after[n], before[n])})
-        before = after
-    everything = {"tone", "lift", "context", "blocks", "project"}
-    assert changed == [{"tone"}] * 6 + [everything] * 4
+    data, running = batches(recipe, random_pairs(4)), Running(accelerator="cpu")
+    whole = train(recipe, data, tmp_path / "whole", quiet=True, running=running)
+    pause = replace(running, stop_after=1e-9)  # after each step
+    for step in range(6):
+        parts = train(recipe, data, tmp_path / "run", quiet=True, running=pause, resume=step > 0)
+    assert int(parts.model.get_submodule("memory").count) == 12  # type: ignore[arg-type]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, parts.model.state_dict()[name]), name
+    shipped = load_file(tmp_path / "run/weights.safetensors")
+    assert not [name for name in shipped if "memory" in name]
+    assert "tone.decide.0.weight" in shipped
 
 
-def test_only_a_tone_can_learn_first() -> None:
-    with pytest.raises(InputError, match="tone_first needs a tone"):
-        CDDFuseSmallRecipe(tone=0, tone_first=0.5)
+def test_contrast_is_that_of_the_image_and_of_its_details(teacher: Teacher) -> None:
+    first, second = images(2, 1, 16, 20)
+    wanted = teacher(first, second)
+    shown = first.cumsum(3) / 20  # of other contrast, and smoother along rows
+
+    class Other(CDDFuseSmall):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            return shown
+
+    found = distil(Other(), ImagePair(first, second), teacher, "second")["contrast"]()
+    expected = []
+    for one, other in zip(shown[:, 0].double().numpy(), wanted[:, 0].double().numpy(), strict=True):
+        for measure in (lambda x: x.std(ddof=1), frequency):
+            expected.append(abs(np.log(measure(one) / measure(other))))
+    assert float(found) == pytest.approx(np.mean(expected), rel=1e-3)
+
+
+def frequency(image: NDArray[np.float64]) -> float:
+    across, along = (float(np.square(np.diff(image, axis=axis)).mean()) for axis in (0, 1))
+    return np.sqrt(across + along)
+
+
+def test_only_a_tone_can_learn_alone() -> None:
+    with pytest.raises(InputError, match="tone_alone needs a tone"):
+        CDDFuseSmallRecipe(tone=0, tone_alone=1)
+
+
+@pytest.mark.parametrize("task", ["ivf", "mif"])
+def test_no_layer_of_the_shipped_networks_is_dead(task: str) -> None:
+    # Units whose result is 0 for all pixels tell nothing and learn nothing.
+    model = create_model("cddfuse_small", task)
+    first, second = (
+        F.interpolate(image, scale_factor=8, mode="bicubic").clamp(0, 1)
+        for image in images(1, 1, 12, 12)
+    )
+    first = (first + 0.1 * torch.rand_like(first)).clamp(0, 1)
+    alive: dict[str, float] = {}
+
+    def note(name: str, result: Tensor) -> None:
+        alive[name] = float((result.relu().amax((0, 2, 3)) > 0).float().mean())
+
+    hooks = [
+        layer.register_forward_hook(lambda _, __, result, name=name: note(name, result))
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Conv2d)
+    ]
+    model(first, second)
+    assert len(hooks) == len(alive) == 12
+    assert min(alive.values()) >= 0.25, alive
 
 
 def test_a_teacher_that_does_not_exist_is_refused() -> None:
@@ -259,17 +358,17 @@ def test_a_tone_is_one_polynomial_of_both_values_for_the_whole_image() -> None:
 def test_a_tone_is_decided_by_what_the_whole_pair_looks_like() -> None:
     tone = Tone(16)
     first, second = images(1, 1, 32, 32)
-    seen = tone._seen(first, second)[0]
+    seen = tone.seen(first, second)[0]
     assert seen.shape == (50,)
-    turned = tone._seen(first.flip(-1).flip(-2), second.flip(-1).flip(-2))[0]
+    turned = tone.seen(first.flip(-1).flip(-2), second.flip(-1).flip(-2))[0]
     torch.testing.assert_close(seen, turned)  # where things are does not count
-    assert not torch.allclose(seen, tone._seen(second, first)[0], atol=1e-2)
+    assert not torch.allclose(seen, tone.seen(second, first)[0], atol=1e-2)
     torch.testing.assert_close(seen[:2] / 5, torch.stack([first.mean(), second.mean()]))
     bands = seen[2:14].view(4, 3)  # three octaves, and what is below
     deviations = bands[:, :2] / torch.tensor([64.0, 64, 64, 16])[:, None]
     expected = torch.stack([first.var(correction=0), second.var(correction=0)])
     torch.testing.assert_close(deviations.square().sum(0), expected, rtol=1e-4, atol=1e-6)
-    alike = tone._seen(first, first)[0, 2:14].view(4, 3)[:, 2]
+    alike = tone.seen(first, first)[0, 2:14].view(4, 3)[:, 2]
     torch.testing.assert_close(alike, torch.full((4,), 4.0), rtol=0, atol=4e-3)
     assert tone(torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)).isfinite().all()
 
@@ -282,7 +381,7 @@ def test_a_tone_sees_how_much_contrast_there_is_at_each_level() -> None:
     second = torch.full_like(first, 0.4)
     second[..., :8, ::2] += 0.02
     second[..., :8, 1::2] -= 0.02
-    seen = Tone(16)._seen(first, second)[0]
+    seen = Tone(16).seen(first, second)[0]
     histograms = (seen[14:26] / 4).square().view(2, 6)
     assert histograms[0] == pytest.approx([0, 0.5, 0, 0, 0.5, 0], abs=1e-4)
     assert histograms[1] == pytest.approx([0, 0, 1, 0, 0, 0], abs=1e-4)

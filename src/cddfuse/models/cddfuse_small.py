@@ -101,11 +101,12 @@ class Tone(nn.Module):
         self._whiten: Tensor
         self._mean: Tensor
         self._bins: Tensor
-        seen = 6 * _BINS + 3 * _OCTAVES + 5
+        self.polynomials = len(_POWERS)
+        self.statistics = 6 * _BINS + 3 * _OCTAVES + 5
         layers: list[nn.Module] = []
-        for given in (seen, width, width):
+        for given in (self.statistics, width, width):
             layers += [nn.Linear(given, width), nn.ReLU(inplace=True)]
-        self.decide = nn.Sequential(*layers, nn.Linear(width, len(_POWERS)))
+        self.decide = nn.Sequential(*layers, nn.Linear(width, self.polynomials))
         last = self.decide[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.bias)
@@ -114,7 +115,7 @@ class Tone(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """(B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W); H and W are at least 8."""
         with unmixed(first):  # coefficients are large and cancel
-            seen = steady(self._seen(full(first), full(second)))
+            seen = steady(self.seen(full(first), full(second)))
             decided = self.decide(seen)
         return self.image(decided, first, second)
 
@@ -130,8 +131,19 @@ class Tone(nn.Module):
             fused = torch.addcmul(_polynomial(row, second), fused, first)
         return fused
 
-    def _seen(self, first: Tensor, second: Tensor) -> Tensor:
-        """(B, statistics), each of a deviation of about 1 over pairs of all kinds."""
+    def parts(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """What `image` adds up: the mean of both, (B, H * W), and polynomials, (B, 15, H * W)."""
+        powers = []
+        for image in (first, second):
+            values = 2 * image.flatten(1) - 1
+            powers.append([torch.ones_like(values), values])
+            while len(powers[-1]) < len(_LENGTHS):
+                powers[-1].append(powers[-1][-1] * values)
+        products = torch.stack([powers[0][i] * powers[1][j] for i, j in _POWERS], 1)
+        return self._mean @ products, self._whiten @ products
+
+    def seen(self, first: Tensor, second: Tensor) -> Tensor:
+        """What decides: (B, statistics), each of a deviation of about 1 over pairs of all kinds."""
         images = torch.cat([first, second], 1)
         mean = images.mean((2, 3), keepdim=True)
         octaves = [images - mean]  # or deviations of flat images would drown in rounding
@@ -245,15 +257,15 @@ class CDDFuseSmall(FusionModel):
         bytes_per_pixel=88,
         weights={
             "ivf": streets(
-                "cddfuse_small-ivf-4.safetensors",
-                "9e012c9e81fd01799b9f2dae88f26442d839f1b2999bdb0a14c5c58396bf5112",
-                "distilled from cddfuse, ivf 9, in 28,000 steps: docs/small.md",
+                "cddfuse_small-ivf-5.safetensors",
+                "7af7b499f8be48db569552772a850f6544d659ccd8b51063e109d3d9b36c9528",
+                "distilled from cddfuse, ivf 9, in 14,000 steps: docs/small.md",
                 scene=0,
                 tone=56,
             ),
             "mif": harvard(
-                "cddfuse_small-mif-2.safetensors",
-                "9771f8fd2fdb442aa34c90c4041347af94c07f5b901117bda718f23912414fb6",
+                "cddfuse_small-mif-3.safetensors",
+                "b670a8d874252b7699e999b279cebcd64f486f7206af1bd924f4c6edb9fe52ff",
                 "distilled from cddfuse, mif 8, in 8,000 steps: docs/small.md",
                 scene=24,
                 tone=0,
@@ -280,6 +292,8 @@ class CDDFuseSmall(FusionModel):
         self.context = Context(width, context_width, context_depth, scene)
         self.blocks = nn.ModuleList(Block(width, scene) for _ in range(depth))
         self.project = nn.Conv2d(width, 2 * pixels, 3, padding=1)
+        for parameter in self.project.parameters():
+            nn.init.normal_(parameter, std=1e-3)  # at first, the tone, or the mean of both
 
     @classmethod
     def convert_checkpoint(cls, checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
@@ -294,7 +308,8 @@ class CDDFuseSmall(FusionModel):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W); H and W are multiples of 8."""
-        sources = F.pixel_unshuffle(torch.cat([first, second], 1), _UNSHUFFLE)
+        # From -1 to 1: of values that are all positive, units of `lift` would soon be dead.
+        sources = F.pixel_unshuffle(torch.cat([first, second], 1).mul_(2).sub_(1), _UNSHUFFLE)
         # With channels last, a CPU takes half the time for what is not a convolution.
         sources = sources.contiguous(memory_format=torch.channels_last)
         features = F.relu(self.lift(sources), inplace=True)
