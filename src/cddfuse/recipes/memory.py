@@ -52,6 +52,7 @@ class Memory(nn.Module):
             self.constant[places] = left.square().mean((1, 2))
             self.count += len(first)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # chance is not compiled
     def error(self, tone: Tone, crops: int, noise: float = 0.0) -> Tensor:
         """Root mean square of the tone's difference, the mean of so many crops: a scalar.
 
