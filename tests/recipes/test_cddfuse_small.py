@@ -419,6 +419,24 @@ def test_weights_without_a_tone_load_by_their_path(tmp_path: Path) -> None:
     assert model.tone is None
 
 
+@pytest.mark.parametrize("tone", [0, 56])
+def test_weights_for_sources_from_0_to_1_still_fuse(tmp_path: Path, tone: int) -> None:
+    torch.manual_seed(0)
+    new = CDDFuseSmall(tone=tone).eval()
+    for parameter in new.project.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    save_weights(new, tmp_path / "new.safetensors", {})
+    with safe_open(tmp_path / "new.safetensors", "pt") as file:
+        header = file.metadata()
+    tensors = load_file(tmp_path / "new.safetensors")
+    weight, bias = tensors.pop("embed.weight"), tensors.pop("embed.bias")
+    tensors["lift.weight"] = 2 * weight  # of x, what `weight` is of 2 x - 1
+    tensors["lift.bias"] = bias - weight.sum((1, 2, 3))
+    save_file(tensors, tmp_path / "old.safetensors", header)
+    old = create_model("cddfuse_small", tmp_path / "old.safetensors")
+    torch.testing.assert_close(old(*images(1, 1, 32, 32)), new(*images(1, 1, 32, 32)))
+
+
 def test_black_in_both_images_can_be_kept_black() -> None:
     first, second = (image + 1 / 255 for image in images(1, 1, 16, 16))
     first[..., :8, :], second[..., 3:, :] = 0, 0

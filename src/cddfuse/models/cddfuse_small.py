@@ -233,6 +233,10 @@ class Context(nn.Module):
         return F.interpolate(found, scale_factor=4, mode="bilinear", align_corners=False), scene
 
 
+def _parts(checkpoint: Mapping[str, Any]) -> set[str]:
+    return {str(name).partition(".")[0] for name in checkpoint}
+
+
 class CDDFuseSmall(FusionModel):
     """The student.
 
@@ -258,14 +262,14 @@ class CDDFuseSmall(FusionModel):
         weights={
             "ivf": streets(
                 "cddfuse_small-ivf-5.safetensors",
-                "7af7b499f8be48db569552772a850f6544d659ccd8b51063e109d3d9b36c9528",
+                "b1247648649a394907b1ecbec0558bb41659c26a4a949cce365192431292a98f",
                 "distilled from cddfuse, ivf 9, in 14,000 steps: docs/small.md",
                 scene=0,
                 tone=56,
             ),
             "mif": harvard(
                 "cddfuse_small-mif-3.safetensors",
-                "b670a8d874252b7699e999b279cebcd64f486f7206af1bd924f4c6edb9fe52ff",
+                "93d07f081d95451e81d954b8b08bc0c1f7e349218186b12e03e6f32b1298263b",
                 "distilled from cddfuse, mif 8, in 8,000 steps: docs/small.md",
                 scene=24,
                 tone=0,
@@ -288,7 +292,7 @@ class CDDFuseSmall(FusionModel):
         self.keep_black = keep_black
         pixels = _UNSHUFFLE**2
         self.tone = Tone(tone) if tone else None
-        self.lift = nn.Conv2d(2 * pixels, width, 3, padding=1)
+        self.embed = nn.Conv2d(2 * pixels, width, 3, padding=1)
         self.context = Context(width, context_width, context_depth, scene)
         self.blocks = nn.ModuleList(Block(width, scene) for _ in range(depth))
         self.project = nn.Conv2d(width, 2 * pixels, 3, padding=1)
@@ -297,22 +301,30 @@ class CDDFuseSmall(FusionModel):
 
     @classmethod
     def convert_checkpoint(cls, checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
-        """Weights of a time when there was no tone."""
-        names = {str(name).partition(".")[0] for name in checkpoint}
-        return dict(checkpoint) if "lift" in names and "tone" not in names else None
+        """Weights of a time when there was no tone, or when sources were from 0 to 1.
+
+        The latter differ at the borders, beyond which they saw black and now see grey.
+        """
+        converted = {str(name): value for name, value in checkpoint.items()}
+        weight, bias = (converted.pop(f"lift.{name}", None) for name in ("weight", "bias"))
+        if weight is None or bias is None:
+            return converted if _parts(checkpoint) & {"embed", "tone"} == {"embed"} else None
+        converted["embed.weight"] = weight / 2
+        converted["embed.bias"] = bias + weight.sum((1, 2, 3)) / 2
+        return converted
 
     @classmethod
     def implied_options(cls, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-        """No tone."""
-        return {"tone": 0}
+        """No tone, if there is none."""
+        return {} if "tone" in _parts(checkpoint) else {"tone": 0}
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Fuse: (B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W); H and W are multiples of 8."""
-        # From -1 to 1: of values that are all positive, units of `lift` would soon be dead.
+        # From -1 to 1: of values that are all positive, units of `embed` would soon be dead.
         sources = F.pixel_unshuffle(torch.cat([first, second], 1).mul_(2).sub_(1), _UNSHUFFLE)
         # With channels last, a CPU takes half the time for what is not a convolution.
         sources = sources.contiguous(memory_format=torch.channels_last)
-        features = F.relu(self.lift(sources), inplace=True)
+        features = F.relu(self.embed(sources), inplace=True)
         context, scene = self.context(features)
         features = context.add_(features)
         for block in self.blocks:

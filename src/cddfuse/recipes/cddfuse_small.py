@@ -128,7 +128,7 @@ class CDDFuseSmallRecipe(Recipe):
         """One. Loads the teacher."""
         names = ("image", "square", "gradient", "ssim", "contrast", "target_contrast")
         weights = {name: getattr(self, name) for name in names}
-        parts = ("lift", "context", "blocks", "project", *(("tone",) if self.tone else ()))
+        parts = ("embed", "context", "blocks", "project", *(("tone",) if self.tone else ()))
         teacher = self._teacher()
         terms = partial(distil, teach=teacher, source=self.target_source)
         if self.tone_alone:
