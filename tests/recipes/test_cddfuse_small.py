@@ -437,6 +437,23 @@ def test_weights_for_sources_from_0_to_1_still_fuse(tmp_path: Path, tone: int) -
     torch.testing.assert_close(old(*images(1, 1, 32, 32)), new(*images(1, 1, 32, 32)))
 
 
+def test_what_is_bright_in_both_images_stays_bright() -> None:
+    levels = torch.linspace(0, 1, 16)
+    first = levels.expand(1, 1, 16, 16)
+    second = first.transpose(2, 3)
+    torch.manual_seed(0)
+    model = CDDFuseSmall().eval()
+    assert model.project.bias is not None
+    torch.nn.init.constant_(model.project.bias, -0.9)  # far too dark
+    fused, lower = model(first, second), torch.minimum(first, second)
+    bright, dark = lower >= 0.75, lower <= 0.5
+    torch.testing.assert_close(fused[bright], lower[bright])
+    without = model.train()(first, second).clamp(0, 1)
+    torch.testing.assert_close(fused[dark], without[dark])
+    assert (without[bright] < lower[bright] - 0.3).any()
+    assert model.eval()(first, first).diff(dim=3).abs().max() < 0.25  # no step between
+
+
 def test_black_in_both_images_can_be_kept_black() -> None:
     first, second = (image + 1 / 255 for image in images(1, 1, 16, 16))
     first[..., :8, :], second[..., 3:, :] = 0, 0
