@@ -1,4 +1,4 @@
-"""What a tone can still learn of crops that are gone."""
+"""Sufficient statistics of earlier crops, from which a tone goes on learning."""
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +10,16 @@ _LEAST = 1e-7  # mean square; 16 bits are no nearer
 
 
 class Memory(nn.Module):
-    """Of each crop, what decides on its tone, and how near each tone would come to the teacher.
+    """For each crop, the statistics that decide on its tone and the error of every possible tone.
 
-    A tone is a sum of polynomials, so the mean square of its difference to the teacher's image is a
-    quadratic form of how much there is of each. Kept are its 241 numbers and the 50 that decide: a
-    tone can learn from hundreds of crops at once in the time of none.
+    A tone is a sum of 15 polynomials, so its mean squared error is a quadratic form of their
+    coefficients, which 241 numbers describe. With the 50 statistics that decide, they replace the
+    crop: learning from hundreds of crops at once costs next to nothing.
 
     Args:
         tone: of the network that learns.
-        crops: how many are remembered; a new one replaces the oldest. With several processes they
-            are those of the first.
+        crops: capacity; a new crop replaces the oldest. With several processes, only the crops of
+            the first are kept.
     """
 
     def __init__(self, tone: Tone, crops: int) -> None:
@@ -52,12 +52,15 @@ class Memory(nn.Module):
             self.constant[places] = left.square().mean((1, 2))
             self.count += len(first)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # chance is not compiled
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # random draws
     def error(self, tone: Tone, crops: int, noise: float = 0.0) -> Tensor:
-        """Root mean square of the tone's difference, the mean of so many crops: a scalar.
+        """Root mean squared error of the tone, averaged over random crops: a scalar.
 
-        Crops are drawn at random, with `noise` on what decides. That depends on how many were kept
-        before, so a resumed run draws the same.
+        Args:
+            tone: of the network that learns.
+            crops: how many are drawn. The seed is the number of crops kept so far, so a resumed
+                run draws the same.
+            noise: standard deviation of what is added to the statistics.
         """
         count = int(self.count)
         chance = torch.Generator().manual_seed(count)
@@ -70,7 +73,7 @@ class Memory(nn.Module):
             return self.squares(decided, drawn).sqrt().mean()
 
     def squares(self, decided: Tensor, crops: Tensor) -> Tensor:
-        """Mean squares (B,) of the difference for what was decided (B, 15) on crops (B,)."""
+        """Mean squared errors (B,) of the coefficients (B, 15) decided on for crops (B,)."""
         square = torch.einsum("bi,bij,bj->b", decided, self.square[crops], decided)
         linear = (decided * self.linear[crops]).sum(1)
         return (square - 2 * linear + self.constant[crops]).clamp_min(_LEAST)
