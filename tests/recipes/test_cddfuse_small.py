@@ -450,6 +450,9 @@ def test_what_is_bright_in_both_images_stays_bright() -> None:
     torch.testing.assert_close(fused[bright], lower[bright])
     without = model.train()(first, second).clamp(0, 1)
     torch.testing.assert_close(fused[dark], without[dark])
+    model.keep_bright = False
+    torch.testing.assert_close(model.eval()(first, second), without)
+    model.keep_bright = True
     assert (without[bright] < lower[bright] - 0.3).any()
     assert model.eval()(first, first).diff(dim=3).abs().max() < 0.25  # no step between
 

@@ -116,13 +116,7 @@ class Tone(nn.Module):
         """(B, 1, H, W) and (B, 1, H, W) to (B, 1, H, W); H and W are at least 8."""
         with unmixed(first):  # coefficients are large and cancel
             seen = steady(self.seen(full(first), full(second)))
-            decided = self.decide(seen)
-        return self.image(decided, first, second)
-
-    def image(self, decided: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """(B, 1, H, W): the mean of both, and of each polynomial as much as `decided` (B, 15)."""
-        with unmixed(first):
-            coefficients = decided @ self._whiten + self._mean
+            coefficients = self.decide(seen) @ self._whiten + self._mean
         first, second = 2 * first - 1, 2 * second - 1
         columns = coefficients[:, :, None, None, None]
         rows = [row.unbind(1) for row in columns.split(_LENGTHS, 1)]
@@ -132,7 +126,7 @@ class Tone(nn.Module):
         return fused
 
     def parts(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """What `image` adds up: the mean of both, (B, H * W), and polynomials, (B, 15, H * W)."""
+        """Terms of the tone: the mean of both, (B, H * W), and polynomials, (B, 15, H * W)."""
         powers = []
         for image in (first, second):
             values = 2 * image.flatten(1) - 1
@@ -240,9 +234,6 @@ def _parts(checkpoint: Mapping[str, Any]) -> set[str]:
 class CDDFuseSmall(FusionModel):
     """The student.
 
-    With a tone, what is above 0.75 in both images is at least the lower of both in the result, as
-    in every image of CDDFuse that was looked at; from 0.5 on, the limit rises from 0.
-
     Args:
         width: channels at half resolution.
         depth: residual blocks there.
@@ -252,6 +243,9 @@ class CDDFuseSmall(FusionModel):
         tone: hidden numbers of what decides on the tone of the whole image (`Tone`); 0 is no tone.
         keep_black: what is black in both images is black in the result. A level or two above black
             is not seen, yet halves SSIM there, and half of a medical image is background.
+        keep_bright: with a tone, a pixel above 0.75 in both images is never darker than the lower
+            of both; from 0.5 on, this limit rises from 0. A polynomial may fall where few pixels
+            are, such as in hot lamps. CDDFuse keeps to that limit; `sdnet` and `u2fusion` do not.
     """
 
     card = Card(
@@ -290,9 +284,11 @@ class CDDFuseSmall(FusionModel):
         scene: int = 0,
         tone: int = 56,
         keep_black: bool = False,
+        keep_bright: bool = True,
     ) -> None:
         super().__init__()
         self.keep_black = keep_black
+        self.keep_bright = keep_bright
         pixels = _UNSHUFFLE**2
         self.tone = Tone(tone) if tone else None
         self.embed = nn.Conv2d(2 * pixels, width, 3, padding=1)
@@ -341,7 +337,7 @@ class CDDFuseSmall(FusionModel):
             fused = fused * (_LEVELS * torch.maximum(first, second)).clamp(0, 1)
         if self.training:  # beyond these limits, nothing would be learned
             return fused
-        if self.tone:  # a polynomial may fall where few pixels are: in lamps that are hot, too
+        if self.tone and self.keep_bright:
             lower = torch.minimum(first, second)
             fused = torch.maximum(fused, torch.minimum(lower, 3 * lower - 1.5))
         return fused.clamp(0, 1)

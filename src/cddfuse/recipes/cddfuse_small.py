@@ -59,9 +59,8 @@ class CDDFuseSmallRecipe(Recipe):
     """Weight of 1 - SSIM with the teacher's image."""
 
     contrast: float = 0.0
-    """Weight of the mean absolute difference of logarithms of standard deviation and of spatial
-    frequency: where it is not known which image is the teacher's, the nearest one has too little of
-    both."""
+    """Weight of the mean absolute difference of the logarithms of standard deviation and spatial
+    frequency; a student that minimises errors of pixels has too little of both."""
 
     target_contrast: float = 0.0
     """Weight of the contrast of targets that is lost, compared with the source (see the loss of
@@ -91,18 +90,22 @@ class CDDFuseSmallRecipe(Recipe):
     keep_black: bool = setting(False, "Network")
     """What is black in both images is black in the result."""
 
+    keep_bright: bool = setting(True, "Network")
+    """With a tone, what is bright in both images stays bright; not for teachers that darken it."""
+
     tone_alone: float = 0.0
-    """Weight of the root mean squared difference of the tone alone to the teacher's image, over
-    crops that are remembered. The tone then learns from this term only; at 0, with the rest."""
+    """Weight of the root mean squared difference between the tone alone and the teacher's image,
+    over remembered crops. The tone then learns from this term only; at 0, with the rest."""
 
     tone_crops: int = setting(4096, "Recipe", least=1)
     """Crops that are remembered for the tone to learn alone."""
 
     tone_batch: int = setting(64, "Recipe", least=1)
-    """Remembered crops that it learns from at each step."""
+    """Remembered crops that the tone learns from at each step."""
 
     tone_noise: float = setting(0.0, "Recipe")
-    """Standard deviation of noise on what it is decided by, so that little changes it little."""
+    """Standard deviation of noise added to the statistics that decide on the tone, so that small
+    changes of a scene change it little."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -137,7 +140,7 @@ class CDDFuseSmallRecipe(Recipe):
         return (Stage("distil", sum(self.epochs), parts, terms, weights, teacher=teacher.digest),)
 
     def _tone_alone(self, model: FusionModel, pair: ImagePair, wanted: Tensor) -> Tensor:
-        """Of remembered crops; out of training, of a pair."""
+        """Root mean squared error over remembered crops; in validation, over the pair."""
         tone = _tone(model)
         if not model.training:
             return F.mse_loss(tone(pair.first, pair.second), wanted).sqrt()
@@ -162,7 +165,7 @@ def distil(
     source: Literal["first", "second"],
     tone_alone: Callable[[FusionModel, ImagePair, Tensor], Tensor] | None = None,
 ) -> Mapping[str, Term]:
-    """Terms: the difference of the network, and of a tone that learns alone, to the teacher."""
+    """Terms: differences from the teacher's image, of the network and of a tone learned alone."""
     wanted = teach(pair.first, pair.second)
     apart = model.named_parameters() if tone_alone else ()
     still = {name: weight.detach() for name, weight in apart if name.startswith("tone.")}
