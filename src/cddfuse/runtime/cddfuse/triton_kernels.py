@@ -159,9 +159,10 @@ def sum_products(
     q, c = tl.program_id(2) * BK + tl.arange(0, BK), tl.arange(0, C)
     total = tl.zeros((BK, C), tl.float32)
     of_queries, of_keys = tl.zeros((BK,), tl.float32), tl.zeros((C,), tl.float32)
-    for start in range(part * share, tl.minimum((part + 1) * share, pixels), BP):
+    end = tl.minimum((part + 1) * share, pixels)
+    for start in range(part * share, end, BP):
         place = start + tl.arange(0, BP)
-        inside = place < pixels
+        inside = place < end  # or pixels of the next share would count twice
         rows = image * pixels + place
         down, right = place // width, place % width
         query = _mixed(wide, kernel, rows, down, right, q, inside, height, width, 3 * C, 1)
