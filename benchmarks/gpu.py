@@ -1,9 +1,10 @@
-"""Kernels for whole images against the default, in turns: `python -m benchmarks.gpu`.
+"""Kernels, bands of rows and CUDA graphs against the default, in turns: `python -m benchmarks.gpu`.
 
 Made for the minutes for which a GPU can be had; on a CPU, name a small size. Every turn runs each
 way once, so that all of them see the same machine. Milliseconds end when the device has finished.
 Differences are to the default in fp32, in grey levels of 255; kernels that are further off than the
-default at the same precision are named, and the exit code is 1.
+default at the same precision are named, and the exit code is 1. `--model cddfuse_small` measures
+the small network, which has no kernels to choose.
 """
 
 import argparse
@@ -12,8 +13,9 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +24,10 @@ from torch import Tensor
 from cddfuse import create_model, read_pair
 from cddfuse.colour import luma
 from cddfuse.models import FusionModel
+from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.models.load import find_device
 from cddfuse.runtime import Limits, prepare_process, run
-from cddfuse.runtime.cddfuse.engine import lacking
+from cddfuse.runtime.cddfuse.engine import lacking, lacking_graphs
 from cddfuse.runtime.limits import Kernels
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -37,7 +40,7 @@ class Way(NamedTuple):
 
     name: str
     first_seconds: float
-    """Of the first call, which may compile."""
+    """Of the first call, which may compile; with graphs, of the third."""
 
     milliseconds: float
     """Median of the turns."""
@@ -56,6 +59,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", nargs="+", default=["640x480", "1280x1024"])
     known = get_args(Kernels)
     parser.add_argument("--kernels", nargs="+", choices=known, default=list(known))
+    parser.add_argument("--band", type=int, default=60, help="rows, of what is measured so too")
+    parser.add_argument("--model", default="cddfuse", help="others have no kernels, but graphs")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--device", default="auto")
@@ -63,15 +68,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(words)
     device = find_device(given.device)
-    model = create_model("cddfuse", given.weights).to(device)
+    model = create_model(given.model, given.weights).to(device)
     facts = {"device": _name(device), "torch": torch.__version__, "begun": time.strftime("%F %T")}
     sys.stdout.write(", ".join(facts.values()) + "\n")
-    ways = {"auto, fp32": Limits(precision="fp32")}
-    for kernels in given.kernels:
-        if lacks := lacking(kernels, device):
-            sys.stdout.write(f"{kernels}: left out, {lacks}\n")
-        else:
-            ways[kernels] = Limits(kernels=kernels, precision=given.precision)
+    ways = ways_of(model, device, given.kernels, given.band, given.precision)
     rows: dict[str, list[Way]] = {}
     for size in given.sizes:
         width, height = map(int, size.split("x"))
@@ -84,6 +84,31 @@ def main(words: Sequence[str] | None = None) -> int:
     far = [f"{size}: {name}" for size, found in rows.items() for name in further_off(found)]
     sys.stdout.writelines(f"further off than the default: {line}\n" for line in far)
     return 1 if far else 0
+
+
+def ways_of(
+    model: FusionModel,
+    device: torch.device,
+    kernels: Sequence[Kernels],
+    band: int,
+    precision: Literal["auto", "fp32", "bf16"],
+) -> dict[str, Limits]:
+    """What can be measured on a device, by name."""
+    ways = {"auto, fp32": Limits(precision="fp32")}
+    for name in kernels:
+        if name != "auto" and not isinstance(model, CDDFuse):
+            continue
+        if lacks := lacking(name, device):
+            sys.stdout.write(f"{name}: left out, {lacks}\n")
+            continue
+        ways[name] = Limits(kernels=name, precision=precision)
+        if name != "auto" and band:
+            ways[f"{name}, bands"] = replace(ways[name], band=band)
+    if lacks := lacking_graphs(device):
+        sys.stdout.write(f"graphs: left out, {lacks}\n")
+        return ways
+    graphs = {f"{name}, graphs": replace(limits, graphs=True) for name, limits in ways.items()}
+    return {**ways, **graphs}
 
 
 def example(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -124,12 +149,14 @@ def measured(
 
 def timed(model: FusionModel, pair: tuple[Tensor, ...], limits: Limits) -> tuple[Tensor, float]:
     """The fused image, and the seconds until the device has finished it."""
-    _finish(pair[0].device)
-    begun = time.perf_counter()
     with torch.inference_mode():
+        for _ in range(2 if limits.graphs else 0):  # the second in succession is recorded
+            run(model, pair[0], pair[1], limits)
+        _finish(pair[0].device)
+        begun = time.perf_counter()
         fused = run(model, pair[0], pair[1], limits)
-    _finish(pair[0].device)
-    return fused, time.perf_counter() - begun
+        _finish(pair[0].device)
+        return fused, time.perf_counter() - begun
 
 
 def further_off(ways: list[Way]) -> list[str]:

@@ -5,7 +5,7 @@ frame of a clip is fused (`History.frame`), that gives the value smoothed over t
 everywhere else it changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -70,6 +70,28 @@ class History:
     def restart(self) -> None:
         """Compute the statistics of the frame again."""
         self._present = []
+
+    @property
+    def past(self) -> Sequence[Tensor]:
+        """Statistics of the last frame, in the order of their computation."""
+        return self._past
+
+    @contextmanager
+    def apart(self, past: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
+        """Within, statistics are smoothed from these; gives those that are computed meanwhile.
+
+        Nothing of it is remembered.
+        """
+        kept = self._past, self._present
+        self._past, self._present = list(past), []
+        try:
+            yield self._present
+        finally:
+            self._past, self._present = kept
+
+    def adopt(self, statistics: Sequence[Tensor]) -> None:
+        """Count statistics that were computed apart as those of this frame."""
+        self._present += statistics
 
     def smoothed(self, value: Tensor) -> Tensor:
         """The next statistic of this frame, smoothed."""

@@ -38,6 +38,8 @@ def test_engine_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_kernels_and_what_they_lack(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["kernels"]
-    assert list(found) == ["auto", "eager", "compile", "triton"]
+    assert list(found) == ["auto", "eager", "compile", "triton", "graphs"]
     assert found["eager"] == "yes, if chosen: made for GPUs, not measured on one yet"
     assert found["triton"].startswith("no: " if not torch.cuda.is_available() else "")
+    wanted = "yes, if chosen: " if torch.cuda.is_available() else "no: CUDA graphs need a CUDA GPU"
+    assert found["graphs"].startswith(wanted)

@@ -974,8 +974,10 @@ def test_tiles_memory_and_precision_reach_the_runtime(
     words = ["--tile", "96", "--memory", "1.5 GB", "--precision", "bf16"]
     assert mean(*map(str, pair), "-o", str(tmp_path / "o.png"), *words) == 0
     assert mean(*map(str, pair), "-o", str(tmp_path / "p.png")) == 0
-    assert mean(*map(str, pair), "-o", str(tmp_path / "q.png"), "--kernels", "compile") == 0
-    assert seen == [Limits(96, 1_500_000_000, "bf16"), Limits(), Limits(kernels="compile")]
+    words = ["--kernels", "compile", "--band", "60", "--graphs"]
+    assert mean(*map(str, pair), "-o", str(tmp_path / "q.png"), *words) == 0
+    chosen = Limits(kernels="compile", band=60, graphs=True)
+    assert seen == [Limits(96, 1_500_000_000, "bf16"), Limits(), chosen]
 
 
 def test_kernels_that_a_network_does_not_have(
@@ -984,3 +986,9 @@ def test_kernels_that_a_network_does_not_have(
     assert mean(*map(str, pair), "-o", str(tmp_path / "o.png"), "--kernels", "eager") == 2
     assert "has no eager kernels" in (err := capsys.readouterr().err)
     assert err.endswith("leave them out (--kernels).\n")
+
+
+def test_graphs_on_a_cpu(tmp_path: Path, pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-o", str(tmp_path / "o.png"), "--device", "cpu", "--graphs"]
+    assert mean(*map(str, pair), *words) == 2
+    assert "need a CUDA GPU, and this is cpu: leave them out (--graphs)" in capsys.readouterr().err

@@ -45,6 +45,7 @@ def test_half_blocks_of_odd_sizes(
 
 def test_the_network(differences: dict[str, float]) -> None:
     assert differences["whole"] < 1e-5
+    assert differences["whole, in bands"] < 1e-5
 
 
 def test_no_kernel_spills(tmp_path: Path) -> None:

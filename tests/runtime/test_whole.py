@@ -17,6 +17,7 @@ from cddfuse.history import History
 from cddfuse.models.cddfuse import CDDFuse, Residual
 from cddfuse.runtime import Limits, run
 from cddfuse.runtime.cddfuse import engine
+from cddfuse.runtime.cddfuse.bands import in_bands
 from cddfuse.runtime.cddfuse.exact import Fast
 from cddfuse.runtime.cddfuse.whole import EAGER, HalfBlocks, Whole
 
@@ -88,6 +89,27 @@ def test_maps_stay_in_one_layout() -> None:
     assert all(x.dim() == 4 and x.is_contiguous() for x in seen)
 
 
+@pytest.mark.parametrize("band", [1, 5, 16, 17, 40])
+def test_bands_of_rows_change_nothing(band: int) -> None:
+    model, pair = released_model(), images(2, 17, 20)
+    fused = run(model, *pair, Limits(kernels="eager", band=band))
+    torch.testing.assert_close(fused, run(model, *pair, EAGERLY), atol=1e-6, rtol=0)
+
+
+def test_bands_are_as_high_as_asked() -> None:
+    heights = []
+
+    def look(x: Tensor, _: Any) -> Tensor:
+        heights.append(x.shape[1])
+        assert x.is_contiguous()
+        return x
+
+    functions = in_bands(EAGER._replace(feed_forward=look), 6)
+    x = torch.rand(2, 15, 4, 3)
+    assert torch.equal(functions.feed_forward(x, None), x)  # type: ignore[arg-type]
+    assert heights == 2 * [7, 8, 4]  # with a row above and below
+
+
 def test_frames_of_a_clip_are_smoothed() -> None:
     model, pair = released_model(), images(1, 16, 20)
     ours, theirs = History(), History()
@@ -144,8 +166,10 @@ def test_little_memory_is_told(caplog: pytest.LogCaptureFixture) -> None:
     [
         ({"kernels": "fast"}, "kernels are 'fast': use auto, eager, compile, triton."),
         ({"kernels": "eager", "tile": 64}, "eager computes whole images"),
+        ({"kernels": "eager", "band": -1}, "a band of -1 rows: use 0 or more"),
+        ({"band": 60}, "bands of rows are for chosen kernels"),
     ],
-    ids=["unknown", "tiles"],
+    ids=["unknown", "tiles", "negative", "auto"],
 )
 def test_limits_must_make_sense(limits: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):

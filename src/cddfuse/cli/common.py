@@ -114,9 +114,24 @@ class LimitFlags:
     """What computes cddfuse over whole images: eager, compile and triton are made for GPUs, where
     they have not been measured yet (see `cddfuse doctor`); auto is what was measured to be best."""
 
+    band: int = 0
+    """Rows that chosen kernels compute at a time, such as 60, so that the widest feature maps stay
+    in the cache of a GPU (not measured yet); by default all."""
+
+    graphs: Flag = False
+    """Launch all of a GPU's work for an image at once, by CUDA graphs (not measured yet), in
+    folders and clips of one size."""
+
     def limits(self) -> Limits:
         """The limits, as the library takes them."""
-        return Limits(self.tile, byte_count(self.memory), self.precision, kernels=self.kernels)
+        return Limits(
+            self.tile,
+            byte_count(self.memory),
+            self.precision,
+            kernels=self.kernels,
+            band=self.band,
+            graphs=self.graphs,
+        )
 
 
 def stderr(quiet: bool) -> Console:

@@ -25,7 +25,7 @@ def doctor(*, json: Flag = False) -> int:
     """Show what this installation runs on: versions, processor, threads, caches, GPUs, engine.
 
     The engine is how `fuse` runs CDDFuse on the device that it chooses, and why; kernels are what
-    `--kernels` may name there.
+    `--kernels` may name there, and whether `--graphs` can be used.
 
     Args:
         json: Print it as JSON.

@@ -1,4 +1,4 @@
-"""Resource limits of fusing: tiles, memory, precision, kernels."""
+"""Resource limits of fusing: tiles, memory, precision, kernels and how they are launched."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +33,14 @@ class Limits:
     the others are made for GPUs, where none of them has been measured yet: few operations of
     PyTorch (eager), the same compiled by torch.compile, or by kernels of ours in Triton."""
 
+    band: int = 0
+    """Rows of feature maps that chosen kernels compute at a time where they can, so that the widest
+    maps stay in the cache of a GPU; 0 is all rows. Not measured on a GPU yet."""
+
+    graphs: bool = False
+    """Launch all of a GPU's work for an image at once, by CUDA graphs, where images of one size
+    follow each other; the result is the same. Not measured on a GPU yet."""
+
     def __post_init__(self) -> None:
         if self.kernels not in get_args(Kernels):
             known = ", ".join(get_args(Kernels))
@@ -40,6 +48,11 @@ class Limits:
         if self.tile and self.kernels != "auto":
             text = f"{self.kernels} computes whole images: leave out the tile, or the kernels."
             raise InputError(text, setting=("tile", "kernels"))
+        if self.band < 0:
+            raise InputError(f"a band of {self.band} rows: use 0 or more.", setting="band")
+        if self.band and self.kernels == "auto":
+            text = "bands of rows are for chosen kernels: choose some, or leave out the band."
+            raise InputError(text, setting=("band", "kernels"))
         if self.tile < 0 or 0 < self.tile < SMALLEST_TILE:
             text = f"a tile of {self.tile} pixels is too small: {SMALLEST_TILE} or more."
             raise InputError(text, setting="tile")

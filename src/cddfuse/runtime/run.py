@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cached_property, partial
 from threading import Lock
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import memory, tiles
 from cddfuse.runtime.cddfuse import engine
 from cddfuse.runtime.cddfuse.form import fast_form, whole_form
+from cddfuse.runtime.graphs import Work, addresses, graphs_of
 from cddfuse.runtime.limits import SMALLEST_TILE, Limits, Progress
 from cddfuse.threads import single_threaded
 
@@ -145,6 +146,8 @@ class _Plan:
         self._device = first.device
         self._memory = limits.memory or memory.budget(first.device)
         engine.require(limits.kernels, model, first.device)
+        if limits.graphs:
+            engine.require_graphs(first.device)
         self._bf16 = limits.precision == "bf16" or (
             limits.precision == "auto"
             and model.card.bf16
@@ -179,12 +182,11 @@ class _Plan:
         batch, _, height, width = self._pair[0].shape
         kernels = self._limits.kernels
         chosen = kernels != "auto"
-        whole = self._by_kernels if chosen else self._whole
         if chosen or self._bf16 or self._device.type != "cpu" or self._form is None:
             if self._fits(batch):
-                yield "whole", partial(whole, *self._pair)
+                yield "whole", partial(self._whole, *self._pair)
             elif batch > 1 and self._fits(1):
-                yield "one by one", partial(self._each, whole)
+                yield "one by one", partial(self._each, self._whole)
             elif chosen:
                 _log.warning("not by %s kernels: the whole image needs too much memory", kernels)
         if self._form and self._form.bytes_for(height, width) <= self._memory:
@@ -224,13 +226,23 @@ class _Plan:
         )
 
     def _whole(self, first: Tensor, second: Tensor) -> Tensor:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            return self._model(first, second).float()
+        work, state = self._work()
+        if self._limits.graphs:
+            return graphs_of(self._model)(work, state, first, second)
+        return work(first, second)
 
-    def _by_kernels(self, first: Tensor, second: Tensor) -> Tensor:
+    def _work(self) -> tuple[Work, Hashable]:
+        """What fuses whole images, and what tells it from others."""
+        if self._limits.kernels == "auto":
+            return self._network, (self._bf16, addresses(self._model))
         assert isinstance(self._model, CDDFuse)
         dtype = torch.bfloat16 if self._bf16 else torch.float32
-        return whole_form(self._model, self._limits.kernels, dtype)(first, second)
+        form = whole_form(self._model, self._limits.kernels, dtype, self._limits.band)
+        return form, form
+
+    def _network(self, first: Tensor, second: Tensor) -> Tensor:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            return self._model(first, second).float()
 
     def _in_tiles(self, side: int) -> Tensor:
         if self._form:

@@ -36,9 +36,10 @@ def engine(device: torch.device) -> Engine:
 
 
 def choices(device: torch.device) -> dict[str, str]:
-    """All kernels by name: whether they can be used on a device, or why not."""
+    """All kernels by name, and graphs: whether they can be used on a device, or why not."""
     chosen = [kernels for kernels in get_args(Kernels) if kernels != "auto"]
     missing = {kernels: lacking(kernels, device) for kernels in chosen}
+    missing["graphs"] = lacking_graphs(device)
     can = {
         kernels: f"no: {text}" if text else f"yes, if chosen: {NOT_MEASURED}"
         for kernels, text in missing.items()
@@ -59,6 +60,23 @@ def require(kernels: Kernels, model: FusionModel, device: torch.device) -> None:
         raise InputError(f"{text}leave them out.", setting="kernels")
     if text := lacking(kernels, device):
         raise InputError(f"{kernels} kernels cannot be used here: {text}.", setting="kernels")
+
+
+def require_graphs(device: torch.device) -> None:
+    """Refuse CUDA graphs on a device that has none.
+
+    Raises:
+        InputError: names the device.
+    """
+    if text := lacking_graphs(device):
+        raise InputError(f"{text}: leave them out.", setting="graphs")
+
+
+def lacking_graphs(device: torch.device) -> str:
+    """What a device lacks to have CUDA graphs; nothing if it has them."""
+    if device.type == "cuda":
+        return ""
+    return f"CUDA graphs need a CUDA GPU, and this is {device.type}"
 
 
 def lacking(kernels: Kernels, device: torch.device) -> str:

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime.cddfuse import sampled
+from cddfuse.runtime.cddfuse.bands import in_bands
 from cddfuse.runtime.cddfuse.exact import Fast, bytes_for, largest_side
 from cddfuse.runtime.cddfuse.whole import EAGER, HalfBlocks, Whole
 from cddfuse.runtime.limits import SMALLEST_TILE, Kernels, Progress
 
-_Wholes = dict[tuple[str, torch.dtype], Whole]
+_Wholes = dict[tuple[str, torch.dtype, int], Whole]
 _built: WeakKeyDictionary[CDDFuse, _Wholes] = WeakKeyDictionary()
 _lock = Lock()
 
@@ -54,15 +55,16 @@ def fast_form(model: CDDFuse) -> FastCDDFuse | None:
     return FastCDDFuse(model) if Fast.suits(model) else None
 
 
-def whole_form(model: CDDFuse, kernels: Kernels, dtype: torch.dtype) -> Whole:
+def whole_form(model: CDDFuse, kernels: Kernels, dtype: torch.dtype, band: int = 0) -> Whole:
     """A network by chosen kernels, built when first asked for and again when weights change."""
     with _lock:
         forms = _built.setdefault(model, {})
-        form = forms.get((kernels, dtype))
+        form = forms.get((kernels, dtype, band))
     if form is None or not form.is_of(model):
-        form = Whole(model, dtype, _functions(kernels, dtype))
+        functions = _functions(kernels, dtype)
+        form = Whole(model, dtype, in_bands(functions, band) if band else functions)
         with _lock:
-            forms[kernels, dtype] = form
+            forms[kernels, dtype, band] = form
     return form
 
 

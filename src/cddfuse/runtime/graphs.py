@@ -1,0 +1,146 @@
+"""CUDA graphs: what a GPU does for an image, recorded once for its size and launched in one go.
+
+A network of many small layers waits for the launches of its kernels. Once recorded for images of a
+size, such as those of a clip, they are launched together. A recording keeps the addresses of all it
+reads and writes, so it has images, statistics of the clip and feature maps of its own.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from threading import Lock
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from cddfuse.history import History, current
+from cddfuse.models.base import FusionModel
+
+Work = Callable[[Tensor, Tensor], Tensor]
+Job = Callable[[], Sequence[Tensor]]
+_MOST = 2  # recordings, each of which keeps the memory of its feature maps
+_WARM = 3  # runs before recording, in which libraries choose algorithms and compilers compile
+_log = logging.getLogger(__name__)
+
+
+class Recording(NamedTuple):
+    """A job on a GPU, ready to be launched again."""
+
+    results: Sequence[Tensor]
+    """Overwritten by each launch."""
+
+    launch: Callable[[], object]
+    """Does the job with what its tensors hold now."""
+
+
+def record(job: Job) -> Recording:
+    """Record a job on the current GPU."""
+    stream, others = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream.wait_stream(others)
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM):
+            job()
+    others.wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    # Other threads may go on using the GPU.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        results = job()
+    return Recording(results, graph.replay)
+
+
+class _Recorded(NamedTuple):
+    sources: Sequence[Tensor]
+    recording: Recording
+
+
+class Graphs:
+    """The recordings of a network. One thread uses them at a time; others wait.
+
+    Args:
+        record: what records a job; another one for tests.
+    """
+
+    def __init__(self, record: Callable[[Job], Recording] = record) -> None:
+        self._record = record
+        self._recorded: OrderedDict[Hashable, _Recorded] = OrderedDict()
+        self._last: Hashable = None
+        self._failed = False
+        self._lock = Lock()
+
+    @torch.inference_mode()
+    def __call__(self, work: Work, state: Hashable, first: Tensor, second: Tensor) -> Tensor:
+        """Do some work on a pair (B, 1, H, W); recorded when two such pairs follow each other.
+
+        Args:
+            work: gives the fused images. It must not wait for the GPU.
+            state: tells what else they depend on, and keeps it for as long as the recording.
+            first: first images.
+            second: second images.
+        """
+        history = current()
+        sources = [first, second, *(history.past if history else ())]
+        key = state, history is None, *((x.shape, x.dtype, x.device) for x in sources)
+        with self._lock, torch.cuda.device_of(first):
+            try:
+                known = self._known(key, work, sources, history)
+                if known is None:
+                    return work(first, second)
+            except torch.OutOfMemoryError:
+                self._recorded.clear()  # for whoever goes on with less memory
+                raise
+            for kept, source in zip(known.sources, sources, strict=True):
+                kept.copy_(source)
+            known.recording.launch()
+            fused, *statistics = (x.clone() for x in known.recording.results)
+        if history:
+            history.adopt(statistics)
+        return fused
+
+    def _known(
+        self, key: Hashable, work: Work, sources: Sequence[Tensor], history: History | None
+    ) -> _Recorded | None:
+        """The recording, made now if it is time; None where there is none."""
+        if key not in self._recorded and key == self._last and not self._failed:
+            try:
+                self._recorded[key] = self._new(work, sources, history)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                self._failed = True
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                _log.warning("no CUDA graph of this network (%s): going on without", reason)
+            if len(self._recorded) > _MOST:
+                self._recorded.popitem(last=False)
+        self._last = key
+        known = self._recorded.get(key)
+        if known:
+            self._recorded.move_to_end(key)
+        return known
+
+    def _new(self, work: Work, sources: Sequence[Tensor], history: History | None) -> _Recorded:
+        first, second, *past = own = [x.clone() for x in sources]
+
+        def job() -> Sequence[Tensor]:
+            if history is None:
+                return [work(first, second)]
+            with history.apart(past) as statistics:
+                return [work(first, second), *statistics]
+
+        return _Recorded(own, self._record(job))
+
+
+_graphs: WeakKeyDictionary[FusionModel, Graphs] = WeakKeyDictionary()
+_one_at_a_time = Lock()
+
+
+def graphs_of(model: FusionModel) -> Graphs:
+    """The recordings of a network, which end with it."""
+    with _one_at_a_time:
+        return _graphs.setdefault(model, Graphs())
+
+
+def addresses(model: FusionModel) -> tuple[int, ...]:
+    """Where the weights of a network are; a recording reads what is there when it is launched."""
+    return tuple(x.data_ptr() for tensors in (model.parameters(), model.buffers()) for x in tensors)

@@ -1,0 +1,217 @@
+"""Recordings of a network, with what stands in for a GPU: a job that is done again when launched.
+
+Whether CUDA records the same is for the test at the end, which needs a GPU.
+"""
+
+from contextvars import copy_context
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cddfuse import create_model
+from cddfuse.errors import InputError
+from cddfuse.history import History, steady
+from cddfuse.runtime import Limits, run
+from cddfuse.runtime.cddfuse import engine
+from cddfuse.runtime.graphs import Graphs, Job, Recording, addresses, graphs_of
+
+
+class Recorder:
+    """Records by doing the job into the tensors of the first time."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.launches = 0
+
+    def __call__(self, job: Job) -> Recording:
+        self.count += 1
+        results, context = [x.clone() for x in job()], copy_context()
+
+        def launch() -> None:
+            self.launches += 1
+            for kept, new in zip(results, context.run(job), strict=True):
+                kept.copy_(new)
+
+        return Recording(results, launch)
+
+
+def work(first: Tensor, second: Tensor) -> Tensor:
+    return first * steady(second.mean((1, 2, 3))) + steady(first.amax((1, 2, 3)))
+
+
+def pair(seed: int, *shape: int) -> tuple[Tensor, Tensor]:
+    first, second = torch.rand(2, *shape, generator=torch.Generator().manual_seed(seed))
+    return first, second
+
+
+def test_the_second_of_a_size_is_recorded_and_later_ones_launched() -> None:
+    recorder = Recorder()
+    graphs = Graphs(recorder)
+    results = []
+    for seed in range(4):
+        images = pair(seed, 1, 1, 6, 5)
+        results.append((graphs(work, "state", *images), work(*images)))
+    assert (recorder.count, recorder.launches) == (1, 3)
+    for fused, expected in results:  # compared at last: none is overwritten by the next
+        assert torch.equal(fused, expected)
+
+
+def test_sizes_and_states_that_change_are_not_recorded() -> None:
+    recorder = Recorder()
+    graphs = Graphs(recorder)
+    for seed in range(6):
+        images = pair(seed, 1, 1, 6, 5 + seed % 2)
+        assert torch.equal(graphs(work, "state", *images), work(*images))
+    for state in range(6):
+        graphs(work, state, *pair(0, 1, 1, 6, 5))
+    assert recorder.count == 0
+
+
+def test_few_recordings_are_kept_and_those_used_last() -> None:
+    recorder = Recorder()
+    graphs = Graphs(recorder)
+
+    def twice(width: int) -> int:
+        for _ in range(2):
+            graphs(work, "state", *pair(0, 1, 1, 6, width))
+        return recorder.count
+
+    assert [twice(width) for width in (5, 6, 5, 7, 5, 6)] == [1, 2, 2, 3, 3, 4]
+
+
+def test_frames_of_a_clip_are_smoothed_as_without() -> None:
+    recorder = Recorder()
+    graphs, ours, theirs = Graphs(recorder), History(4), History(4)
+    for seed in range(7):
+        images = pair(seed, 1, 1, 6, 5)
+        with ours.frame():
+            ours.restart()  # as `run` does
+            fused = graphs(work, "state", *images)
+        with theirs.frame():
+            theirs.restart()
+            expected = work(*images)
+        torch.testing.assert_close(fused, expected, atol=1e-7, rtol=0)
+        assert seed == 0 or (fused - work(*images)).abs().max() > 0.01
+    assert (recorder.count, recorder.launches) == (1, 5)  # the first two had no past, or just one
+
+
+def test_a_clip_that_begins_again_has_no_past() -> None:
+    graphs = Graphs(Recorder())
+    for _ in range(2):
+        history = History()
+        for seed in range(4):
+            images = pair(seed, 1, 1, 6, 5)
+            with history.frame():
+                history.restart()
+                fused = graphs(work, "state", *images)
+            if not seed:
+                assert torch.equal(fused, work(*images))
+
+
+def test_what_cannot_be_recorded_goes_on_without(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(_: Job) -> Recording:
+        raise RuntimeError("operation not permitted when stream is capturing\nand so on")
+
+    graphs = Graphs(refuse)
+    for seed in range(4):
+        images = pair(seed, 1, 1, 6, 5)
+        assert torch.equal(graphs(work, "state", *images), work(*images))
+    assert caplog.messages == [
+        "no CUDA graph of this network (operation not permitted when stream is capturing): "
+        "going on without"
+    ]
+
+
+def test_full_memory_frees_the_recordings() -> None:
+    recorder = Recorder()
+    graphs = Graphs(recorder)
+
+    def full(*_: Any) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    images = pair(0, 1, 1, 6, 5)
+    for _ in range(2):
+        graphs(work, "state", *images)
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs(full, "large", *images)
+    graphs(work, "state", *images)
+    graphs(work, "state", *images)
+    assert recorder.count == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [("cddfuse_small", Limits(graphs=True)), ("cddfuse", Limits(graphs=True, kernels="eager"))],
+)
+def test_networks(name: str, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, recorder = create_model(name), Recorder()
+    graphs = Graphs(recorder)
+    monkeypatch.setattr(import_module("cddfuse.runtime.run"), "graphs_of", lambda _: graphs)
+    monkeypatch.setattr(engine, "require_graphs", lambda _: None)
+    ours, theirs = History(), History()
+    plain = Limits(kernels=limits.kernels)
+    for seed in range(5):
+        images = pair(seed, 1, 1, 20, 17)
+        with ours.frame(), torch.inference_mode():
+            fused = run(model, *images, limits)
+        with theirs.frame(), torch.inference_mode():
+            expected = run(model, *images, plain)
+        torch.testing.assert_close(fused, expected, atol=1e-6, rtol=0)
+    assert (recorder.count, recorder.launches) == (1, 3)
+    weight = next(model.parameters())
+    for count in (2, 3):
+        for _ in range(2):
+            with torch.inference_mode():
+                both = run(model, *images, limits), run(model, *images, plain)
+            torch.testing.assert_close(*both, atol=1e-6, rtol=0)
+        assert recorder.count == count
+        weight.data = weight.data + 0.1  # elsewhere in memory
+
+
+def test_weights_elsewhere_are_another_state() -> None:
+    model = create_model("cddfuse_small")
+    before = addresses(model)
+    assert addresses(model) == before
+    buffer = next(model.buffers())
+    buffer.data = buffer.data.clone()
+    assert addresses(model) != before
+
+
+def test_recordings_end_with_their_network() -> None:
+    model = create_model("cddfuse_small")
+    graphs = graphs_of(model)
+    assert graphs_of(model) is graphs
+    assert graphs_of(create_model("cddfuse_small")) is not graphs
+
+
+def test_other_devices_have_none() -> None:
+    with pytest.raises(InputError, match="CUDA graphs need a CUDA GPU, and this is cpu: leave"):
+        run(create_model("cddfuse_small"), *pair(0, 1, 1, 8, 8), Limits(graphs=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("cddfuse_small", {}),
+        ("cddfuse", {}),
+        ("cddfuse", {"kernels": "eager"}),
+        ("cddfuse", {"kernels": "eager", "band": 16}),
+    ],
+)
+@torch.inference_mode()
+def test_on_a_gpu(name: str, limits: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    model = create_model(name).to("cuda")
+    histories = History(), History()
+    for seed in range(6):
+        found = []
+        for history, graphs in zip(histories, (True, False), strict=True):
+            with history.frame():
+                first, second = (x.cuda() for x in pair(seed, 1, 1, 48, 40))
+                found.append(run(model, first, second, Limits(**limits, graphs=graphs)))
+        torch.testing.assert_close(*found, atol=0.01, rtol=0)
+    assert not caplog.messages
