@@ -68,8 +68,7 @@ class Token(nn.Module):
     def forward(self, features: Tensor, scene: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift, (B, C, 1, 1) each, for features (B, C, H, W) and a scene (B, S)."""
         mean = features.mean((2, 3))
-        pixels = features.shape[2] * features.shape[3]
-        square = torch.linalg.vector_norm(features, dim=(2, 3)).square() / pixels  # no copy of it
+        square = features.square().mean((2, 3))  # a norm takes three times as long
         deviation = (square - mean.square()).clamp_min(1e-8).sqrt()
         seen = torch.cat([steady(torch.cat([mean, deviation], 1)), scene], 1)
         token = F.relu(self.squeeze(seen))
@@ -185,6 +184,14 @@ def _polynomial(coefficients: Sequence[Tensor], values: Tensor) -> Tensor:
     for coefficient in coefficients[-2::-1]:
         result = torch.addcmul(coefficient, result, values)
     return result
+
+
+def _shuffled(features: Tensor) -> Tensor:
+    """`pixel_shuffle`, which takes four times as long where channels are last."""
+    batch, _, height, width = features.shape
+    split = features.view(batch, -1, _UNSHUFFLE, _UNSHUFFLE, height, width)
+    joined = split.permute(0, 1, 4, 2, 5, 3)
+    return joined.reshape(batch, -1, _UNSHUFFLE * height, _UNSHUFFLE * width)
 
 
 class Block(nn.Module):
@@ -328,7 +335,7 @@ class CDDFuseSmall(FusionModel):
         features = context.add_(features)
         for block in self.blocks:
             features = block(features, scene)
-        share, detail = F.pixel_shuffle(self.project(features), _UNSHUFFLE).chunk(2, 1)
+        share, detail = _shuffled(self.project(features)).chunk(2, 1)
         if self.tone:
             fused = torch.addcmul(self.tone(first, second) + detail, share, second - first)
         else:
