@@ -10,7 +10,7 @@ from torch import Tensor
 from cddfuse.errors import InputError
 from cddfuse.fuse import fuse
 from cddfuse.history import History, _spread, steady
-from cddfuse.models import Card, FusionModel
+from cddfuse.models import Card, FusionModel, create_model
 from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.pair import ImagePair
 
@@ -146,3 +146,25 @@ def test_time_constant_of_no_frames_is_refused() -> None:
 def test_motion_counts_for_all_within_three_pixels(size: tuple[int, int]) -> None:
     values = torch.rand(2, 1, *size, generator=torch.manual_seed(0))
     assert torch.equal(_spread(values), torch.nn.functional.max_pool2d(values, 7, 1, 3))
+
+
+def test_channels_fused_one_by_one_have_statistics_of_their_own() -> None:
+    history = History()
+    shades = torch.tensor([0.9, 0.5, 0.1])[:, None, None]
+    pair = ImagePair(shades * scene(1), scene(2))
+    for model in (Levelled(), create_model("cddfuse_small")):
+        alone = fuse(model, pair, colour="per-channel")
+        for _ in range(3):
+            with history.frame():
+                fused = fuse(model, pair, colour="per-channel")
+        torch.testing.assert_close(fused, alone, atol=1e-6, rtol=0)
+        history = History()
+
+
+def test_statistics_in_half_precision_arrive() -> None:
+    history, value = History(30), torch.ones(1, dtype=torch.bfloat16)
+    for level in [1.0] + 400 * [1.0625]:
+        with history.frame():
+            value = history.smoothed(torch.full((1,), level, dtype=torch.bfloat16))
+    assert value.dtype == torch.bfloat16
+    assert value.item() == 1.0625

@@ -25,8 +25,9 @@ def luma(image: Tensor) -> Tensor:
     """Luma (..., 1, H, W) of an image (..., C, H, W), C being 1 or 3."""
     if image.shape[-3] == 1:
         return image
-    weights = torch.tensor(_WEIGHTS, dtype=image.dtype, device=image.device)
-    return (image * weights[:, None, None]).sum(-3, keepdim=True)
+    red, green, blue = image.split(1, -3)
+    # No tensor of weights, which would have to be copied to the device.
+    return _WEIGHTS[0] * red + _WEIGHTS[1] * green + _WEIGHTS[2] * blue
 
 
 def present(image: Tensor) -> bool:

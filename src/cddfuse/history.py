@@ -51,6 +51,7 @@ class History:
     def frame(self) -> Iterator[None]:
         """Within, one frame is fused. It counts for the next ones if it ends without an error."""
         self._next = (self._thumbnails, self._images)
+        self.restart()
         token = _current.set(self)
         try:
             yield
@@ -67,14 +68,24 @@ class History:
         self._next = (thumbnails, self._images)
         self.restart()
 
-    def restart(self) -> None:
-        """Compute the statistics of the frame again."""
-        self._present = []
+    @property
+    def frames(self) -> int:
+        """Time constant of the smoothing."""
+        return self._frames
+
+    @property
+    def place(self) -> int:
+        """How many statistics of this frame have been computed."""
+        return len(self._present)
+
+    def restart(self, place: int = 0) -> None:
+        """Compute the statistics of the frame again, from a place on."""
+        self._present = self._present[:place]
 
     @property
     def past(self) -> Sequence[Tensor]:
-        """Statistics of the last frame, in the order of their computation."""
-        return self._past
+        """Statistics of the last frame, of those that come next in this one."""
+        return self._past[len(self._present) :]
 
     @contextmanager
     def apart(self, past: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
@@ -95,11 +106,13 @@ class History:
 
     def smoothed(self, value: Tensor) -> Tensor:
         """The next statistic of this frame, smoothed."""
-        past = self._counterpart(value)
+        # In bf16, small steps would be rounded away.
+        kept = value.to(torch.promote_types(value.dtype, torch.float32))
+        past = self._counterpart(kept)
         if past is not None:
-            value = past.lerp(value, 1 / self._frames)
-        self._present.append(value)
-        return value
+            kept = past.lerp(kept, 1 / self._frames)
+        self._present.append(kept)
+        return kept.to(value.dtype)
 
     def limited(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The next range of this frame, whose ends move by 1 % of it at most."""

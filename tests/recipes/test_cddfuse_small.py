@@ -391,6 +391,17 @@ def test_a_tone_sees_how_much_contrast_there_is_at_each_level() -> None:
     assert contrasts[1, 2] == pytest.approx([0.05 / 2**0.5, 0.01], rel=0.01)
 
 
+def test_statistics_of_a_large_image_are_exact() -> None:
+    """Of contrasts that are differences of almost equal moments."""
+    tone, ramp = Tone(16), torch.linspace(0, 1, 2000)
+    noise = torch.randn(1, 1, 1500, 2000, generator=torch.Generator().manual_seed(0))
+    first = (ramp + 0.005 * noise).clamp(0, 1)
+    exact = tone.double().seen(first.double(), first.flip(3).double())
+    torch.testing.assert_close(
+        tone.float().seen(first, first.flip(3)), exact.float(), atol=5e-3, rtol=0
+    )
+
+
 def test_a_tone_is_as_exact_under_mixed_precision_and_on_any_machine() -> None:
     torch.manual_seed(0)
     tone = Tone(16)

@@ -1,26 +1,61 @@
-"""Recordings of a network, with what stands in for a GPU: a job that is done again when launched.
+"""Recordings of a network, with what stands in for a GPU: operations that are done again.
 
 Whether CUDA records the same is for the test at the end, which needs a GPU.
 """
 
-from contextvars import copy_context
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from cddfuse import create_model
 from cddfuse.errors import InputError
 from cddfuse.history import History, steady
+from cddfuse.models.base import FusionModel
 from cddfuse.runtime import Limits, run
 from cddfuse.runtime.cddfuse import engine
-from cddfuse.runtime.graphs import Graphs, Job, Recording, addresses, graphs_of
+from cddfuse.runtime.graphs import Graphs, Job, Recording, graphs_of, state_of
+
+_WAITS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+
+
+class Tape(TorchDispatchMode):
+    """Records operations with their tensors and constants, as CUDA does."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[tuple[Callable[..., Any], Any, Any, list[Tensor]]] = []
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        assert operation not in _WAITS, "a recording cannot wait for a value"
+        results = operation(*args, **(kwargs or {}))
+        places = {x.untyped_storage()._cdata for x in tensors((args, kwargs))}
+        new = [x for x in tensors(results) if x.untyped_storage()._cdata not in places]
+        if new or operation._schema.is_mutable:  # views show what is there
+            self.operations.append((operation, args, kwargs or {}, new))
+        return results
+
+    def play(self) -> None:
+        """Do all of it again, on the same tensors."""
+        for operation, args, kwargs, new in self.operations:
+            again = tensors(operation(*args, **kwargs))
+            for kept, result in zip(new, again if new else (), strict=True):
+                kept.copy_(result)
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 class Recorder:
-    """Records by doing the job into the tensors of the first time."""
+    """Records on a CPU."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -28,12 +63,12 @@ class Recorder:
 
     def __call__(self, job: Job) -> Recording:
         self.count += 1
-        results, context = [x.clone() for x in job()], copy_context()
+        with Tape() as tape:
+            results = job()
 
         def launch() -> None:
             self.launches += 1
-            for kept, new in zip(results, context.run(job), strict=True):
-                kept.copy_(new)
+            tape.play()
 
         return Recording(results, launch)
 
@@ -88,10 +123,8 @@ def test_frames_of_a_clip_are_smoothed_as_without() -> None:
     for seed in range(7):
         images = pair(seed, 1, 1, 6, 5)
         with ours.frame():
-            ours.restart()  # as `run` does
             fused = graphs(work, "state", *images)
         with theirs.frame():
-            theirs.restart()
             expected = work(*images)
         torch.testing.assert_close(fused, expected, atol=1e-7, rtol=0)
         assert seed == 0 or (fused - work(*images)).abs().max() > 0.01
@@ -105,7 +138,6 @@ def test_a_clip_that_begins_again_has_no_past() -> None:
         for seed in range(4):
             images = pair(seed, 1, 1, 6, 5)
             with history.frame():
-                history.restart()
                 fused = graphs(work, "state", *images)
             if not seed:
                 assert torch.equal(fused, work(*images))
@@ -125,21 +157,47 @@ def test_what_cannot_be_recorded_goes_on_without(caplog: pytest.LogCaptureFixtur
     ]
 
 
-def test_full_memory_frees_the_recordings() -> None:
+def test_recordings_make_room_for_what_needs_memory() -> None:
     recorder = Recorder()
-    graphs = Graphs(recorder)
-
-    def full(*_: Any) -> Tensor:
-        raise torch.OutOfMemoryError
-
-    images = pair(0, 1, 1, 6, 5)
+    graphs, images = Graphs(recorder), pair(0, 1, 1, 6, 5)
     for _ in range(2):
         graphs(work, "state", *images)
-    with pytest.raises(torch.OutOfMemoryError):
-        graphs(full, "large", *images)
+    calls = []
+
+    def large(first: Tensor, second: Tensor) -> Tensor:
+        calls.append(steady(first.mean()))
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError
+        return first
+
+    history = History()
+    with history.frame():
+        assert torch.equal(graphs(large, "large", *images), images[0])
+    assert (len(calls), history.place) == (2, 1)
     graphs(work, "state", *images)
     graphs(work, "state", *images)
     assert recorder.count == 2
+
+
+def test_full_memory_without_recordings_is_told() -> None:
+    def full(*_: Any) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Graphs(Recorder())(full, "state", *pair(0, 1, 1, 6, 5))
+
+
+def test_no_memory_for_a_recording(caplog: pytest.LogCaptureFixture) -> None:
+    tries = []
+
+    def full(_: Job) -> Recording:
+        tries.append(1)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    graphs, images = Graphs(full), pair(0, 1, 1, 6, 5)
+    for _ in range(4):
+        assert torch.equal(graphs(work, "state", *images), work(*images))
+    assert len(tries) == len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(
@@ -171,13 +229,64 @@ def test_networks(name: str, limits: Limits, monkeypatch: pytest.MonkeyPatch) ->
         weight.data = weight.data + 0.1  # elsewhere in memory
 
 
+def changed(model: FusionModel, **options: Any) -> bool:
+    """Whether options change what is fused after three images."""
+    limits, images = Limits(graphs=True), pair(7, 1, 1, 24, 32)
+    for _ in range(3):
+        run(model, *images, limits)
+    for name, value in options.items():
+        setattr(model, name, value)
+    images = 0 * images[0], 0 * images[1]
+    fused, expected = run(model, *images, limits), run(model, *images)
+    return torch.equal(fused, expected)
+
+
+@torch.inference_mode()
+def test_changed_options_count_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = Graphs(Recorder())
+    monkeypatch.setattr(import_module("cddfuse.runtime.run"), "graphs_of", lambda _: graphs)
+    monkeypatch.setattr(engine, "require_graphs", lambda _: None)
+    assert changed(create_model("cddfuse_small"), keep_black=True)
+    assert changed(create_model("cddfuse_small"), training=True)
+
+
+@torch.inference_mode()
+def test_clips_have_time_constants_of_their_own() -> None:
+    graphs = Graphs(Recorder())
+    for frames in (30, 2):
+        ours, theirs = History(frames), History(frames)
+        for seed in range(4):
+            found = []
+            for history, fuse in ((ours, graphs), (theirs, None)):
+                with history.frame():
+                    images = pair(seed, 1, 1, 6, 5)
+                    found.append(fuse(work, "state", *images) if fuse else work(*images))
+            torch.testing.assert_close(*found, atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_tiles_of_a_clip_are_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, graphs = create_model("cddfuse_small"), Graphs(Recorder())
+    monkeypatch.setattr(import_module("cddfuse.runtime.run"), "graphs_of", lambda _: graphs)
+    monkeypatch.setattr(engine, "require_graphs", lambda _: None)
+    ours, theirs = History(), History()
+    for seed in range(4):
+        images = pair(seed, 1, 1, 128, 64)
+        images = images[0] * torch.linspace(0.2, 1, 128)[:, None], images[1]
+        with ours.frame():
+            fused = run(model, *images, Limits(tile=64, graphs=True))
+        with theirs.frame():
+            expected = run(model, *images, Limits(tile=64))
+        torch.testing.assert_close(fused, expected, atol=1e-6, rtol=0)
+
+
 def test_weights_elsewhere_are_another_state() -> None:
     model = create_model("cddfuse_small")
-    before = addresses(model)
-    assert addresses(model) == before
+    before = state_of(model)
+    assert state_of(model) == before
     buffer = next(model.buffers())
     buffer.data = buffer.data.clone()
-    assert addresses(model) != before
+    assert state_of(model) != before
 
 
 def test_recordings_end_with_their_network() -> None:

@@ -1,5 +1,6 @@
 """What `torch.compile` makes of the half blocks: the same, compiled once for all sizes."""
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,28 @@ def test_one_compilation_serves_all_blocks_and_sizes() -> None:
         counts.append(graphs.count)
     # Restormer's and base blocks, of both images and of one; detail nodes likewise.
     assert counts == [10, 10, 10]
+
+
+@torch.inference_mode()
+def test_any_number_of_threads() -> None:
+    """PyTorch compiles anew for each, and by default not more than eight times."""
+    fast = inductor.when_called(EAGER.feed_forward, Graphs())
+    blocks = [released_model().decoder.blocks[0], released_model().encoder.base]
+    weights = [
+        half_blocks.feed_forward_of(block, FP32, FP32)
+        for block in blocks
+        if isinstance(block, TransformerBlock)
+    ]
+    assert len(weights) == 2
+    before = torch.get_num_threads()
+    try:
+        for threads in range(1, 6):
+            torch.set_num_threads(threads)
+            for batch, given in itertools.product((1, 2), weights):
+                x = torch.rand(batch, 6, 5, 64)
+                torch.testing.assert_close(fast(x, given), EAGER.feed_forward(x, given))
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of PyTorch's own

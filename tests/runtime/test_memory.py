@@ -97,6 +97,11 @@ def test_cards_say_what_counting_finds(name: str) -> None:
     assert counted == pytest.approx(per_pixel, rel=0.05)
 
 
+def test_wider_networks_are_counted() -> None:
+    sizes = [needed(create_model("cddfuse_small", width=width), 1, 480, 640) for width in (16, 64)]
+    assert 3 < sizes[1] / sizes[0] < 4.5
+
+
 def test_counting_leaves_the_network_alone() -> None:
     model = create_model("didfuse", "ivf")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

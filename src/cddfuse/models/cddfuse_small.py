@@ -9,6 +9,7 @@ that describe the scene if the option `scene` asks for them. It is trained by di
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -166,8 +167,7 @@ class Tone(nn.Module):
 def _moments(images: Tensor) -> Tensor:
     """Mean squares of both and mean product: (B, 3) for (B, 2, H, W)."""
     first, second = images.flatten(2).unbind(1)
-    pixels = first.shape[1]
-    squares = torch.linalg.vector_norm(images, dim=(2, 3)).square() / pixels  # no copy of them
+    squares = images.square().mean((2, 3))  # on CPUs, norms of millions of pixels are not exact
     return torch.cat([squares, (first * second).mean(1, keepdim=True)], 1)
 
 
@@ -294,6 +294,8 @@ class CDDFuseSmall(FusionModel):
         keep_bright: bool = True,
     ) -> None:
         super().__init__()
+        if (width, context_width) != (16, 24):
+            self.card = replace(self.card, bytes_per_pixel=None)  # it is counted
         self.keep_black = keep_black
         self.keep_bright = keep_bright
         pixels = _UNSHUFFLE**2

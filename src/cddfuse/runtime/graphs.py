@@ -23,6 +23,7 @@ Job = Callable[[], Sequence[Tensor]]
 _MOST = 2  # recordings, each of which keeps the memory of its feature maps
 _WARM = 3  # runs before recording, in which libraries choose algorithms and compilers compile
 _log = logging.getLogger(__name__)
+_one_at_a_time = Lock()  # in a process, PyTorch records one graph at a time
 
 
 class Recording(NamedTuple):
@@ -36,17 +37,17 @@ class Recording(NamedTuple):
 
 
 def record(job: Job) -> Recording:
-    """Record a job on the current GPU."""
-    stream, others = torch.cuda.Stream(), torch.cuda.current_stream()
+    """Record a job on the current GPU, in a stream of its own."""
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    others = torch.cuda.current_stream()
     stream.wait_stream(others)
-    with torch.cuda.stream(stream):
+    with torch.cuda.stream(stream):  # also if recording fails
         for _ in range(_WARM):
             job()
+        # Libraries keep memory for each stream, which recordings in one stream would share.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            results = job()
     others.wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads may go on using the GPU.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        results = job()
     return Recording(results, graph.replay)
 
 
@@ -81,19 +82,18 @@ class Graphs:
         """
         history = current()
         sources = [first, second, *(history.past if history else ())]
-        key = state, history is None, *((x.shape, x.dtype, x.device) for x in sources)
+        frames = history.frames if history else 0
+        key = state, frames, *((x.shape, x.dtype, x.device) for x in sources)
         with self._lock, torch.cuda.device_of(first):
-            try:
-                known = self._known(key, work, sources, history)
-                if known is None:
-                    return work(first, second)
-            except torch.OutOfMemoryError:
-                self._recorded.clear()  # for whoever goes on with less memory
-                raise
+            known = self._known(key, work, sources, history)
+            if known is None:
+                return self._plainly(work, first, second, history)
             for kept, source in zip(known.sources, sources, strict=True):
                 kept.copy_(source)
             known.recording.launch()
             fused, *statistics = (x.clone() for x in known.recording.results)
+            if first.is_cuda:  # the next thread may use another stream
+                torch.cuda.current_stream().synchronize()
         if history:
             history.adopt(statistics)
         return fused
@@ -104,10 +104,9 @@ class Graphs:
         """The recording, made now if it is time; None where there is none."""
         if key not in self._recorded and key == self._last and not self._failed:
             try:
-                self._recorded[key] = self._new(work, sources, history)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
+                with _one_at_a_time:
+                    self._recorded[key] = self._new(work, sources, history)
+            except RuntimeError as error:  # out of memory is one
                 self._failed = True
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 _log.warning("no CUDA graph of this network (%s): going on without", reason)
@@ -118,6 +117,21 @@ class Graphs:
         if known:
             self._recorded.move_to_end(key)
         return known
+
+    def _plainly(
+        self, work: Work, first: Tensor, second: Tensor, history: History | None
+    ) -> Tensor:
+        place = history.place if history else 0
+        try:
+            return work(first, second)
+        except torch.OutOfMemoryError:
+            if not self._recorded:
+                raise
+        self._recorded.clear()  # they hold memory
+        torch.cuda.empty_cache()
+        if history:
+            history.restart(place)
+        return work(first, second)
 
     def _new(self, work: Work, sources: Sequence[Tensor], history: History | None) -> _Recorded:
         first, second, *past = own = [x.clone() for x in sources]
@@ -132,15 +146,18 @@ class Graphs:
 
 
 _graphs: WeakKeyDictionary[FusionModel, Graphs] = WeakKeyDictionary()
-_one_at_a_time = Lock()
+_lock = Lock()
 
 
 def graphs_of(model: FusionModel) -> Graphs:
     """The recordings of a network, which end with it."""
-    with _one_at_a_time:
+    with _lock:
         return _graphs.setdefault(model, Graphs())
 
 
-def addresses(model: FusionModel) -> tuple[int, ...]:
-    """Where the weights of a network are; a recording reads what is there when it is launched."""
-    return tuple(x.data_ptr() for tensors in (model.parameters(), model.buffers()) for x in tensors)
+def state_of(model: FusionModel) -> Hashable:
+    """What a recording of a network keeps: the places of its weights, which may change, options."""
+    tensors = (*model.parameters(), *model.buffers())
+    kinds = bool, int, float, str
+    options = ((name, value) for name, value in vars(model).items() if isinstance(value, kinds))
+    return tuple(x.data_ptr() for x in tensors), tuple(sorted(options))

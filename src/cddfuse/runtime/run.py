@@ -18,7 +18,7 @@ from cddfuse.models.cddfuse import CDDFuse
 from cddfuse.runtime import memory, tiles
 from cddfuse.runtime.cddfuse import engine
 from cddfuse.runtime.cddfuse.form import fast_form, whole_form
-from cddfuse.runtime.graphs import Work, addresses, graphs_of
+from cddfuse.runtime.graphs import Work, graphs_of, state_of
 from cddfuse.runtime.limits import SMALLEST_TILE, Limits, Progress
 from cddfuse.threads import single_threaded
 
@@ -110,14 +110,16 @@ Way = tuple[str, Callable[[], Tensor]]
 def _first_that_fits(ways: Iterator[Way]) -> Tensor:
     """The result of the first way that does not run out of memory, or the last error."""
     last: Exception | None = None
+    history = current()
+    place = history.place if history else 0
     for name, way in ways:
         if last:
             torch.cuda.empty_cache()  # does nothing where there is no GPU
             _log.warning("out of memory: going on %s", name)
         else:
             _log.info("fusing %s", name)
-        if history := current():
-            history.restart()  # its statistics are those of one way
+        if history:
+            history.restart(place)  # its statistics are those of one way
         try:
             return way()
         except (RuntimeError, MemoryError) as error:
@@ -234,7 +236,7 @@ class _Plan:
     def _work(self) -> tuple[Work, Hashable]:
         """What fuses whole images, and what tells it from others."""
         if self._limits.kernels == "auto":
-            return self._network, (self._bf16, addresses(self._model))
+            return self._network, (self._bf16, state_of(self._model))
         assert isinstance(self._model, CDDFuse)
         dtype = torch.bfloat16 if self._bf16 else torch.float32
         form = whole_form(self._model, self._limits.kernels, dtype, self._limits.band)

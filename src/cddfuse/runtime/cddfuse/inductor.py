@@ -12,12 +12,14 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.config import patch
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from cddfuse.errors import InputError
 from cddfuse.runtime.cddfuse.whole import EAGER, HalfBlocks
 
 Result = TypeVar("Result")
+_VARIANTS = 64  # of a function, for two kinds of blocks, batches, and every number of threads
 
 
 @cache
@@ -44,8 +46,9 @@ def when_called(
     @wraps(function)
     def call(*arguments: Any) -> Result:
         try:
-            return work(*arguments)
-        except TorchDynamoException as error:
+            with patch(recompile_limit=_VARIANTS):
+                return work(*arguments)
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             reason = " ".join(str(error).splitlines()[:2]) or type(error).__name__
             text = f"torch.compile failed on this machine ({reason}): leave the kernels out."
             raise InputError(text, setting="kernels") from error
