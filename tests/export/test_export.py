@@ -17,6 +17,7 @@ from cddfuse.export import ParityError, export, run_by
 from cddfuse.export.writers import FORMATS, quiet_exporters
 from cddfuse.models import MODELS, Card, FusionModel
 from cddfuse.models.exported import load_exported
+from cddfuse.pair import ImagePair
 
 
 @pytest.fixture(autouse=True)
@@ -251,6 +252,23 @@ def test_a_backend_runs_a_network_from_the_cache(
         model.decoder.reduce.weight[0, 0] += 1
     run_by(model, "onnxruntime")
     assert len(set(times)) == 2  # other weights, another file
+    monkeypatch.setattr("cddfuse.evaluate.provenance.hash_code", lambda *_: "mended since")
+    run_by(model, "onnxruntime")
+    assert len(set(times)) == 3  # other code, too
+
+
+def test_a_large_image_is_what_fuse_gives(tmp_path: Path) -> None:
+    """Runtimes add up pixels in other ways, and of many the sums must be exact."""
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    model, path = create_model("cddfuse_small", "ivf"), tmp_path / "small.onnx"
+    export(model, path)
+    ramp = torch.linspace(0, 1, 1600)
+    noise = torch.randn(2, 1, 1200, 1600, generator=torch.Generator().manual_seed(0))
+    first, second = (torch.stack([ramp, ramp.flip(0)])[:, None, None] + 0.005 * noise).clamp(0, 1)
+    large = ImagePair(first, second)
+    difference = (fuse(load_exported(path), large) - fuse(model, large)).abs().max()
+    assert difference < 1e-3
 
 
 def _sdnet() -> FusionModel:

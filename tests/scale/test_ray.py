@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from cddfuse import write_image
+from cddfuse import cli, write_image
 from cddfuse.errors import InputError
 from cddfuse.io.formats import Reading, Writing, open_sink, open_source
 from cddfuse.io.image_files import ImageFiles, ImagePairs
@@ -157,6 +157,18 @@ def test_a_folder_is_fused_though_a_machine_dies(
 
 def _maximum() -> FusionModel:
     return create_model("max").eval()
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray, about what it will change
+@pytest.mark.usefixtures("machines")
+def test_the_flag_does_the_same(sources: tuple[Path, Path], tmp_path: Path) -> None:
+    words = [*map(str, sources), "--model", "mean", "--device", "cpu", "--quiet"]
+    assert cli.run(["fuse", *words, "-o", str(tmp_path / "here")]) == 1  # one is no image
+    assert cli.run(["fuse", *words, "-o", str(tmp_path / "ray"), "--engine", "ray"]) == 1
+    here, there = (contents(tmp_path / name) for name in ("here", "ray"))
+    images = {name for name in here if name.endswith(".png")}
+    assert len(images) == COUNT - 1
+    assert all(here[name] == there[name] for name in images)
 
 
 def _refuse() -> None:

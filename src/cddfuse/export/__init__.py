@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
 _RUNTIMES_TAKE = 2  # times the memory of the tensors; ONNX Runtime 0.8 to 1.8 (docs/runtime.md)
+_CODE = ("export", "layers", "colour.py", "filters.py", "history.py")
 SIZES = ((48, 64), (37, 51), (81, 32))
 """Heights and widths at which results are compared."""
 
@@ -151,9 +152,12 @@ def _memory_of(model: FusionModel) -> dict[str, str]:
 
 
 def _cached(model: FusionModel) -> Path:
-    """File in the cache for a network with these weights, exported by these versions."""
+    """File in the cache for a network with these weights, exported by this code."""
     digest = hashlib.sha256()
-    for said in (*facts_of(model).items(), version("cddfuse"), torch.__version__):
+    from cddfuse.evaluate.provenance import hash_code, own_sources  # imports all metrics
+
+    code = hash_code(_CODE, own_sources(type(model)))
+    for said in (*facts_of(model).items(), version("cddfuse"), torch.__version__, code):
         digest.update(repr(said).encode())
     for name, tensor in model.weights().items():
         digest.update(name.encode())

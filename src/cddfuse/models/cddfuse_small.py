@@ -166,9 +166,11 @@ class Tone(nn.Module):
 
 def _moments(images: Tensor) -> Tensor:
     """Mean squares of both and mean product: (B, 3) for (B, 2, H, W)."""
-    first, second = images.flatten(2).unbind(1)
-    squares = images.square().mean((2, 3))  # on CPUs, norms of millions of pixels are not exact
-    return torch.cat([squares, (first * second).mean(1, keepdim=True)], 1)
+    # By rows first: norms, and ONNX Runtime's means, of millions of pixels at once are not exact.
+    first, second = images.unbind(1)
+    squares = images.square().mean(3).mean(2)
+    product = (first * second).mean(2).mean(1, keepdim=True)
+    return torch.cat([squares, product], 1)
 
 
 def _contrasts(moments: Tensor, scale: float) -> Tensor:

@@ -54,7 +54,9 @@ def overlapped(card: Card, side: int) -> int:
 
 def tiling(card: Card) -> str:
     """How tiles of a network differ from the whole image, for a warning."""
-    return "blended where they overlap" if card.receptive_radius is None else "which join exactly"
+    if card.receptive_radius is None:
+        return "blended where they overlap; what depends on the whole image differs between them"
+    return "which join exactly"
 
 
 def tiles(

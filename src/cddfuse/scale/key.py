@@ -51,8 +51,9 @@ def facts_of(
         "stretch": options.stretch,
         "colour": options.colour,
         "precision": limits.precision,
-        # Named only if chosen: older jobs, which had no choice, can be resumed.
+        # Named only if chosen: older jobs, which did not note them, can be resumed.
         **({} if limits.kernels == "auto" else {"kernels": limits.kernels}),
+        **({"tile": limits.tile} if limits.tile else {}),
     }
 
 

@@ -186,6 +186,8 @@ def fuse_on_ray(
         InputError: no machine can do the job, or results there are of another one.
     """
     cluster, options, begun = cluster or Cluster(), options or Options(), time.monotonic()
+    if options.limits:  # who watches an image is in this process
+        options = replace(options, limits=replace(options.limits, progress=None))
     model = load()
     facts = facts_of(model, source, writing, options)
     require_same(writing.output, facts, overwrite=writing.overwrite)
