@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cddfuse import write_image
-from cddfuse.benchmark import cells, suite
+from cddfuse.benchmark import cells, suite, timing
 from cddfuse.benchmark.cells import BASELINE, Record, Settings
 from cddfuse.benchmark.plan import Plan, columns, parse
 from cddfuse.benchmark.suite import Progress, Results, run_plan
@@ -125,6 +125,22 @@ def test_weights_and_options_are_in_the_key(data: Path) -> None:
         for x in (*models, changed)
     ]
     assert len(set(every)) == 3
+
+
+def test_each_network_keeps_a_cost_of_its_own(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks without weights are in one file of code and have no options."""
+    seconds = {"laplacian": 1.0, "guided": 2.0}
+
+    def turn(arguments: Any) -> dict[str, Any]:
+        rest = {"parameters": 0, "multiply_adds": None, "peak_bytes": 1, "load": 0.0}
+        return {"seconds": seconds[arguments[0]], "device": "cpu", **rest}
+
+    monkeypatch.setattr(timing, "_one_turn", turn)
+    for _ in range(2):
+        results, _ = ran(plan(data, *seconds), tmp_path / "out", turns=1)
+        assert {label: cost.seconds for label, cost in results.costs.items()} == seconds
 
 
 def test_a_run_that_was_stopped_goes_on(data: Path, tmp_path: Path) -> None:

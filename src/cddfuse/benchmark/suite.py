@@ -30,6 +30,7 @@ from cddfuse.benchmark.overlap import require_unseen
 from cddfuse.benchmark.plan import DataSet, Method, Plan
 from cddfuse.benchmark.timing import Cost, measure
 from cddfuse.errors import InputError
+from cddfuse.evaluate.provenance import hash_facts
 from cddfuse.io.files import remove_abandoned
 from cddfuse.models import MODELS
 from cddfuse.models.base import FusionModel
@@ -37,6 +38,8 @@ from cddfuse.models.exported import is_exported
 from cddfuse.runtime.workers import workers
 
 _KILLED = "the process ended while it ran: is there memory enough?"
+_COST_FACTS = ("model", "weights_sha256", "options", "device", "code")
+"""What a cost depends on beside the machine; networks without weights differ in their name only."""
 
 
 class Failure(NamedTuple):
@@ -299,7 +302,10 @@ def _measure(
     turns: int,
     after: Callable[[Progress], None],
 ) -> None:
-    """Cost of each network, with the weights that it has on the first data set."""
+    """Cost of each network, with the weights that it has on the first data set.
+
+    Without the limits of the run: the costs are those of the defaults.
+    """
     networks: dict[str, tuple[Any, ...]] = {}
     keys: dict[str, str] = {}
     for method in plan.methods:
@@ -315,7 +321,7 @@ def _measure(
             settings.device,
         )
         facts = results.records[found[0].name, method.label].facts
-        keys[method.label] = f"{facts['weights_sha256']} {facts['code']} {facts['options']}"
+        keys[method.label] = hash_facts([facts[name] for name in _COST_FACTS])
     done = 0
 
     def step(label: str) -> None:

@@ -99,7 +99,7 @@ def measure(
 
     Args:
         networks: arguments of `load_network` by label.
-        keys: what the cost of each depends on: weights, options, code.
+        keys: what the cost of each depends on: network, weights, options, device, code.
         out: where turns are kept.
         turns: runs of each; 0 takes what is stored.
         after: called with the label of each turn that is done.

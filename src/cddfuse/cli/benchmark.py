@@ -74,8 +74,8 @@ def benchmark(
         recursive: Pair images of subfolders too.
         device: cpu, cuda, cuda:1 or mps; auto is an accelerator if there is one.
         jobs: Methods at a time, each in a process of its own. Images are scored in parallel anyway.
-        turns: Measure the cost of each network (multiply-adds, seconds, memory) so many times;
-            0 leaves it out.
+        turns: Measure the cost of each network (multiply-adds, seconds, memory) with the default
+            tiles, precision and kernels so many times; 0 leaves it out.
         json: Print benchmark.json instead of the tables.
         quiet: Print nothing but errors.
     """
