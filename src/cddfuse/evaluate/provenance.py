@@ -12,7 +12,7 @@ from typing import Any
 from cddfuse.errors import trouble
 from cddfuse.io import PairedPaths
 from cddfuse.models.base import FusionModel
-from cddfuse.models.exported import is_exported
+from cddfuse.models.exported import files_of, is_exported
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -45,9 +45,9 @@ def hash_facts(facts: Any) -> str:
 
 
 def hash_weights(network: FusionModel, weights: str | None) -> str:
-    """A hash of all parameters of a network, or of the exported file that it runs."""
+    """A hash of all parameters of a network, or of the exported files that it runs."""
     if weights and is_exported(weights):
-        return hash_files([Path(weights)])
+        return hash_files(files_of(Path(weights)))
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())

@@ -68,6 +68,12 @@ def is_exported(source: str | Path) -> bool:
     return Path(source).suffix.lower() in (*RUN_BY, *_NOT_RUN)
 
 
+def files_of(path: Path) -> list[Path]:
+    """The exported file, and the one beside it that holds its weights, if it has one."""
+    beside = path.with_suffix(".bin")
+    return [path, beside] if path.suffix.lower() == ".xml" and beside.is_file() else [path]
+
+
 def load_exported(path: str | Path, backend: Backend | None = None) -> Exported:
     """Load an exported file as a network.
 
