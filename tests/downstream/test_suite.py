@@ -16,7 +16,7 @@ from warm_objects import write
 from cddfuse import write_image
 from cddfuse.benchmark.downstream import read_tables
 from cddfuse.datasets.labelled import LabelledSet, LabelRequest, open_labelled
-from cddfuse.downstream import instruments, learning, suite
+from cddfuse.downstream import inputs, instruments, learning, suite
 from cddfuse.downstream.correlation import fusion_scores
 from cddfuse.downstream.inputs import Input, parse_inputs
 from cddfuse.downstream.kept import arrays
@@ -29,6 +29,8 @@ from cddfuse.downstream.tables import FLAG, as_markdown, tables
 from cddfuse.errors import InputError
 from cddfuse.io import Ranges
 from cddfuse.io.files import node
+from cddfuse.models import create_model
+from cddfuse.runtime import Limits
 
 QUICK = Plan("detect", "centernet", seeds=2, steps=3, batch=2, jobs=1, device="cpu")
 
@@ -91,6 +93,21 @@ def test_changed_images_are_trained_anew(tmp_path: Path) -> None:
     write_image(data / "ir" / "003.png", torch.rand(1, 48, 64), overwrite=True)
     results, _ = ran(plan, ["mean"], data, tmp_path / "out")
     assert (results.reused, results.computed) == (0, 1)
+
+
+def test_images_fused_within_other_limits_are_trained_anew(data: Path, tmp_path: Path) -> None:
+    plan = replace(QUICK, seeds=1)
+    first, _ = ran(plan, ["mean", "vi"], data, tmp_path)
+    results, _ = ran(replace(plan, limits=Limits(tile=64)), ["mean", "vi"], data, tmp_path)
+    assert (results.reused, results.computed) == (1, 1)
+    assert results.prepared["mean"].pictures != first.prepared["mean"].pictures
+    assert ran(replace(plan, limits=Limits(graphs=True)), ["mean"], data, tmp_path)[0].reused == 1
+
+
+def test_images_of_another_device_are_others() -> None:
+    network = create_model("sdnet", "ivf")
+    assert inputs._running(network, Limits()) == {}
+    assert inputs._running(network.to("meta"), Limits()) == {"device": "meta"}
 
 
 def test_scenes_are_what_intervals_over_images_depend_on(data: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What an instrument sees: a source, both as channels, or fused images, made once and kept."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from cddfuse.io import PairedPaths, expanded, load_pair, read_image, replacing, 
 from cddfuse.io.image_files import ImageFiles, ImagePairs
 from cddfuse.io.ranges import Ranges
 from cddfuse.models import MODELS
+from cddfuse.models.base import FusionModel
 from cddfuse.models.load import load_network
 from cddfuse.models.weights import constructor_options
 from cddfuse.pipeline import fuse_all
@@ -159,6 +160,7 @@ class Preparation:
                 "weights_sha256": hash_weights(network, given.weights),
                 "options": {k: repr(v) for k, v in constructor_options(network).items()},
                 "code": hash_code(_CODE, own_sources(type(network))),
+                **_running(network, self.limits or Limits()),
             }
         files: dict[str, Path] = {}
         if given.kind == "folder":
@@ -233,6 +235,20 @@ class Preparation:
                 "give images of the size of their sources.",
                 setting="inputs",
             )
+
+
+def _running(network: FusionModel, limits: Limits) -> dict[str, Any]:
+    """Where and within which limits a network fuses, as far as that changes its images.
+
+    Nothing for the defaults on a CPU, so that what older versions kept stays valid there.
+    """
+    chosen = {
+        each.name: getattr(limits, each.name)
+        for each in fields(limits)
+        if each.name not in ("progress", "graphs") and getattr(limits, each.name) != each.default
+    }
+    device = next((x.device.type for x in network.parameters()), "cpu")
+    return ({"limits": chosen} if chosen else {}) | ({"device": device} if device != "cpu" else {})
 
 
 def source_image(label: str, pair: PairedPaths, ranges: Ranges) -> Tensor:
