@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,23 @@ def test_results_that_lack_pairs_are_refused(data: Path, tmp_path: Path) -> None
     folder = results_folder(data, ("1", "3"))
     with pytest.raises(InputError, match=r"lacks 1 of 3 pairs of mine \(2\)"):
         ran(plan(data, fused=(f"tool={folder}",)), tmp_path / "out")
+
+
+def test_results_of_the_first_pairs_are_found_by_the_names_of_all(
+    data: Path, tmp_path: Path
+) -> None:
+    """A plain result that is left over fits the first pair better than all results together."""
+    folder = results_folder(data, ("1", "2", "3"))
+    write_image(folder / "1.png", torch.zeros(1, 24, 32))
+    made, settings = plan(data, fused=(f"tool={folder}",)), replace(SOME, limit=1)
+    first = run_plan(made, settings, tmp_path / "out").records["mine", "tool"]
+    write_image(folder / "1_fused.png", torch.rand(1, 24, 32), overwrite=True)
+    second = run_plan(made, settings, tmp_path / "out").records["mine", "tool"]
+    assert first.key != second.key
+    assert first.tables["plain"] != second.tables["plain"]
+    (folder / "1_fused.png").unlink()
+    with pytest.raises(InputError, match=r"lacks 1 of 1 pairs of mine \(1\)"):
+        run_plan(made, settings, tmp_path / "out")
 
 
 def fake_split(monkeypatch: pytest.MonkeyPatch, data: Path, *, name: str) -> None:

@@ -121,7 +121,11 @@ def open_pairs(data: DataSet, settings: Settings) -> Source[Loaded]:
 
 def pair_names(data: DataSet, settings: Settings) -> list[PairedPaths]:
     """The pairs that are scored."""
-    return list(listed(open_pairs(data, settings)))[: settings.limit]
+    return _all_pairs(data, settings)[: settings.limit]
+
+
+def _all_pairs(data: DataSet, settings: Settings) -> list[PairedPaths]:
+    return list(listed(open_pairs(data, settings)))
 
 
 def results_of(method: Method, data: DataSet, alone: bool) -> Path:
@@ -139,19 +143,27 @@ def results_of(method: Method, data: DataSet, alone: bool) -> Path:
     )
 
 
-def require_complete(
-    method: Method, data: DataSet, folder: Path, pairs: Sequence[PairedPaths]
-) -> None:
+def require_complete(method: Method, data: DataSet, settings: Settings, folder: Path) -> None:
     """Refuse results that lack some pairs: means over other images cannot be compared."""
-    found = match_fused(folder, pairs)
-    if found.missing:
-        names = some_of(found.missing)
+    pairs = _all_pairs(data, settings)
+    files, scored = _results(folder, pairs), pairs[: settings.limit]
+    missing = [pair.name for pair in scored if pair.name not in files]
+    if missing:
+        names = some_of(missing)
         raise InputError(
-            f"{folder} lacks {len(found.missing)} of {len(pairs)} pairs of {data.name} ({names}), "
+            f"{folder} lacks {len(missing)} of {len(scored)} pairs of {data.name} ({names}), "
             f"so the means of {method.label} would be over other images: complete it, or leave it "
             "out.",
             setting="fused",
         )
+
+
+def _results(folder: Path, pairs: Sequence[PairedPaths]) -> dict[str, Path]:
+    """Files of results by pair, as `evaluate` finds them: by the names of all pairs.
+
+    By those of the first pairs alone, another affix may fit better.
+    """
+    return match_fused(folder, pairs).files
 
 
 def load(method: Method, data: DataSet, device: str = "auto") -> FusionModel:
@@ -206,9 +218,9 @@ def describe(
     }
     if network is None:
         assert folder is not None
-        facts["results"] = hash_files(
-            match_fused(folder, pair_names(data, settings)).files.values()
-        )
+        pairs = _all_pairs(data, settings)
+        files = _results(folder, pairs)
+        facts["results"] = hash_files(files[pair.name] for pair in pairs[: settings.limit])
         facts["code"] = code_version()
         return facts
     weights = weights_for(method, data)[0]

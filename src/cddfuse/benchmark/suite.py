@@ -172,7 +172,7 @@ def _prepared(plan: Plan, settings: Settings, out: Path, results: Results) -> li
             folder, network = None, None
             if method.results is not None:
                 folder = results_of(method, data, alone=len(plan.data) == 1)
-                require_complete(method, data, folder, names)
+                require_complete(method, data, settings, folder)
             else:
                 try:
                     network = load(method, data, settings.device)
