@@ -212,6 +212,19 @@ def test_segmentation_runs_and_has_a_report(data: Path, tmp_path: Path) -> None:
     assert view["caption"].startswith("Segmentation on own: IoU, percent; deeplabv3plus")
 
 
+def test_a_report_leaves_no_files_of_an_earlier_one(data: Path, tmp_path: Path) -> None:
+    results, _ = ran(replace(QUICK, seeds=1), ["vi", "ir"], data, tmp_path)
+    earlier = ("segment.png", "correlation.md", "correlation.png")
+    for name in (*earlier, "mine.png"):
+        (tmp_path / name).touch()
+    write_report(results, tmp_path, shown=1)
+    assert [name for name in earlier if (tmp_path / name).exists()] == []
+    assert (tmp_path / "detect.png").stat().st_size > 0
+    write_report(results, tmp_path, shown=0)
+    assert not (tmp_path / "detect.png").exists()
+    assert (tmp_path / "mine.png").exists()
+
+
 def test_results_of_any_tool_are_a_row(data: Path, tmp_path: Path) -> None:
     for name in sorted(path.stem for path in (data / "vi").iterdir()):
         write_image(tmp_path / "theirs" / f"{name}_fused.png", torch.rand(1, 48, 64))

@@ -7,7 +7,8 @@ from typing import Any
 
 from cddfuse.downstream import correlation, pictures, tables
 from cddfuse.downstream.suite import Results
-from cddfuse.errors import InputError
+from cddfuse.downstream.tasks import TASKS
+from cddfuse.errors import InputError, trouble
 from cddfuse.evaluate.provenance import commit
 from cddfuse.io import replacing
 
@@ -45,21 +46,32 @@ def write_correlation(results: Results, out: Path, name: str) -> list[Path]:
     measure = tables.tables(results)[0].measure
     found = correlation.of_class(results, out, measure, None if name == "mean" else name)
     what = f"{measure} of {name}" if name != "mean" else f"mean {measure}"
-    paths = [out / "correlation.md", out / "correlation.png"]
+    paths = _correlation_files(out)
     with replacing(paths[0]) as temporary:
         temporary.write_text(correlation.as_markdown(found, what), encoding="utf-8")
     correlation.figure(found, f"{what}, percent", paths[1])
     return paths
 
 
+def _correlation_files(out: Path) -> list[Path]:
+    return [out / "correlation.md", out / "correlation.png"]
+
+
 def write_report(results: Results, out: Path, *, shown: int = 4) -> list[Path]:
     """Write all files, each atomically, over those of an earlier run.
+
+    Pictures and correlations of an earlier run, which other rows or data may be in, are removed.
 
     Args:
         results: of `suite.run_plan`.
         out: the folder of the run.
         shown: test images in the pictures; 0 makes none.
     """
+    sheets = {task: out / f"{task}.png" for task in TASKS}
+    sheet = sheets[results.plan.task] if shown else None
+    for path in {*sheets.values(), *_correlation_files(out)} - {sheet}:
+        with trouble(f"remove {path}"):
+            path.unlink(missing_ok=True)
     texts = {
         "tables.md": tables.as_markdown(results),
         "tables.tex": tables.as_latex(results),
@@ -69,8 +81,7 @@ def write_report(results: Results, out: Path, *, shown: int = 4) -> list[Path]:
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     written = [out / name for name in (*texts, "split.txt")]
-    if shown:
-        sheet = out / f"{results.plan.task}.png"
+    if sheet:
         with replacing(sheet) as temporary:
             pictures.sheet(results, shown).save(temporary)
         written.append(sheet)
