@@ -3,13 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from training import write_pairs
+from video_clips import noise, write_clip
 
 from cddfuse.ablation import runs
 from cddfuse.ablation.variants import HEADINGS, VARIANTS, configuration
+from cddfuse.benchmark.cells import Settings
+from cddfuse.benchmark.plan import DataSet
 from cddfuse.cli import run
 from cddfuse.recipes.cddfuse import PRESETS
 from cddfuse.train import Outcome, train
@@ -133,6 +137,13 @@ def test_training_pairs_are_not_scored(folders: Path, tmp_path: Path, capsys: Sa
     words[words.index("--data") + 1] = f"mine={folders / 'train'}"
     assert run(words) == 2
     assert "4 of 4 pairs of mine (00, 01, 02, 03) are among" in capsys.readouterr().err
+
+
+def test_frames_of_a_clip_are_no_training_pairs(tmp_path: Path) -> None:
+    clips = [write_clip(tmp_path / name, noise(2)) for name in ("vi.avi", "ir.avi")]
+    pairs = SimpleNamespace(train=[], val=[])
+    prepared: Any = SimpleNamespace(pairs=pairs)
+    runs.require_unseen(prepared, [DataSet("mine", clips[0], clips[1], "ivf")], Settings(("EN",)))
 
 
 @pytest.mark.parametrize(

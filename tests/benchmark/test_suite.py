@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from video_clips import flat, noise, write_clip
 
 from cddfuse import write_image
 from cddfuse.benchmark import cells, suite, timing
 from cddfuse.benchmark.cells import BASELINE, Record, Settings
+from cddfuse.benchmark.pictures import require_regions
 from cddfuse.benchmark.plan import Plan, columns, parse
 from cddfuse.benchmark.suite import Progress, Results, run_plan
 from cddfuse.datasets import catalog
@@ -25,6 +27,7 @@ from cddfuse.errors import InputError
 from cddfuse.evaluate import evaluate
 from cddfuse.evaluate.sources import GreyImages
 from cddfuse.io import pair_folders
+from cddfuse.metrics.tc import Box
 from cddfuse.models import MODELS, create_model
 from cddfuse.models.classical import GuidedFilter
 
@@ -272,6 +275,33 @@ def test_results_of_the_first_pairs_are_found_by_the_names_of_all(
     (folder / "1_fused.png").unlink()
     with pytest.raises(InputError, match=r"lacks 1 of 1 pairs of mine \(1\)"):
         run_plan(made, settings, tmp_path / "out")
+
+
+def test_a_clip_is_scored_under_the_hash_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its frames are no files, whatever lies in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    first = write_clip(tmp_path / "vi.avi", noise(3))
+    write_clip(tmp_path / "ir.avi", [flat(level) for level in (50, 90, 130)])
+    made = parse(["laplacian"], [f"mine={first},{tmp_path / 'ir.avi'}"], ())
+    results, _ = ran(made, tmp_path / "out")
+    assert results.records["mine", "laplacian"].images == ["000000", "000001", "000002"]
+    require_regions(made, SOME, {("mine", "000001"): [Box(0, 0, 48, 32)]})
+    with pytest.raises(InputError, match="not within its 48x32 pixels"):
+        require_regions(made, SOME, {("mine", "000001"): [Box(0, 0, 49, 32)]})
+    write_image(tmp_path / "000000.png", torch.rand(1, 32, 48))
+    assert ran(made, tmp_path / "out")[0].reused == 2
+    write_clip(first, noise(4)[1:])
+    assert ran(made, tmp_path / "out")[0].reused == 0
+
+
+def test_frames_in_a_folder_are_the_files_of_a_clip(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png", "sub/3.png"):
+        write_image(tmp_path / name, torch.rand(1, 32, 48))
+    (tmp_path / "notes.txt").touch()
+    assert cells._files_in(tmp_path) == [tmp_path / "1.png", tmp_path / "2.png"]
+    assert cells._files_in(tmp_path / "1.png") == [tmp_path / "1.png"]
 
 
 def fake_split(monkeypatch: pytest.MonkeyPatch, data: Path, *, name: str) -> None:

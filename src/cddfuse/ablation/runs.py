@@ -8,10 +8,11 @@ from typing import cast
 from safetensors import SafetensorError, safe_open
 
 from cddfuse.ablation.variants import VARIANTS, Variant
-from cddfuse.benchmark.cells import Settings, pair_names
+from cddfuse.benchmark.cells import Settings, open_pairs, pair_names
 from cddfuse.benchmark.plan import DataSet
 from cddfuse.datasets.base import Reader
 from cddfuse.errors import InputError, some_of
+from cddfuse.io.image_files import ImagePairs
 from cddfuse.recipes.cddfuse import CDDFuseRecipe
 from cddfuse.recipes.choice import Choice, Request
 from cddfuse.recipes.settings import merged, plain
@@ -114,6 +115,8 @@ def require_unseen(prepared: Prepared, sets: Iterable[DataSet], settings: Settin
     records = [*prepared.pairs.train, *prepared.pairs.val]
     known = {file.sha256 for record in records for file in (record.first, record.second)}
     for data in sets:
+        if not isinstance(open_pairs(data, settings), ImagePairs):
+            continue  # frames and slices are no files of their own
         pairs = pair_names(data, settings)
         seen = [
             pair.name

@@ -26,7 +26,10 @@ from cddfuse.evaluate.provenance import (
 from cddfuse.evaluate.sources import listed
 from cddfuse.io import PairedPaths, replacing, write_image
 from cddfuse.io.formats import Reading, open_source
+from cddfuse.io.image_files import ImagePairs
+from cddfuse.io.listing import list_images
 from cddfuse.io.source import Loaded, Source
+from cddfuse.io.volumes.finding import dicom_files
 from cddfuse.models import MODELS
 from cddfuse.models.base import FusionModel, Task
 from cddfuse.models.load import default_weights, load_network
@@ -213,7 +216,7 @@ def describe(
         "metrics": [f"{metric.name}@{profile}" for metric, profile in chosen],
         "limit": settings.limit,
         "resize": settings.resize,
-        "data": hash_pairs(pair_names(data, settings)),
+        "data": _hash_data(data, settings),
         "torch": version("torch"),
     }
     if network is None:
@@ -235,6 +238,23 @@ def describe(
         "limits": repr(settings.limits),
         "code": code_version(type(network)),
     }
+
+
+def _hash_data(data: DataSet, settings: Settings) -> str:
+    """A hash of names and content of what is scored; of the whole clip or volume, if it is one."""
+    pairs = pair_names(data, settings)
+    if isinstance(open_pairs(data, settings), ImagePairs):
+        return hash_pairs(pairs)
+    files = [file for place in (data.first, data.second) if place for file in _files_in(place)]
+    return hash_facts([[pair.name for pair in pairs], hash_files(files)])
+
+
+def _files_in(place: Path) -> list[Path]:
+    """A file, or those of a DICOM series or of numbered frames."""
+    if not place.is_dir():
+        return [place]
+    slices = dicom_files(place).found
+    return slices or [image.path for image in list_images(place, recursive=False)[0]]
 
 
 def key_of(facts: Mapping[str, Any], method: Method, data: DataSet) -> str:

@@ -18,7 +18,7 @@ from cddfuse.errors import InputError
 from cddfuse.evaluate import BASELINES
 from cddfuse.evaluate.protocol import rows
 from cddfuse.evaluate.sources import GreyImages
-from cddfuse.io import image_size, read_image
+from cddfuse.io import read_image
 from cddfuse.io.images import quantize
 from cddfuse.metrics.tc import SMALL, Box, targets
 from cddfuse.pair import ImagePair
@@ -70,14 +70,16 @@ def require_regions(plan: Plan, settings: Settings, crops: Crops) -> None:
                 f"the region of {data}/{image} is of no data set here: use {', '.join(known)}.",
                 setting="crops",
             )
-        files = {pair.name: pair for pair in pair_names(known[data], settings)}
-        if image not in files:
+        names = [pair.name for pair in pair_names(known[data], settings)]
+        if image not in names:
             raise InputError(
                 f"the region of {data}/{image} is of no pair that is scored: name one, such as "
-                f"{next(iter(files), 'none')}.",
+                f"{next(iter(names), 'none')}.",
                 setting="crops",
             )
-        height, width = image_size(files[image].first)
+        entries = GreyImages(open_pairs(known[data], settings), limit=settings.limit)
+        found = next(entry for entry in entries if entry.name == image)
+        height, width = found.read().pair.first.shape[-2:]
         for box in boxes:
             if box.right > width or box.bottom > height:
                 raise InputError(

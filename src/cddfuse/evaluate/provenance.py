@@ -35,8 +35,11 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 @cache
 def _hash_file(path: Path, changed: int) -> bytes:
-    with trouble(f"read {path}"):
-        return hashlib.sha256(path.read_bytes()).digest()
+    digest = hashlib.sha256()
+    with trouble(f"read {path}"), path.open("rb") as file:
+        while block := file.read(2**20):  # clips need not fit in memory
+            digest.update(block)
+    return digest.digest()
 
 
 def hash_facts(facts: Any) -> str:
