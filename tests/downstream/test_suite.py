@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from cddfuse.downstream.report import write_report
 from cddfuse.downstream.statistics import Scored
 from cddfuse.downstream.suite import Plan, Progress, Results, run_plan
 from cddfuse.downstream.tables import FLAG, as_markdown, tables
+from cddfuse.downstream.tasks import Detection
 from cddfuse.errors import InputError
 from cddfuse.io import Ranges
 from cddfuse.io.files import node
@@ -132,6 +135,34 @@ def test_a_run_that_was_stopped_goes_on(data: Path, tmp_path: Path) -> None:
     results, seen = ran(replace(QUICK, seeds=1), ["vi", "ir"], data, tmp_path)
     assert results.reused == 1
     assert set(seen) == {"ir, seed 0"}
+
+
+@pytest.mark.parametrize("at", ["training", "prediction"])
+def test_seconds_of_runs_that_were_stopped_count(
+    at: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, hour, second = replace(QUICK, seeds=1), 3600.0, 1.0
+
+    def clock(unit: float) -> Any:
+        ticks = count()
+        return lambda: (unit * next(ticks), 0.0, 0.0, 0.0, 0.0)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def after(state: Progress) -> None:
+        if at == "training" and state.done == 2 and state.unit == "steps":
+            stop()
+
+    monkeypatch.setattr(learning, "_SAVED_EVERY", -1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "times", clock(hour))
+        if at == "prediction":
+            patch.setattr(Detection, "predict", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_plan(plan, parse_inputs(["vi"]), labelled(data, tmp_path), tmp_path, after=after)
+    monkeypatch.setattr(os, "times", clock(second))
+    assert ran(plan, ["vi"], data, tmp_path)[0].seconds["vi"] > hour
 
 
 def test_processes_give_what_one_gives(data: Path, tmp_path: Path) -> None:

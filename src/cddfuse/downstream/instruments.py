@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -73,6 +73,15 @@ def save(network: nn.Module, path: Path, facts: Mapping[str, str]) -> None:
     }
     with replacing(path) as temporary:
         save_file(state, temporary, dict(facts))
+
+
+def facts_of(path: Path) -> dict[str, str]:
+    """What was kept beside weights; nothing of a damaged file, or of none."""
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError):
+        return {}
 
 
 def restore(network: nn.Module, path: Path) -> bool:

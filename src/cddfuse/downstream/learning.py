@@ -1,6 +1,7 @@
 """Train a network for a number of steps. What step n sees depends on the seed and n alone."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -78,6 +79,7 @@ def train(
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), training.rate, weight_decay=1e-4)
     first, saved = _restored(checkpoint, network, optimizer), time.monotonic()
+    start = spent() - (seconds_kept(checkpoint) if checkpoint and first else 0)
     with torch.random.fork_rng(_gpus(device)):
         for step in range(first, training.steps):
             torch.manual_seed(seed * _APART + step)  # what dropout draws
@@ -94,7 +96,7 @@ def train(
             nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
             optimizer.step()
             if checkpoint and time.monotonic() - saved > _SAVED_EVERY:
-                _save(checkpoint, network, optimizer, step + 1)
+                _save(checkpoint, network, optimizer, step + 1, spent() - start)
                 saved = time.monotonic()
             after(step + 1)
     if checkpoint:
@@ -136,8 +138,32 @@ def _moved(value: Any, device: torch.device | str) -> Any:
     return type(value)(*(part.to(device) for part in value))
 
 
-def _save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+def spent() -> float:
+    """Processor time of this process, with that of programs that were run."""
+    return sum(os.times()[:4])
+
+
+def seconds_kept(checkpoint: Path) -> float:
+    """Processor time that training had taken when its state was kept; 0 if none is there."""
+    try:
+        return float(torch.load(checkpoint, map_location="cpu", weights_only=True)["seconds"])
+    except Exception:  # as in `_restored`
+        return 0.0
+
+
+def _save(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    seconds: float,
+) -> None:
+    state = {
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "seconds": seconds,
+    }
     with replacing(path) as temporary:
         torch.save(state, temporary)
 

@@ -31,7 +31,7 @@ from cddfuse.downstream import average_precision, instruments, overlap, yolo, yo
 from cddfuse.downstream.frames import Frames
 from cddfuse.downstream.inputs import Input, Preparation, Prepared, as_files
 from cddfuse.downstream.kept import arrays, record
-from cddfuse.downstream.learning import Training, steps_within, train
+from cddfuse.downstream.learning import Training, seconds_kept, spent, steps_within, train
 from cddfuse.downstream.networks.backbone import pretrained_backbone
 from cddfuse.downstream.statistics import Scored, image_weights
 from cddfuse.downstream.tasks import TASKS, Name
@@ -182,6 +182,16 @@ class _Job:
     def record(self) -> Path:
         """The file of what it took."""
         return self.out / "networks" / f"{self.key[:24]}.json"
+
+    @property
+    def network(self) -> Path:
+        """The file of its weights."""
+        return self.record.with_suffix(".safetensors")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the state of its training."""
+        return self.record.with_suffix(".pt")
 
     @property
     def done(self) -> bool:
@@ -548,13 +558,13 @@ def _alone(job: _Job) -> None:
 def _work(job: _Job, after: Callable[[int], None]) -> None:
     """Train, predict and score, as far as that was not done."""
     task = _task(job.plan, job.frames)
-    start = _spent()
+    start = spent() - _seconds_before(job)
     if job.program:
         missing = [test for test in job.tests if not job.prediction(test).is_file()]
         for test, found in _by_program(job, missing):
             task.save(job.prediction(test), found)
     else:
-        _by_network(job, task, after)
+        _by_network(job, task, start, after)
     weights = image_weights(job.scenes)
     for test in job.tests:
         if job.scores(test).is_file():
@@ -569,25 +579,25 @@ def _work(job: _Job, after: Callable[[int], None]) -> None:
         content = {
             "seed": job.seed,
             "trained_on": [source.label for source in job.sources],
-            "seconds": _spent() - start,
+            "seconds": spent() - start,
         }
         with replacing(job.record) as temporary:
             temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _spent() -> float:
-    """Processor time, with that of programs that were run."""
-    return sum(os.times()[:4])
+def _seconds_before(job: _Job) -> float:
+    """Processor time of runs that were stopped, as far as the network was kept."""
+    known = instruments.facts_of(job.network).get("seconds")
+    return float(known) if known else seconds_kept(job.checkpoint)
 
 
-def _by_network(job: _Job, task: Any, after: Callable[[int], None]) -> None:
+def _by_network(job: _Job, task: Any, start: float, after: Callable[[int], None]) -> None:
     missing = [test for test in job.tests if not job.prediction(test).is_file()]
     if not missing:
         return
     device = find_device(job.plan.device)
     network = _network(job.plan, job.sources[0].channels, job.frames, job.seed)
-    file = job.record.with_suffix(".safetensors")
-    if not (file.is_file() and instruments.restore(network, file)):
+    if not (job.network.is_file() and instruments.restore(network, job.network)):
         images = [source.open() for source in job.sources]
         network = train(
             network,
@@ -596,11 +606,16 @@ def _by_network(job: _Job, task: Any, after: Callable[[int], None]) -> None:
             job.training,
             job.seed,
             device=device,
-            checkpoint=job.record.with_suffix(".pt"),
+            checkpoint=job.checkpoint,
             after=after,
         )
-        facts = {"instrument": job.plan.instrument, "classes": json.dumps(job.frames.classes)}
-        instruments.save(network, file, facts | {"key": job.key})
+        facts = {
+            "instrument": job.plan.instrument,
+            "classes": json.dumps(job.frames.classes),
+            "key": job.key,
+            "seconds": str(spent() - start),
+        }
+        instruments.save(network, job.network, facts)
     network.to(device)
     for test in missing:
         task.save(job.prediction(test), task.predict(network, test.open(), device))
