@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from made_up import made_up
 
+from cddfuse.benchmark import captions
 from cddfuse.benchmark.data_files import as_csv, as_json, as_wide_csv
 from cddfuse.benchmark.latex import as_latex
-from cddfuse.benchmark.markdown import as_markdown
+from cddfuse.benchmark.markdown import as_markdown, differences_markdown
 from cddfuse.benchmark.rewards import rewarded_metrics
 from cddfuse.benchmark.suite import Failure
 from cddfuse.benchmark.tables import tables
@@ -29,6 +30,19 @@ def test_best_is_bold_and_second_underlined() -> None:
     assert markdown_row(text, "b")[1] == "**3.000**"
     assert markdown_row(text, "a")[1] == "<u>2.000</u>"
     assert markdown_row(text, "c")[1] == "1.167"
+
+
+def test_small_differences_have_as_many_decimals_as_they_need() -> None:
+    levels = [0.001 * (place + 1) for place in range(12)]
+    values = {"a": levels, "b": [x - 0.0004 - 1e-6 * n for n, x in enumerate(levels)]}
+    (table, _) = tables(made_up(values, dict.fromkeys(BASELINES, levels)))
+    row = markdown_row(differences_markdown(table, "a"), "b")
+    assert row[0] == "-0.00041 worse"
+    assert captions.difference_text(-0.0004, 3) == "-0.00040"
+    assert captions.difference_text(1.5, 3) == "+1.500"
+    assert captions.difference_text(-1e-12, 3) == "-0.00000000"
+    assert captions.difference_text(0.0, 3) == "+0.000"
+    assert captions.difference_text(math.inf, 3) == "+inf"
 
 
 def test_methods_trained_for_the_other_task_compete_apart() -> None:

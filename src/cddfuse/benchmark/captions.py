@@ -30,6 +30,18 @@ def number(value: float, digits: int = 3) -> str:
     return "-" if math.isnan(value) else text
 
 
+def difference_text(value: float, digits: int) -> str:
+    """A difference of means with its sign, of at least two digits that are not leading zeros.
+
+    Args:
+        value: the difference.
+        digits: decimals of the means.
+    """
+    small = math.isfinite(value) and value
+    needed = 1 - math.floor(math.log10(abs(value))) if small else 0
+    return f"{value:+.{max(digits, min(needed, 8))}f}"
+
+
 def cell_text(cell: Cell | None, bold: str, underlined: str, digits: int = 3) -> str:
     """A mean as a table prints it, best and second marked by these formats; "-" without one."""
     if cell is None or math.isnan(cell.summary.mean):

@@ -11,6 +11,7 @@ from cddfuse.benchmark.captions import (
     cell_text,
     compares,
     cost_cells,
+    difference_text,
     legend,
     notes,
     row_digits,
@@ -68,7 +69,8 @@ def differences_markdown(table: Table, reference: str) -> str:
     heads = ["", *(column.name for column in table.columns)]
     lines = [heads, ["---", *["---:"] * len(table.columns)]]
     for label, of in rows:
-        lines.append([plain(label), *(_difference(of[c.name], c) for c in table.columns)])
+        cells = (_difference(of[c.name], c, table.digits(c)) for c in table.columns)
+        lines.append([plain(label), *cells])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
         f"Difference from {plain(reference)}, mean over the pairs. Better or worse: p < {ALPHA}, "
@@ -77,10 +79,10 @@ def differences_markdown(table: Table, reference: str) -> str:
     )
 
 
-def _difference(test: Paired, column: Column) -> str:
+def _difference(test: Paired, column: Column, digits: int) -> str:
     if test.identical or not test.images:
         return "identical" if test.identical else "-"
-    text = f"{test.difference:+.3f}"
+    text = difference_text(test.difference, digits)
     if not test.adjusted < ALPHA:
         return text
     higher = test.difference > 0

@@ -224,7 +224,7 @@ def _variant(table: Table, results: Results, reference: str | None) -> dict[str,
         "columns": [_head(column) for column in table.columns],
         "rows": [_row(row, table) for row in [*table.rows, *table.published]],
         "tests": [
-            (label, [_test(of[column.name], column, len(table.images)) for column in table.columns])
+            (label, [_test(of[c.name], c, table) for c in table.columns])
             for label, of in tests.items()
         ],
         "test_count": count,
@@ -284,9 +284,9 @@ def _cell(cell: Cell | None, table: Table, digits: int) -> dict[str, Any]:
     }
 
 
-def _test(test: Paired, column: Column, total: int) -> dict[str, str]:
+def _test(test: Paired, column: Column, table: Table) -> dict[str, str]:
     """Where a test is over fewer pairs than the table, it says so."""
-    few = f", n = {test.images}" if test.images < total else ""
+    few = f", n = {test.images}" if test.images < len(table.images) else ""
     if test.identical:
         return {"text": "identical", "p": "", "kind": "alike"}
     if not test.images:
@@ -295,7 +295,7 @@ def _test(test: Paired, column: Column, total: int) -> dict[str, str]:
     clear = test.adjusted < ALPHA
     p = f"p = {test.adjusted:.3f}" if test.adjusted >= 0.001 else "p < 0.001"
     return {
-        "text": f"{test.difference:+.3f}",
+        "text": captions.difference_text(test.difference, table.digits(column)),
         "p": ("not tested" if math.isnan(test.adjusted) else p) + few,
         "kind": ("better" if sign > 0 else "worse") if clear else "alike",
     }
