@@ -102,6 +102,18 @@ def test_a_set_without_targets_is_undefined() -> None:
     assert all(math.isnan(x) for x in (summary.kept, summary.lost, summary.inverted))
 
 
+def test_boxes_are_cut_off_at_the_border() -> None:
+    image = np.zeros((40, 60), np.float32)
+    image[:12, :15] = 200
+    image[:6, :15] = 220
+    (inside,) = boxed_targets(image, [(0, 0, 15, 12)])
+    (beyond,) = boxed_targets(image, [(-3, -2, 15, 12)])
+    assert np.array_equal(beyond.inside, inside.inside)
+    assert beyond.window == inside.window
+    for outside in ((-20, 5, -3, 12), (5, -20, 15, -3), (70, 5, 80, 12)):
+        assert boxed_targets(image, [outside]) == []
+
+
 def test_boxes_take_their_hottest_part() -> None:
     image = np.full((60, 80), 50, np.float32)
     image[20:40, 20:30] = 100

@@ -112,7 +112,7 @@ def target_contrast(
         source: the image that shows the targets: infrared, PET, SPECT.
         size: of the targets that are looked for.
         boxes: left, top, right and bottom of labelled targets, to take instead of looking for any;
-            the last two are the first pixels outside.
+            the last two are the first pixels outside. What lies beyond the image is cut off.
     """
     found = targets(source, size) if boxes is None else boxed_targets(source, boxes)
     return [target.kept(fused, source) for target in found]
@@ -191,7 +191,7 @@ def _dilated(mask: Mask, reach: int) -> Mask:
 
 def boxed_targets(source: Image, boxes: Sequence[Corners]) -> list[Target]:
     """The hottest 30 % of each box, against a ring of half its size without the other boxes."""
-    labels = [Box(*corners) for corners in boxes]
+    labels = [Box(*(max(corner, 0) for corner in corners)) for corners in boxes]
     labelled, hottest = np.zeros((2, *source.shape), bool)
     found = []
     for box in (box for box in labels if source[box.window].size):
