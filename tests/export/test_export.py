@@ -110,6 +110,17 @@ def test_pt2_runs_without_us(tmp_path: Path) -> None:
     torch.testing.assert_close(program(first, second)[0], fuse(model, pair(30, 45)))
 
 
+def test_pt2_states_the_smallest_size_that_it_takes(tmp_path: Path) -> None:
+    path, extra = tmp_path / "small.pt2", {"cddfuse.json": ""}
+    export(create_model("cddfuse_small"), path)
+    program = torch.export.load(path, extra_files=cast(dict[str, Any], extra)).module()
+    side = int(json.loads(extra["cddfuse.json"])["cddfuse.smallest"])
+    assert side == 16
+    assert program(*torch.rand(2, 1, 1, side, side)).shape == (1, 1, side, side)
+    with pytest.raises(AssertionError):
+        program(*torch.rand(2, 1, 1, side - 8, side))
+
+
 class Halves(FusionModel):
     """It needs even sides."""
 

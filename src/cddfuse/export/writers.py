@@ -71,7 +71,9 @@ def _openvino(model: FusionModel, path: Path, facts: Facts) -> str:
 
 
 def _pt2(model: FusionModel, path: Path, facts: Facts) -> str:
-    torch.export.save(traced(model), path, extra_files={_FACTS: json.dumps(dict(facts))})
+    least = str(max(model.card.smallest, 2 * model.card.multiple_of))  # as in `traced`
+    stated = json.dumps({**facts, "cddfuse.smallest": least})
+    torch.export.save(traced(model), path, extra_files={_FACTS: stated})
     return f"PyTorch {torch.__version__}"
 
 
