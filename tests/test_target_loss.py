@@ -114,17 +114,31 @@ def test_overshoot_is_what_is_beyond_both() -> None:
     assert overshoot(fused, first, second).item() == pytest.approx((0.1 + 0.1 + 0.37) / 5)
 
 
-@pytest.mark.parametrize("sigma", [2.0, 8.0, 24.0])
-def test_wide_blurs_at_reduced_resolution_are_the_same(sigma: float) -> None:
-    image = torch.rand(1, 1, 160, 171, generator=torch.manual_seed(0))
-    image[..., 60:90, 50:100] += 1
+def exactly_blurred(image: Tensor, sigma: float) -> Tensor:
     reach = round(4 * sigma)
     line = gaussian_window(2 * reach + 1, sigma).float()
     kernel = torch.outer(line, line)[None, None]
     inside = F.conv2d(torch.ones_like(image), kernel, padding=reach)
-    expected = F.conv2d(image, kernel, padding=reach) / inside
+    return F.conv2d(image, kernel, padding=reach) / inside
+
+
+@pytest.mark.parametrize("sigma", [2.0, 8.0, 24.0])
+def test_wide_blurs_at_reduced_resolution_are_the_same(sigma: float) -> None:
+    image = torch.rand(1, 1, 160, 171, generator=torch.manual_seed(0))
+    image[..., 60:90, 50:100] += 1
+    expected = exactly_blurred(image, sigma)
     torch.testing.assert_close(blurred(image, sigma), expected, rtol=0, atol=0.015)
     assert blurred(flat(0.3), sigma).sub(0.3).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("sigma", [8.0, 24.0])
+@pytest.mark.parametrize("size", [(25, 33), (49, 73), (97, 113)])
+def test_blocks_that_the_border_cuts_off_weigh_less(size: tuple[int, int], sigma: float) -> None:
+    image = torch.rand(2, 1, *size, generator=torch.manual_seed(0)) / 3
+    image[..., -7:, :] += 1 / 3
+    image[..., -9:] += 1 / 3
+    expected = torch.cat([exactly_blurred(each, sigma) for each in image.split(1)])
+    torch.testing.assert_close(blurred(image, sigma), expected, rtol=0, atol=0.015)
 
 
 def test_the_recipe_asks_for_targets_of_either_image(hot: Tensor) -> None:

@@ -83,16 +83,17 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
     """
     reduction = max(1, int(sigma / 3))
     height, width = image.shape[-2:]
-    reduced = F.avg_pool2d(image, reduction, ceil_mode=True) if reduction > 1 else image
+    # Blocks that the border cuts off count by the pixels they have, which the mask says.
+    rest = (0, -width % reduction, 0, -height % reduction)
+    images = torch.cat([image, torch.ones_like(image[:1])])
+    reduced = F.avg_pool2d(F.pad(images, rest), reduction) if reduction > 1 else images
     sigma = sigma / reduction
     reach = min(round(3 * sigma), max(reduced.shape[-2:]) - 1)
     line = gaussian_window(2 * reach + 1, sigma).to(reduced)
-    for axis in (-2, -1):
-        kernel = line.view(1, 1, -1, 1) if axis == -2 else line.view(1, 1, 1, -1)
-        padding = (reach, 0) if axis == -2 else (0, reach)
-        with unmixed(reduced):
-            inside = F.conv2d(torch.ones_like(reduced[:1]), kernel, padding=padding)
-            reduced = F.conv2d(reduced, kernel, padding=padding) / inside
+    with unmixed(reduced):
+        reduced = F.conv2d(reduced, line.view(1, 1, -1, 1), padding=(reach, 0))
+        reduced = F.conv2d(reduced, line.view(1, 1, 1, -1), padding=(0, reach))
+    reduced = reduced[:-1] / reduced[-1:]
     if reduction == 1:
         return reduced
     size = (reduced.shape[-2] * reduction, reduced.shape[-1] * reduction)
