@@ -150,6 +150,16 @@ def test_suffix_and_format_of_folders(tmp_path: Path, form: str) -> None:
         assert picture.format == names.get(form, form.upper())
 
 
+@pytest.mark.parametrize("suffix", ["a/b", "/../x", "\\b"])
+def test_no_suffix_leads_to_another_folder(
+    tmp_path: Path, pair: Pair, capsys: Say, suffix: str
+) -> None:
+    for sources in (pair, folders(tmp_path)):
+        assert mean(*sources, "-o", tmp_path / "out" / "o.png", "--suffix", suffix) == 2
+        assert "names no folder: leave out its slash (--suffix)." in complaint(capsys)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("output", ["vi", "."])
 def test_results_among_the_sources_do_not_lack_a_partner(
     tmp_path: Path, capsys: Say, output: str

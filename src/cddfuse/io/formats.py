@@ -80,6 +80,11 @@ class Writing:
     clip: ClipWriting = field(default_factory=ClipWriting)
     volumes: VolumeWriting = field(default_factory=VolumeWriting)
 
+    def __post_init__(self) -> None:
+        if not {"/", "\\"}.isdisjoint(self.suffix):  # on all systems, so that commands travel
+            text = f"{self.suffix} is added to a name and names no folder: leave out its slash."
+            raise InputError(text, setting="suffix")
+
 
 @dataclass(frozen=True)
 class Format:
