@@ -28,6 +28,7 @@ from pydicom.uid import UID, BasicTextSRStorage
 
 from cddfuse.errors import InputError
 from cddfuse.io import Ranges
+from cddfuse.io.volumes import finding
 from cddfuse.io.volumes.dicom import find_series, read_series
 from cddfuse.io.volumes.finding import holds_dicom
 from cddfuse.io.volumes.options import VolumeReading
@@ -358,6 +359,38 @@ def test_folder_of_dicom_is_told_from_images(tmp_path: Path) -> None:
     assert holds_dicom(tmp_path / "study")
     assert not holds_dicom(tmp_path / "images")
     assert not holds_dicom(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("previews", ["a", "z"])  # before and after the slices
+def test_many_previews_hide_no_series(tmp_path: Path, previews: str) -> None:
+    (tmp_path / previews).mkdir()
+    for number in range(80):
+        (tmp_path / previews / f"{number}.png").touch()
+        (tmp_path / f"m{number}").write_bytes(bytes(128) + b"DICM")
+    assert not holds_dicom(tmp_path)
+    (tmp_path / "more").write_bytes(bytes(128) + b"DICM")
+    assert holds_dicom(tmp_path)
+
+
+def test_files_beside_images_are_hardly_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def no_dicom(path: Path) -> bool:
+        opened.append(path)
+        return False
+
+    monkeypatch.setattr(finding, "is_dicom", no_dicom)
+    for number in range(200):
+        (tmp_path / f"{number}.png").touch()
+        (tmp_path / f"{number}.txt").touch()
+    assert not holds_dicom(tmp_path)
+    assert not opened
+    for number in range(200):
+        (tmp_path / f"{number}.json").touch()
+    assert not holds_dicom(tmp_path)
+    assert len(opened) <= 64
 
 
 # Standardised uptake values

@@ -13,7 +13,7 @@ SUFFIXES = (".dcm", ".dicom", ".ima")
 _OTHERS = ("dicomdir", "readme", "license", "licence", "version", "makefile")
 """Names without a suffix of files that are no images."""
 
-_SNIFFED = 64  # files that are opened to tell what a folder holds
+_SNIFFED = 64  # files that are opened at most before one of them is DICOM
 
 
 class DicomFiles(NamedTuple):
@@ -45,15 +45,18 @@ def holds_dicom(path: Path) -> bool:
     """Whether a path is a DICOM file, or a folder with more of them than of images."""
     if not os.path.isdir(path):
         return os.path.isfile(path) and is_dicom(path)
-    dicom = images = sniffed = 0
+    images, others = 0, []
     for file in _files(path, ()):
         if file.suffix.lower() in IMAGES:
             images += 1
-        elif sniffed < _SNIFFED:
-            sniffed += 1
-            dicom += is_dicom(file)
-        if images > _SNIFFED or (sniffed >= _SNIFFED and not dicom):
+        else:
+            others.append(file)
+    dicom = 0
+    for place, file in enumerate(others):
+        decided = dicom > images or dicom + len(others) - place <= images
+        if decided or (place >= _SNIFFED and not dicom):
             break
+        dicom += is_dicom(file)
     return dicom > images
 
 
