@@ -454,6 +454,31 @@ def test_no_folder_of_sources_is_replaced(tmp_path: Path, capsys: Say, flags: li
     assert [level(sources[0] / f"{number}.png") for number in (1, 2, 3)] == [20, 40, 60]
 
 
+@pytest.mark.parametrize(
+    ("names", "output", "flags"),
+    [
+        (("vi/1.jpg", "ir/1.jpg"), "vi", []),
+        (("vi/1.jpg", "ir/1.jpg"), "ir", ["--overwrite"]),
+        (("vi/1_rgb.png", "ir/1_thermal.png"), "vi", []),
+        (("vi/1.jpg", "ir/001.jpg"), "ir", []),
+        (("1_vi.jpg", "1_ir.jpg"), ".", ["--suffix", "_vi"]),
+    ],
+)
+def test_no_result_is_taken_for_a_source_by_the_next_run(
+    tmp_path: Path, capsys: Say, names: tuple[str, str], output: str, flags: list[str]
+) -> None:
+    paths = [flat(tmp_path / name, 50) for name in names]
+    sources = [path.parent for path in paths]
+    sources = sources if sources[0] != sources[1] else sources[:1]
+    before = files(tmp_path)
+    assert mean(*sources, "-o", tmp_path / output, *flags) == 2
+    said = complaint(capsys)
+    assert "by the next run: choose another folder for the results, or a suffix (-o)." in said
+    assert files(tmp_path) == before
+    for _ in range(2):
+        assert mean(*sources, "-o", tmp_path / output, "--suffix", "_f") == 0
+
+
 def test_source_of_another_pair_is_not_replaced(tmp_path: Path, capsys: Say) -> None:
     """Pair 1 with the suffix 0 would land on the source of pair 10."""
     for name in ("vi/1.png", "ir/1.png", "vi/10.png", "ir/10.png"):

@@ -288,7 +288,8 @@ def _image_files(source: Source[Loaded], writing: Writing) -> Sink:
         strip=writing.strip,
         celsius=getattr(source, "celsius", False),  # of images and pages
     )
-    sink.prepare(getattr(source, "pairs", []))  # of images and pages
+    listed = isinstance(source, ImagePairs) and source.folder
+    sink.prepare(getattr(source, "pairs", []), folder=listed)  # of images and pages
     return sink
 
 

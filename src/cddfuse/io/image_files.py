@@ -17,6 +17,7 @@ from cddfuse.io.folders import PairedPaths
 from cddfuse.io.images import load_pair, write_image
 from cddfuse.io.listing import Skipped
 from cddfuse.io.metadata import Metadata
+from cddfuse.io.names import loose, tag
 from cddfuse.io.ranges import Ranges
 from cddfuse.io.shards import Shard
 from cddfuse.io.source import Entry, Kind, Loaded, PlainSink
@@ -106,8 +107,13 @@ class ImageFiles(PlainSink):
     celsius: bool = False
     """Write the temperatures in the metadata to a file beside each image, see `beside`."""
 
-    def prepare(self, pairs: Sequence[PairedPaths]) -> None:
-        """Refuse what would replace a source, or go wrong with every pair."""
+    def prepare(self, pairs: Sequence[PairedPaths], *, folder: bool = False) -> None:
+        """Refuse what would replace a source, or go wrong with every pair.
+
+        Args:
+            pairs: what is fused.
+            folder: whether they are those of folders, which the next run lists again.
+        """
         real = _RealPaths()
         sources = {real.of(source) for pair in pairs for source in (pair.first, pair.second)}
         paths = [self.path(pair.name) for pair in pairs]
@@ -119,8 +125,10 @@ class ImageFiles(PlainSink):
                     setting="output",
                 )
             output_format(path, self.bits or 8)
-        for folder in {path.parent for path in paths}:
-            require_writable(folder)
+        if folder:
+            _require_told_apart(paths, pairs, real)
+        for place in {path.parent for path in paths}:
+            require_writable(place)
 
     def others(self, skipped: Sequence[Skipped], pairs: Sequence[PairedPaths]) -> Sequence[Skipped]:
         """What was left out of the pairs, without the results of an earlier run among the sources.
@@ -186,6 +194,29 @@ def _links(folder: str) -> set[str]:
     with suppress(OSError), os.scandir(folder or ".") as entries:
         return {entry.name for entry in entries if entry.is_symlink()}
     return set()
+
+
+def _require_told_apart(
+    paths: Sequence[Path], pairs: Sequence[PairedPaths], real: _RealPaths
+) -> None:
+    """Refuse results among the sources that the next run would take for some, in any format."""
+    results = [os.path.split(os.path.splitext(real.of(path))[0]) for path in paths]
+    folders = {folder for folder, _ in results}
+    taken: dict[tuple[str, str], Path] = {}
+    for _, first, second in pairs:
+        for source in (first, second) if first != second else ():  # else its content tells
+            folder, stem = os.path.split(os.path.splitext(real.of(source))[0])
+            if folder in folders:
+                taken[folder, loose(stem)] = source
+                if first.parent != second.parent:  # all files of a folder are of its side there
+                    taken[folder, loose(tag(stem).rest)] = source
+    for path, (folder, stem) in zip(paths, results, strict=True):
+        if other := taken.get((folder, loose(stem))):
+            raise InputError(
+                f"{path} would be taken for {other.name} by the next run: choose another folder "
+                "for the results, or a suffix.",
+                setting="output",
+            )
 
 
 def beside(path: Path) -> Path:
