@@ -156,6 +156,28 @@ def test_sixteen_bits_are_kept_by_ffv1(tmp_path: Path) -> None:
         assert np.array_equal(found, (ramp[0].double() * 65535).round().numpy())
 
 
+@pytest.mark.parametrize(
+    ("codec", "bits", "channels"),
+    [("h264", None, (1, 3)), ("h264", None, (3, 1)), ("ffv1", 8, (3, 1)), ("ffv1", 16, (3, 1))],
+)
+def test_grey_frames_go_into_a_clip_in_colour(
+    tmp_path: Path, codec: CodecName, bits: Any, channels: tuple[int, ...]
+) -> None:
+    path = tmp_path / "mixed.mkv"
+    images = [BARS if count == 3 else BARS[:1] for count in channels]
+    write(path, images, ClipWriting(codec, None if codec == "ffv1" else 12), bits=bits)
+    shown = [found[32, 8::16].T / 255 for _, found in read_clip(path)]
+    assert len(shown) == 2
+    for found, image in zip(shown, images, strict=True):
+        wanted = image[:, 32, 8::16].expand(3, -1).numpy()
+        assert np.abs(found - wanted).max() * 255 <= (1.01 if codec == "ffv1" else 4)
+
+
+def test_colour_is_not_dropped_from_a_clip_in_grey(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is 128x64x3 and the clip 128x64x1: write numbered"):
+        write(tmp_path / "grey.mkv", [BARS[:1], BARS], ClipWriting("ffv1"))
+
+
 def test_images_of_folders_become_a_clip(tmp_path: Path) -> None:
     from cddfuse import write_image
 

@@ -246,7 +246,8 @@ class _Writer:
 
     def append(self, image: Tensor, time: Fraction) -> None:
         """Encode a frame."""
-        if image.shape != self._shape:
+        lost = len(image) == 3 and self._layer.format.startswith("gray")
+        if lost or image.shape[1:] != self._shape[1:]:  # grey fits into colour
             size, other = (f"{x[-1]}x{x[-2]}x{x[0]}" for x in (image.shape, self._shape))
             raise InputError(
                 f"a frame is {size} and the clip {other}: write numbered frames to a folder."
