@@ -1,6 +1,7 @@
 """`cddfuse fuse` with clips."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from video_clips import flat, noise, read_clip, write_clip
 from cddfuse.cli import run
 from cddfuse.cli.flags.scale import ScaleFlags
 from cddfuse.cli.hint import Hint
+from cddfuse.io.decode import Decoded
 from cddfuse.io.image_files import ImageFiles
+from cddfuse.io.metadata import Metadata
+from cddfuse.io.video import opening
 from cddfuse.io.video.writer import VideoFile
 
 
@@ -190,6 +194,23 @@ def test_what_flags_cannot_be(
     words = words if "-o" in words else [*words, "-o", "out.mp4"]
     assert run(["fuse", *clips, *words, "--model", "mean"]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_frames_without_time_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow() -> Decoded:
+        time.sleep(0.2)
+        return Decoded(flat(9), (0.0, 255.0), False, Metadata())
+
+    monkeypatch.setattr(opening, "frames_of", lambda address: iter([slow] * 9))
+    cameras = ["rtsp://one/a", "rtsp://two/b"]
+    out = tmp_path / "frames"
+    assert run(["fuse", *cameras, "-o", str(out), "--model", "mean"]) == 0
+    count = 9 - len(list(out.glob("*.png")))
+    assert count >= 5
+    said = f"left out: {count} frames of the first camera that came while others were fused"
+    assert said in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_nothing_to_fuse(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,12 @@
 """Cameras: tested on files and arrays behind the same interface."""
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +77,14 @@ def test_a_transform_draws_the_second_of_each_frame(tmp_path: Path) -> None:
 
 def test_frames_are_dropped_where_there_is_no_time_for_them(tmp_path: Path) -> None:
     vi = write_clip(tmp_path / "vi.mkv", [flat(n) for n in range(30)])
-    source = iter(Live((str(vi), str(vi)), from_file, Ranges()))
+    source = Live((str(vi), str(vi)), from_file, Ranges())
     seen = []
     for entry in source:
         seen.append(round(entry.read().pair.first.mean().item() * 255))
         time.sleep(5 * WAIT)
     assert seen == sorted(set(seen))
     assert len(seen) < 20
+    assert source.dropped == seen[-1] + 1 - len(seen)
     assert seen[-1] >= 20
 
 
@@ -193,6 +197,36 @@ def test_addresses(tmp_path: Path) -> None:
         open_source(Path("camera:0"), write_clip(tmp_path / "a.mp4", [flat(1)]), Reading())
     with pytest.raises(InputError, match="cannot connect to tcp://127"):
         next(iter(frames_of("tcp://127.0.0.1:9")))
+
+
+class Served(SimpleHTTPRequestHandler):
+    """Files of a folder, which under /live/ have no size, as what a camera sends has none."""
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Content-Length" or not self.path.startswith("/live/"):
+            super().send_header(keyword, value)
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # FFmpeg hangs up
+            super().handle()
+
+
+def test_a_recorded_file_is_no_camera(tmp_path: Path) -> None:
+    (tmp_path / "live").mkdir()
+    images = [flat(n) for n in range(50)]
+    for name in ("a.ts", "live/a.ts", "a.mp4"):
+        write_clip(tmp_path / name, images, codec="mpeg2video", form="yuv420p")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        for name in ("a.ts", "a.mp4"):
+            with pytest.raises(InputError, match=f"{name} is a recorded file, no camera: download"):
+                frames_of(f"{place}/{name}")
+        assert next(frames_of(f"{place}/live/a.ts"))().pixels.shape == (32, 48, 3)
+        server.shutdown()
 
 
 def test_offset_takes_the_frame_that_came_then() -> None:

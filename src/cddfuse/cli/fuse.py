@@ -185,6 +185,7 @@ def fuse(
     except KeyboardInterrupt:
         if source.kind == "live":
             console.print(f"stopped: what was recorded is in {output}")
+            _note_dropped(source, console)
             return 0
         again = "starts again" if overwrite or whole else "does the rest"
         left = "nothing was written" if whole else f"what is done is in {output}"
@@ -252,12 +253,19 @@ def _report(
         console.print(kept(len(summary.kept), "result"))
     if note := warning(summary, many=True):
         console.print(note)
+    _note_dropped(source, console)
     problems = stderr(quiet=False)
     for skipped in source.skipped:
         problems.print(left_out(skipped))
     for name, reason in summary.failed.items():
         said = sentence(reason).removeprefix(f"{name}: ")  # damaged clips are named in both
         problems.print(f"failed: {name}: {said}")
+
+
+def _note_dropped(source: Source[Loaded], console: Console) -> None:
+    if count := getattr(source, "dropped", 0):  # of cameras
+        frames = "1 frame" if count == 1 else f"{count} frames"
+        console.print(f"left out: {frames} of the first camera that came while others were fused")
 
 
 def _as_json(summary: Summary, source: Source[Loaded], sink: Sink) -> str:

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 from functools import partial
@@ -35,6 +35,7 @@ from cddfuse.registration import Transform
 _KEPT = 16  # frames of a side
 _PATIENCE = 10  # seconds without a frame after which a side counts as gone
 _TICK = Fraction(1, 90000)
+_TIMELESS = {"mpegts", "mpeg", "h264", "hevc"}  # formats that name no duration of files either
 
 Frames = Iterator[Callable[[], Decoded]]
 Value = TypeVar("Value")
@@ -47,6 +48,8 @@ class Arrived(NamedTuple):
     """Of its arrival, in seconds of a clock that only goes forward."""
 
     read: Callable[[], Decoded]
+    number: int
+    """Among all that came, from 0."""
 
 
 class Feed:
@@ -91,9 +94,9 @@ class Feed:
 
     def _take(self) -> None:
         try:
-            for read in self._frames:
+            for number, read in enumerate(self._frames):
                 with self._changed:
-                    self._latest.append(Arrived(time.monotonic(), read))
+                    self._latest.append(Arrived(time.monotonic(), read, number))
                     self._changed.notify_all()
                 if self._stop:
                     break
@@ -129,6 +132,9 @@ class Live:
     ranges: Ranges | None = None
     """None: they move."""
 
+    dropped: int = field(default=0, init=False)
+    """Frames of the first camera so far for which there was no time."""
+
     def __iter__(self) -> Iterator[Entry[Loaded]]:
         """The pairs as they come; frames are converted here, since ranges move in order."""
         feeds = [Feed(address, self.open(address)) for address in self.addresses]
@@ -139,7 +145,7 @@ class Live:
                 other = feeds[1].nearest(one.time + float(self.offset))
                 if other is None:
                     return
-                past = one.time
+                past, self.dropped = one.time, one.number - number
                 start = one.time if start is None else start
                 # Unique among the frames of all recordings in a folder.
                 name = f"{datetime.now():%Y%m%d-%H%M%S-%f}"
@@ -231,7 +237,16 @@ def _network(address: str) -> Frames:
         ) from error
     if not container.streams.video:
         raise InputError(f"{address} holds no video: check the address.")
+    if address.startswith("http") and _recorded(container):
+        container.close()
+        raise InputError(f"{address} is a recorded file, no camera: download it first.")
     return _decoded(container)
+
+
+def _recorded(container: Any) -> bool:
+    """Whether there is an end. A size alone tells little: playlists of cameras have one too."""
+    whole = container.format.name in _TIMELESS and container.size > 0
+    return whole or bool(container.duration and container.duration > 0)
 
 
 def _decoded(container: Any) -> Frames:
