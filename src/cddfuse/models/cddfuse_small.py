@@ -274,9 +274,9 @@ class CDDFuseSmall(FusionModel):
                 tone=56,
             ),
             "mif": harvard(
-                "cddfuse_small-mif-3.safetensors",
-                "93d07f081d95451e81d954b8b08bc0c1f7e349218186b12e03e6f32b1298263b",
-                "distilled from cddfuse, mif 8, in 8,000 steps: docs/small.md",
+                "cddfuse_small-mif-4.safetensors",
+                "e90aec6c849ffdc9d33aac8b6fd7db6197180cae42e692deacef9864d4ab311a",
+                "distilled from cddfuse, mif 8, in 14,000 steps: docs/small.md",
                 scene=24,
                 tone=0,
                 keep_black=True,
