@@ -37,8 +37,7 @@ def difference_text(value: float, digits: int) -> str:
         value: the difference.
         digits: decimals of the means.
     """
-    small = math.isfinite(value) and value
-    needed = 1 - math.floor(math.log10(abs(value))) if small else 0
+    needed = 1 - math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
     return f"{value:+.{max(digits, min(needed, 8))}f}"
 
 

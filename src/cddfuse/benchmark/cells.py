@@ -242,8 +242,9 @@ def describe(
 
 def _hash_data(data: DataSet, settings: Settings) -> str:
     """A hash of names and content of what is scored; of the whole clip or volume, if it is one."""
-    pairs = pair_names(data, settings)
-    if isinstance(open_pairs(data, settings), ImagePairs):
+    source = open_pairs(data, settings)
+    pairs = list(listed(source))[: settings.limit]
+    if isinstance(source, ImagePairs):
         return hash_pairs(pairs)
     files = [file for place in (data.first, data.second) if place for file in _files_in(place)]
     return hash_facts([[pair.name for pair in pairs], hash_files(files)])

@@ -78,8 +78,8 @@ def train(
     """
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), training.rate, weight_decay=1e-4)
-    first, saved = _restored(checkpoint, network, optimizer), time.monotonic()
-    start = spent() - (seconds_kept(checkpoint) if checkpoint and first else 0)
+    first, before = _restored(checkpoint, network, optimizer)
+    start, saved = spent() - before, time.monotonic()
     with torch.random.fork_rng(_gpus(device)):
         for step in range(first, training.steps):
             torch.manual_seed(seed * _APART + step)  # what dropout draws
@@ -168,17 +168,20 @@ def _save(
         torch.save(state, temporary)
 
 
-def _restored(path: Path | None, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Go on from a checkpoint; returns the number of steps that were done."""
+def _restored(
+    path: Path | None, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Go on from a checkpoint; returns the number of steps that were done, and their seconds."""
     if path is None or not path.is_file():
-        return 0
+        return 0, 0.0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        done = int(state["step"]), float(state["seconds"])
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        return int(state["step"])
+        return done
     except Exception:  # a damaged file of many kinds: begin anew
-        return 0
+        return 0, 0.0
 
 
 @single_threaded  # as most trainings are, for each has a core of its own

@@ -153,10 +153,9 @@ def _memory_of(model: FusionModel) -> dict[str, str]:
 
 def _cached(model: FusionModel) -> Path:
     """File in the cache for a network with these weights, exported by this code."""
-    digest = hashlib.sha256()
     from cddfuse.evaluate.provenance import hash_code, own_sources  # imports all metrics
 
-    code = hash_code(_CODE, own_sources(type(model)))
+    digest, code = hashlib.sha256(), hash_code(_CODE, own_sources(type(model)))
     for said in (*facts_of(model).items(), version("cddfuse"), torch.__version__, code):
         digest.update(repr(said).encode())
     for name, tensor in model.weights().items():

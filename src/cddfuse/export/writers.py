@@ -71,8 +71,8 @@ def _openvino(model: FusionModel, path: Path, facts: Facts) -> str:
 
 
 def _pt2(model: FusionModel, path: Path, facts: Facts) -> str:
-    least = str(max(model.card.smallest, 2 * model.card.multiple_of))  # as in `traced`
-    stated = json.dumps({**facts, "cddfuse.smallest": least})
+    smallest = _least_units(model.card) * model.card.multiple_of
+    stated = json.dumps({**facts, "cddfuse.smallest": str(smallest)})
     torch.export.save(traced(model), path, extra_files={_FACTS: stated})
     return f"PyTorch {torch.__version__}"
 
@@ -84,13 +84,18 @@ def _torchscript(model: FusionModel, path: Path, facts: Facts) -> str:
     return f"PyTorch {torch.__version__}"
 
 
+def _least_units(card: Card) -> int:
+    """Of the multiple that sides are, for a traced graph: a side of one would be a constant."""
+    return max(-(-card.smallest // card.multiple_of), 2)
+
+
 def traced(model: FusionModel) -> torch.export.ExportedProgram:
     """The graph of a network, for images of any height and width that it takes."""
     card = model.card
-    least = -(-card.smallest // card.multiple_of)
+    least = _least_units(card)
     sides: list[Any] = []
     for name in ("height", "width"):
-        side = torch.export.Dim(name if card.multiple_of == 1 else f"_{name}", min=max(least, 2))
+        side = torch.export.Dim(name if card.multiple_of == 1 else f"_{name}", min=least)
         sides.append(side if card.multiple_of == 1 else card.multiple_of * side)
     shapes = {name: {2: sides[0], 3: sides[1]} for name in _NAMES}
     try:

@@ -228,19 +228,15 @@ class _Plan:
         )
 
     def _whole(self, first: Tensor, second: Tensor) -> Tensor:
-        work, state = self._work()
-        if self._limits.graphs:
-            return graphs_of(self._model)(work, state, first, second)
-        return work(first, second)
-
-    def _work(self) -> tuple[Work, Hashable]:
-        """What fuses whole images, and what tells it from others."""
-        if self._limits.kernels == "auto":
-            return self._network, (self._bf16, state_of(self._model))
-        assert isinstance(self._model, CDDFuse)
-        dtype = torch.bfloat16 if self._bf16 else torch.float32
-        form = whole_form(self._model, self._limits.kernels, dtype, self._limits.band)
-        return form, form
+        work: Work = self._network
+        if chosen := self._limits.kernels != "auto":
+            assert isinstance(self._model, CDDFuse)
+            dtype = torch.bfloat16 if self._bf16 else torch.float32
+            work = whole_form(self._model, self._limits.kernels, dtype, self._limits.band)
+        if not self._limits.graphs:
+            return work(first, second)
+        state: Hashable = work if chosen else (self._bf16, state_of(self._model))
+        return graphs_of(self._model)(work, state, first, second)
 
     def _network(self, first: Tensor, second: Tensor) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
