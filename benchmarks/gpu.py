@@ -150,7 +150,7 @@ def measured(
 def timed(model: FusionModel, pair: tuple[Tensor, ...], limits: Limits) -> tuple[Tensor, float]:
     """The fused image, and the seconds until the device has finished it."""
     with torch.inference_mode():
-        for _ in range(2 if limits.graphs else 0):  # the second in succession is recorded
+        for _ in range(2 if limits.graphs else 0):  # the second in succession is captured
             run(model, pair[0], pair[1], limits)
         _finish(pair[0].device)
         begun = time.perf_counter()

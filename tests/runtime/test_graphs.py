@@ -1,6 +1,6 @@
-"""Recordings of a network, with what stands in for a GPU: operations that are done again.
+"""Captures of a network, with what stands in for a GPU: operations that are done again.
 
-Whether CUDA records the same is for the test at the end, which needs a GPU.
+Whether CUDA captures the same is for the test at the end, which needs a GPU.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from cddfuse.history import History, steady
 from cddfuse.models.base import FusionModel
 from cddfuse.runtime import Limits, run
 from cddfuse.runtime.cddfuse import engine
-from cddfuse.runtime.graphs import Graphs, Job, Recording, graphs_of, state_of
+from cddfuse.runtime.graphs import Capture, Graphs, Job, graphs_of, state_of
 
 _WAITS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
 
@@ -34,7 +34,7 @@ class Tape(TorchDispatchMode):
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        assert operation not in _WAITS, "a recording cannot wait for a value"
+        assert operation not in _WAITS, "a capture cannot wait for a value"
         results = operation(*args, **(kwargs or {}))
         places = {x.untyped_storage()._cdata for x in tensors((args, kwargs))}
         new = [x for x in tensors(results) if x.untyped_storage()._cdata not in places]
@@ -59,18 +59,18 @@ class Recorder:
 
     def __init__(self) -> None:
         self.count = 0
-        self.launches = 0
+        self.replays = 0
 
-    def __call__(self, job: Job) -> Recording:
+    def __call__(self, job: Job) -> Capture:
         self.count += 1
         with Tape() as tape:
             results = job()
 
-        def launch() -> None:
-            self.launches += 1
+        def replay() -> None:
+            self.replays += 1
             tape.play()
 
-        return Recording(results, launch)
+        return Capture(results, replay)
 
 
 def work(first: Tensor, second: Tensor) -> Tensor:
@@ -82,19 +82,19 @@ def pair(seed: int, *shape: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def test_the_second_of_a_size_is_recorded_and_later_ones_launched() -> None:
+def test_the_second_of_a_size_is_captured_and_later_ones_replayed() -> None:
     recorder = Recorder()
     graphs = Graphs(recorder)
     results = []
     for seed in range(4):
         images = pair(seed, 1, 1, 6, 5)
         results.append((graphs(work, "state", *images), work(*images)))
-    assert (recorder.count, recorder.launches) == (1, 3)
+    assert (recorder.count, recorder.replays) == (1, 3)
     for fused, expected in results:  # compared at last: none is overwritten by the next
         assert torch.equal(fused, expected)
 
 
-def test_sizes_and_states_that_change_are_not_recorded() -> None:
+def test_sizes_and_states_that_change_are_not_captured() -> None:
     recorder = Recorder()
     graphs = Graphs(recorder)
     for seed in range(6):
@@ -105,7 +105,7 @@ def test_sizes_and_states_that_change_are_not_recorded() -> None:
     assert recorder.count == 0
 
 
-def test_few_recordings_are_kept_and_those_used_last() -> None:
+def test_few_captures_are_kept_and_those_used_last() -> None:
     recorder = Recorder()
     graphs = Graphs(recorder)
 
@@ -128,7 +128,7 @@ def test_frames_of_a_clip_are_smoothed_as_without() -> None:
             expected = work(*images)
         torch.testing.assert_close(fused, expected, atol=1e-7, rtol=0)
         assert seed == 0 or (fused - work(*images)).abs().max() > 0.01
-    assert (recorder.count, recorder.launches) == (1, 5)  # the first two had no past, or just one
+    assert (recorder.count, recorder.replays) == (1, 5)  # the first two had no past, or just one
 
 
 def test_a_clip_that_begins_again_has_no_past() -> None:
@@ -143,8 +143,8 @@ def test_a_clip_that_begins_again_has_no_past() -> None:
                 assert torch.equal(fused, work(*images))
 
 
-def test_what_cannot_be_recorded_goes_on_without(caplog: pytest.LogCaptureFixture) -> None:
-    def refuse(_: Job) -> Recording:
+def test_what_cannot_be_captured_goes_on_without(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(_: Job) -> Capture:
         raise RuntimeError("operation not permitted when stream is capturing\nand so on")
 
     graphs = Graphs(refuse)
@@ -157,7 +157,7 @@ def test_what_cannot_be_recorded_goes_on_without(caplog: pytest.LogCaptureFixtur
     ]
 
 
-def test_recordings_make_room_for_what_needs_memory() -> None:
+def test_captures_make_room_for_what_needs_memory() -> None:
     recorder = Recorder()
     graphs, images = Graphs(recorder), pair(0, 1, 1, 6, 5)
     for _ in range(2):
@@ -179,7 +179,7 @@ def test_recordings_make_room_for_what_needs_memory() -> None:
     assert recorder.count == 2
 
 
-def test_full_memory_without_recordings_is_told() -> None:
+def test_full_memory_without_captures_is_told() -> None:
     def full(*_: Any) -> Tensor:
         raise torch.OutOfMemoryError
 
@@ -187,10 +187,10 @@ def test_full_memory_without_recordings_is_told() -> None:
         Graphs(Recorder())(full, "state", *pair(0, 1, 1, 6, 5))
 
 
-def test_no_memory_for_a_recording(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_memory_for_a_capture(caplog: pytest.LogCaptureFixture) -> None:
     tries = []
 
-    def full(_: Job) -> Recording:
+    def full(_: Job) -> Capture:
         tries.append(1)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -218,7 +218,7 @@ def test_networks(name: str, limits: Limits, monkeypatch: pytest.MonkeyPatch) ->
         with theirs.frame(), torch.inference_mode():
             expected = run(model, *images, plain)
         torch.testing.assert_close(fused, expected, atol=1e-6, rtol=0)
-    assert (recorder.count, recorder.launches) == (1, 3)
+    assert (recorder.count, recorder.replays) == (1, 3)
     weight = next(model.parameters())
     for count in (2, 3):
         for _ in range(2):
@@ -289,7 +289,7 @@ def test_weights_elsewhere_are_another_state() -> None:
     assert state_of(model) != before
 
 
-def test_recordings_end_with_their_network() -> None:
+def test_captures_end_with_their_network() -> None:
     model = create_model("cddfuse_small")
     graphs = graphs_of(model)
     assert graphs_of(model) is graphs

@@ -119,8 +119,8 @@ class LimitFlags:
     in the cache of a GPU (not measured yet); by default all."""
 
     graphs: Flag = False
-    """Launch all of a GPU's work for an image at once, by CUDA graphs (not measured yet), in
-    folders and clips of one size."""
+    """Capture a GPU's work in CUDA graphs and replay it, in folders and clips of one size (not
+    measured yet)."""
 
     def limits(self) -> Limits:
         """The limits, as the library takes them."""

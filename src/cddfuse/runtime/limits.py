@@ -38,8 +38,8 @@ class Limits:
     maps stay in the cache of a GPU; 0 is all rows. Not measured on a GPU yet."""
 
     graphs: bool = False
-    """Launch all of a GPU's work for an image at once, by CUDA graphs, where images of one size
-    follow each other; the result is the same. Not measured on a GPU yet."""
+    """Capture a GPU's work in CUDA graphs, and replay it where images of one size follow each
+    other; the result is the same. Not measured on a GPU yet."""
 
     def __post_init__(self) -> None:
         if self.kernels not in get_args(Kernels):
